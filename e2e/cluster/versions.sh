@@ -1,0 +1,12 @@
+# shellcheck shell=bash disable=SC2034
+# Every pinned version of the local cluster. The Go modules pin the rest in tools/*/go.sum, the Python parts in python/*.txt.
+
+KUBERNETES_VERSION=v1.34.4
+KUBERNETES_DATE=2026-02-10T12:53:36Z # the module's own time stamp, so that a rebuild says the same
+ETCD_VERSION=v3.6.4
+COREDNS_VERSION=v1.12.4
+CSI_PROVISIONER_VERSION=v6.3.0
+HELM_VERSION=v4.3.1
+CHROMADB_VERSION=1.5.9
+SEAWEEDFS_VERSION=4.48
+DEBIAN_RELEASE=bookworm
