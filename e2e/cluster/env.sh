@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Where things are: the cache shared by every clone, and the directory of one running cluster. Sourced by every script
 # here, it defines and prints nothing but what it is asked for, and refuses nothing but a shell without bash 4.
 

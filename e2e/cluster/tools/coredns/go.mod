@@ -1,6 +1,6 @@
 module holdfast.dev/e2e/cluster/tools/coredns
 
-go 1.26.8
+go 1.24.0
 
 tool github.com/coredns/coredns
 

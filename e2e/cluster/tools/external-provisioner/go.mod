@@ -1,6 +1,6 @@
 module holdfast.dev/e2e/cluster/tools/external-provisioner
 
-go 1.26.8
+go 1.26.0
 
 tool github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner
 

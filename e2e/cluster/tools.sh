@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# The cluster's programs, built from their Go modules at the versions that tools/*/go.mod pin, into the cache. What is
+# there already is left alone. Cold, the whole list takes half an hour on two cores; every line says how far it is.
+#
+#   tools.sh [name...]            default: all of them
+#   tools.sh --print-path NAME    where NAME is, built or not
+#   tools.sh --list
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+# In the order in which they are wanted: the API server's tests need only the first two.
+NAMES=(etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy csi-btrfs coredns csi-provisioner helm)
+
+# describe NAME: sets module, package, version and ldflags.
+describe() {
+  local minor
+  ldflags='-s -w'
+  case $1 in
+    etcd)
+      module=tools/etcd package=go.etcd.io/etcd/server/v3 version=$ETCD_VERSION
+      ;;
+    kube-apiserver | kube-controller-manager | kube-scheduler | kube-proxy | kubelet | kubectl)
+      module=tools/kubernetes package=k8s.io/kubernetes/cmd/$1 version=$KUBERNETES_VERSION
+      minor=${version#v1.}
+      # Without these it calls itself v0.0.0-master+$Format:%H$, which no reader of versions accepts.
+      for variables in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+        ldflags+=" -X $variables.gitVersion=$version -X $variables.gitMajor=1 -X $variables.gitMinor=${minor%%.*}"
+        ldflags+=" -X $variables.gitTreeState=clean -X $variables.gitCommit=$version -X $variables.buildDate=$KUBERNETES_DATE"
+      done
+      ;;
+    coredns)
+      module=tools/coredns package=github.com/coredns/coredns version=$COREDNS_VERSION
+      ;;
+    csi-provisioner)
+      module=tools/external-provisioner version=$CSI_PROVISIONER_VERSION
+      package=github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner
+      ldflags+=" -X main.version=$version"
+      ;;
+    helm)
+      module=tools/helm package=helm.sh/helm/v4/cmd/helm version=$HELM_VERSION
+      ldflags+=" -X helm.sh/helm/v4/internal/version.version=$version -X helm.sh/helm/v4/internal/version.gitTreeState=clean"
+      ;;
+    csi-btrfs)
+      module=csi package=.
+      # Our own program has no version but its text.
+      version=$(cd "$CLUSTER_SCRIPTS/csi" && cat go.mod go.sum ./*.go | sha256sum | cut -c 1-12)
+      ;;
+    *) die "no such tool: $1 (${NAMES[*]})" ;;
+  esac
+}
+
+# build NAME POSITION: one tool into the cache.
+build() {
+  local name=$1 position=$2 module package version ldflags variables target log tmp compiler started
+  describe "$name"
+  target=$BIN/$name-$version
+  if [ -x "$target" ]; then
+    say "[$position] $name $version: cached"
+    return
+  fi
+  mkdir -p "$BIN" "$CACHE/logs"
+  tmp=$(scratch "$name")
+  log=$CACHE/logs/build-$name.log
+  started=$(clock)
+  say "[$position] $name $version: building"
+  (
+    cd "$CLUSTER_SCRIPTS/$module"
+    CGO_ENABLED=0 nice go build -mod=readonly -trimpath -p 2 -ldflags "$ldflags" -o "$tmp/$name" "$package"
+  ) >"$log" 2>&1 &
+  compiler=$!
+  until timeout 30 tail --pid="$compiler" -f /dev/null; do
+    say "[$position] $name $version: still building, $(since "$started")"
+  done
+  if ! wait "$compiler"; then
+    tail -n 20 "$log" >&2
+    rm -rf "$tmp"
+    die "$name does not build; the compiler's whole output: $log"
+  fi
+  mv "$tmp/$name" "$target"
+  rmdir "$tmp"
+  say "[$position] $name $version: built in $(since "$started")"
+}
+
+case ${1:-} in
+  --list)
+    printf '%s\n' "${NAMES[@]}"
+    exit
+    ;;
+  --print-path)
+    describe "${2:?--print-path wants a name}"
+    say "$BIN/$2-$version"
+    exit
+    ;;
+esac
+
+[ $# -gt 0 ] || set -- "${NAMES[@]}"
+for name in "$@"; do describe "$name"; done
+missing=false
+for name in "$@"; do
+  describe "$name"
+  [ -x "$BIN/$name-$version" ] || missing=true
+done
+# Only a build takes the lock, so that a warm call never waits for somebody else's cold one.
+if $missing; then
+  command -v go >/dev/null || die "Go is needed to build the cluster's tools (1.26 or newer)"
+  exclusively tools
+fi
+position=0
+for name in "$@"; do
+  position=$((position + 1))
+  build "$name" "$position/$#"
+done
