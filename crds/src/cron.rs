@@ -1,0 +1,41 @@
+//! When something happens: a five-field cron expression and a zone.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use crate::Span;
+
+/// A schedule: five-field cron in an IANA zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Schedule {
+    /// Five fields: minute, hour, day of month, month, day of week.
+    #[schemars(schema_with = "cron_schema")]
+    pub cron: String,
+    /// IANA time zone in which the fields are read, e.g. America/New_York.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: String,
+    /// How late a missed slot may still start; later it is skipped and the next one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting_deadline: Option<Span>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+fn cron_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 9,
+        "maxLength": 128,
+        "x-kubernetes-validations": [{
+            "rule": "self.trim().split(' ').filter(f, f != '').size() != 6",
+            "messageExpression": "'six fields; leave out the seconds: \"' + self.trim().split(' ').filter(f, f != '').join(' ').substring(self.trim().split(' ')[0].size() + 1) + '\"'",
+        }, {
+            "rule": "self.trim().split(' ').filter(f, f != '').size() in [5, 6]",
+            "message": "write five fields: minute, hour, day of month, month, day of week, as in \"*/15 * * * *\"",
+        }]
+    })
+}

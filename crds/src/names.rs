@@ -1,0 +1,103 @@
+//! Names of everything the controller creates: a function of the owner's uid and what the object is for, so that a
+//! restarted controller finds its own objects and creates none twice. Long names are hashed, never cut.
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+/// Longest name of a Job: its pods carry it in a label value.
+const MAX_JOB: usize = 52;
+
+/// A Job's name from its owner, the step and the attempt: `<owner>-<step>-<attempt>-<hash>`.
+///
+/// The hash covers the owner's uid, so that an object deleted and made anew under the same name never adopts the
+/// Jobs of its predecessor; it is always there, so that a readable part that had to be shortened stays unique.
+#[must_use]
+pub fn job(owner_name: &str, owner_uid: &str, step: &str, attempt: u32) -> String {
+    let hash = short_hash(&[owner_uid, step, &attempt.to_string()]);
+    let step = step.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    fit(&format!("{owner_name}-{step}-{attempt}"), &hash, MAX_JOB)
+}
+
+/// The name of a point: `<policy>-<UTC of consistency>`, made from what the repository holds, so that a rebuilt
+/// catalogue has the same names. `id` is appended by the caller's choice when two points share a second.
+#[must_use]
+pub fn point(policy: &str, consistency_time: Timestamp) -> String {
+    format!("{policy}-{}", consistency_time.strftime("%Y%m%d-%H%M%S"))
+}
+
+/// The name of a point whose plain name is taken by another point of the same second.
+#[must_use]
+pub fn point_with_id(policy: &str, consistency_time: Timestamp, id: &str) -> String {
+    let suffix: String = id.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    format!("{}-{}", point(policy, consistency_time), suffix.to_lowercase())
+}
+
+/// The claim that a point is restored into, before it takes the name of `claim`.
+#[must_use]
+pub fn restore_claim(claim: &str, run_uid: &str) -> String {
+    fit(&format!("{claim}-restore"), &short_hash(&[run_uid, claim]), 253)
+}
+
+/// The claim under which the replaced volume of `claim` is kept.
+#[must_use]
+pub fn quarantine_claim(claim: &str, run_uid: &str) -> String {
+    fit(&format!("{claim}-quarantine"), &short_hash(&[run_uid, claim]), 253)
+}
+
+/// The object that remembers that the run `name` was carried out. A function of the name alone: a run's name is used once.
+#[must_use]
+pub fn executed(run_name: &str) -> String {
+    fit(&format!("{run_name}-executed"), &short_hash(&[run_name]), 253)
+}
+
+/// The object that feeds the admission policy while the claims of a run are swapped.
+#[must_use]
+pub fn fence(run_name: &str, run_uid: &str) -> String {
+    fit(&format!("{run_name}-fence"), &short_hash(&[run_uid]), 253)
+}
+
+/// Eight hex digits over `parts`, each part delimited, so that no two lists of parts collide by concatenation.
+#[must_use]
+pub fn short_hash(parts: &[&str]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().iter().take(4).map(|b| format!("{b:02x}")).collect()
+}
+
+fn fit(readable: &str, hash: &str, limit: usize) -> String {
+    let room = limit - hash.len() - 1;
+    let kept = readable.get(..room).unwrap_or(readable).trim_end_matches(['-', '.']);
+    format!("{kept}-{hash}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_stay_unique_and_within_the_limit() {
+        let long = "a".repeat(200);
+        let one = job(&long, "uid-1", "Restore/chromadb", 1);
+        let two = job(&long, "uid-1", "Restore/chromadb", 2);
+        assert_ne!(one, two);
+        assert!(one.len() <= MAX_JOB, "{one}");
+        assert_ne!(job("db", "uid-1", "Capture", 1), job("db", "uid-2", "Capture", 1));
+    }
+
+    #[test]
+    fn a_name_is_a_function_of_its_arguments() {
+        assert_eq!(job("db", "u", "VerifyOffline/chromadb", 1), job("db", "u", "VerifyOffline/chromadb", 1));
+        let name = job("db", "u", "VerifyOffline/chromadb", 1);
+        assert!(name.starts_with("db-verifyoffline-chromadb-1-"), "{name}");
+    }
+
+    #[test]
+    fn a_point_is_named_by_policy_and_second() {
+        let time: Timestamp = "2026-11-23T09:00:03.9Z".parse().unwrap();
+        assert_eq!(point("chromadb", time), "chromadb-20261123-090003");
+        assert_eq!(point_with_id("chromadb", time, "AB12cd34ef"), "chromadb-20261123-090003-ab12cd34");
+    }
+}

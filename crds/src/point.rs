@@ -1,0 +1,151 @@
+//! RecoveryPoint (`hfpoint`): the record of one capture. The bucket is the truth, the object a cache of it.
+
+#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::job::CollectionSummary;
+use crate::policy::Origin;
+use crate::reference::NameRef;
+use crate::run::Verdict;
+
+/// The record of one capture, made by the controller. Deleting it deletes nothing in the repository.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "holdfast.dev",
+    version = "v1alpha1",
+    kind = "RecoveryPoint",
+    plural = "recoverypoints",
+    shortname = "hfpoint",
+    category = "holdfast",
+    namespaced,
+    status = "RecoveryPointStatus",
+    derive = "PartialEq",
+    selectable = ".spec.policy",
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy"),
+    printcolumn(name = "Consistent", type_ = "date", json_path = ".status.consistencyTime"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.sizes.size"),
+    printcolumn(name = "Verified", type_ = "string", json_path = r#".status.conditions[?(@.type=="Verified")].reason"#),
+    printcolumn(name = "Origin", type_ = "string", json_path = ".status.origin"),
+    printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repositoryRef.name", priority = 1),
+    printcolumn(name = "New", type_ = "string", json_path = ".status.sizes.newSize", priority = 1),
+    printcolumn(name = "Collections", type_ = "integer", json_path = ".status.chromaDB.collectionCount", priority = 1),
+    printcolumn(name = "Hold", type_ = "string", json_path = ".status.chromaDB.writerPause", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "a RecoveryPoint can't be changed; it records what the repository holds"}]))]
+pub struct RecoveryPointSpec {
+    /// Name of the policy that captured it; the policy may be gone.
+    #[schemars(length(min = 1, max = 253))]
+    pub policy: String,
+    /// The repository that holds it.
+    pub repository_ref: NameRef,
+    /// Id of the point in the repository.
+    #[schemars(length(min = 1, max = 128))]
+    pub id: String,
+}
+
+/// What is known of a point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryPointStatus {
+    /// Generation that the status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Derived from the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PointPhase>,
+    /// Why it was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The instant at which the volume was cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consistency_time: Option<Timestamp>,
+    /// Digest of the commit record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub digest: Option<String>,
+    /// Sizes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sizes: Option<Sizes>,
+    /// What ChromaDB held.
+    #[serde(default, rename = "chromaDB", skip_serializing_if = "Option::is_none")]
+    pub chroma_db: Option<ChromaDbContent>,
+    /// Who held it against what, when, and what came out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// Conditions: Ready, Verified, Quarantined.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// In which state a point is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PointPhase {
+    /// Its commit record was read back, every object it needs exists and the offline check found it whole.
+    Available,
+    /// Never chosen by `latest`.
+    Quarantined,
+}
+
+/// Sizes of a point.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Sizes {
+    /// Bytes of the captured files.
+    pub bytes: u64,
+    /// Bytes that the capture added to the repository.
+    pub new_bytes: u64,
+    /// Number of files.
+    pub files: u64,
+    /// `bytes` for people: 699Mi.
+    #[schemars(length(max = 16))]
+    pub size: String,
+    /// `newBytes` for people.
+    #[schemars(length(max = 16))]
+    pub new_size: String,
+}
+
+/// What ChromaDB held at the consistency time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChromaDbContent {
+    /// Migration levels (embeddings queue/metadata/system), which order ChromaDB's versions on disk.
+    #[schemars(length(max = 32))]
+    pub migrations: String,
+    /// Image of the container, by digest where the runtime knows it.
+    #[schemars(length(max = 512))]
+    pub image: String,
+    /// Longest time that writers were held, e.g. 0.18s.
+    #[schemars(length(max = 24))]
+    pub writer_pause: String,
+    /// When writers could go on: what was sent later is not in the point.
+    pub released_at: Timestamp,
+    /// Number of collections.
+    pub collection_count: u64,
+    /// Records in all collections.
+    pub records: u64,
+    /// The largest collections; the repository's own record has all of them.
+    #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["tenant", "database", "name"]))]
+    pub collections: Vec<CollectionSummary>,
+}
+
+/// A verification of a point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// What came out.
+    pub verdict: Verdict,
+    /// When.
+    pub time: Timestamp,
+    /// Who: `Capture`, or `run/<name>`.
+    #[schemars(length(max = 260))]
+    pub by: String,
+}

@@ -1,0 +1,306 @@
+//! BackupPolicy (`hfpolicy`): one component to protect.
+
+#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Span;
+use crate::cron::Schedule;
+use crate::reference::{NameRef, WorkloadRef};
+
+/// One component to protect: what, how, how often, where to, with which objectives and priority.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "holdfast.dev",
+    version = "v1alpha1",
+    kind = "BackupPolicy",
+    plural = "backuppolicies",
+    shortname = "hfpolicy",
+    category = "holdfast",
+    namespaced,
+    status = "BackupPolicyStatus",
+    derive = "PartialEq",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Priority", type_ = "string", json_path = ".spec.priority"),
+    printcolumn(name = "Schedule", type_ = "string", json_path = ".status.resolved.schedule.cron"),
+    printcolumn(name = "RPO", type_ = "string", json_path = ".spec.objectives.rpo"),
+    printcolumn(name = "RPO-Met", type_ = "string", json_path = r#".status.conditions[?(@.type=="RPOMet")].status"#),
+    printcolumn(name = "Last-Point", type_ = "date", json_path = ".status.lastPoint.consistencyTime"),
+    printcolumn(name = "Points", type_ = "integer", json_path = ".status.points"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
+    printcolumn(name = "Writer-Pause", type_ = "string", json_path = ".status.lastAttempt.longestPause", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPolicySpec {
+    /// What is protected.
+    pub component: Component,
+    /// Who gets the slots first when there are not enough; makes nobody wait for anybody.
+    #[serde(default)]
+    pub priority: Priority,
+    /// What was promised.
+    #[serde(default)]
+    pub objectives: Objectives,
+    /// When to capture; omitted: as often as half the RPO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// How to capture.
+    #[serde(default)]
+    pub capture: CaptureMethod,
+    /// Where points are kept: a RecoveryRepository of this namespace.
+    pub repository_ref: NameRef,
+    /// Active, or Suspended: no capture is started.
+    #[serde(default)]
+    pub mode: PolicyMode,
+}
+
+/// A component: a ChromaDB and the workload that runs it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.chromaDB)", "message": "set chromaDB: {}; it is the kind of component that this version captures"}]))]
+pub struct Component {
+    /// Name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub display_name: Option<String>,
+    /// The component is a ChromaDB.
+    #[serde(default, rename = "chromaDB", skip_serializing_if = "Option::is_none")]
+    pub chroma_db: Option<ChromaDb>,
+    /// The workloads that make up the component; exactly one of them mounts the ChromaDB's claim.
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    pub workloads: Vec<WorkloadRef>,
+}
+
+/// Where the ChromaDB is, only as far as it can't be found from the pod template.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChromaDb {
+    /// The Service in front of it; omitted: the one whose selector matches the pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_ref: Option<NameRef>,
+    /// Port of the server.
+    #[serde(default = "default_port")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Directory of chroma.sqlite3 in the container; omitted: where the claim is mounted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = [
+        {"rule": "self.startsWith('/') && !self.contains('..')", "message": "write an absolute path in the container, as in /data"}]))]
+    pub data_path: Option<String>,
+    /// Name of the volume of the pod template that holds it; omitted: the only claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub volume: Option<String>,
+}
+
+fn default_port() -> u16 {
+    8000
+}
+
+/// Priority of a component.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Priority {
+    /// P1.
+    Critical,
+    /// P2.
+    High,
+    /// P3.
+    #[default]
+    Medium,
+    /// P4.
+    Low,
+}
+
+/// What was promised for a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Objectives {
+    /// Recovery time objective: from the declared failure to validation passed.
+    pub rto: Span,
+    /// Recovery point objective: how old the newest good point may be.
+    pub rpo: Span,
+}
+
+impl Default for Objectives {
+    fn default() -> Self {
+        Self { rto: Span::from_hours(4), rpo: Span::from_hours(1) }
+    }
+}
+
+/// One-of: how a volume is captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.live)", "message": "set live: {}; it is the method that this version knows"}]))]
+pub struct CaptureMethod {
+    /// Beside the running server: writers wait for a moment, readers don't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
+}
+
+impl Default for CaptureMethod {
+    fn default() -> Self {
+        Self { live: Some(Live::default()) }
+    }
+}
+
+/// Bounds of a live capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Live {
+    /// Longest time that writers may be held. A capture that would exceed it lets them go and fails.
+    pub max_writer_pause: Span,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { max_writer_pause: Span::from_secs(5) }
+    }
+}
+
+/// Whether captures are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PolicyMode {
+    /// Captures are taken on schedule and on request.
+    #[default]
+    Active,
+    /// No capture is started.
+    Suspended,
+}
+
+impl PolicyMode {
+    /// The word as users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+/// What was found out about a component, and how its captures go.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPolicyStatus {
+    /// Generation that the status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The mode in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<PolicyMode>,
+    /// What the spec left open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<Resolved>,
+    /// When the next scheduled capture starts, RFC3339. A string: kubectl prints future dates wrongly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 40))]
+    pub next_capture: Option<String>,
+    /// The last slot that was started or skipped: no slot up to it is started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_slot: Option<Timestamp>,
+    /// The latest value of the annotation holdfast.dev/requested-at that was acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_requested_at: Option<Timestamp>,
+    /// The capture under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<ActiveCapture>,
+    /// The newest Available point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_point: Option<LastPoint>,
+    /// How the last capture ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<LastAttempt>,
+    /// Number of points of this policy.
+    #[serde(default)]
+    pub points: u32,
+    /// Captures failed in a row.
+    #[serde(default)]
+    pub consecutive_failures: u32,
+    /// Conditions: Ready, RepositoryReady, SourceReady, LastCaptureSucceeded, RPOMet.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What the spec left open, as it was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolved {
+    /// The schedule, derived from the RPO when the spec has none.
+    pub schedule: Schedule,
+    /// The claim that holds the ChromaDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub claim: Option<String>,
+    /// The Service in front of the ChromaDB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub service: Option<String>,
+    /// Node of the pod, where captures run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node: Option<String>,
+}
+
+/// A capture under way: written before its Job is created, so that a restarted controller finds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActiveCapture {
+    /// Unique per capture of this policy; part of its Job's name and of its commit record.
+    #[schemars(length(max = 64))]
+    pub slot: String,
+    /// Attempts so far, the running one included.
+    pub attempt: u32,
+    /// Why it was started.
+    pub origin: Origin,
+    /// When it was started.
+    pub started: Timestamp,
+    /// The Job ended without a Report: a Confirm Job is looking for the commit record.
+    #[serde(default)]
+    pub confirming: bool,
+}
+
+/// Why a capture was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Origin {
+    /// A slot of the schedule.
+    Scheduled,
+    /// The annotation holdfast.dev/requested-at.
+    Requested,
+    /// A step of a RecoveryRun.
+    Run,
+}
+
+/// The newest Available point of a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastPoint {
+    /// Name of the RecoveryPoint.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The instant that it shows.
+    pub consistency_time: Timestamp,
+}
+
+/// How the last capture ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastAttempt {
+    /// When it ended.
+    pub time: Timestamp,
+    /// A reason of LastCaptureSucceeded.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Jobs that it took.
+    pub attempts: u32,
+    /// Longest time that writers were held, e.g. 0.18s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24))]
+    pub longest_pause: Option<String>,
+}

@@ -1,0 +1,57 @@
+//! References to other objects. Always an object, never a bare string, so that it can grow; always in the same namespace.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The name of an object of a known kind in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NameRef {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl NameRef {
+    /// A reference to `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into() }
+    }
+}
+
+/// Kinds of workload whose volumes are captured and which are stopped and started around a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WorkloadKind {
+    /// apps/v1 StatefulSet.
+    StatefulSet,
+    /// apps/v1 Deployment.
+    Deployment,
+}
+
+/// A workload of a component.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadRef {
+    /// Kind of the workload.
+    pub kind: WorkloadKind,
+    /// Name of the workload.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What an annotation that asks for a capture now is called; its value is an RFC3339 time and acts once per later time.
+pub const REQUESTED_AT: &str = "holdfast.dev/requested-at";
+/// Label on points, Jobs and claims: the BackupPolicy concerned.
+pub const POLICY_LABEL: &str = "holdfast.dev/policy";
+/// Label on Jobs and claims: the RecoveryRun concerned.
+pub const RUN_LABEL: &str = "holdfast.dev/run";
+/// Label on claims that hold a replaced volume: the run that replaced it.
+pub const QUARANTINE_LABEL: &str = "holdfast.dev/quarantine";
+/// Label on the objects that feed the admission policy while claims are swapped.
+pub const FENCE_LABEL: &str = "holdfast.dev/fence";
+/// Label on the objects that remember which runs were carried out.
+pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
+/// Label on everything the controller creates.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Its value.
+pub const MANAGED_BY: &str = "holdfast";

@@ -1,0 +1,238 @@
+//! RecoveryRepository (`hfrepo`): where points are kept.
+
+#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::reference::NameRef;
+
+/// Where recovery points are kept: an S3 bucket and prefix, its key, and who may write. Used from its own namespace only.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "holdfast.dev",
+    version = "v1alpha1",
+    kind = "RecoveryRepository",
+    plural = "recoveryrepositories",
+    shortname = "hfrepo",
+    category = "holdfast",
+    namespaced,
+    status = "RecoveryRepositoryStatus",
+    derive = "PartialEq",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
+    printcolumn(name = "Points", type_ = "integer", json_path = ".status.usage.points"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.usage.size"),
+    printcolumn(name = "Bucket", type_ = "string", json_path = ".spec.s3.bucket", priority = 1),
+    printcolumn(name = "Prefix", type_ = "string", json_path = ".spec.s3.prefix", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryRepositorySpec {
+    /// The S3 bucket and prefix.
+    pub s3: S3,
+    /// The key that everything is encrypted with before it leaves the cluster. There is no default key.
+    pub encryption: Encryption,
+    /// ReadWrite, or ReadOnly: points can be restored but no capture is taken.
+    #[serde(default)]
+    pub mode: RepositoryMode,
+}
+
+/// An S3 bucket and prefix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.bucket == oldSelf.bucket", "fieldPath": ".bucket",
+     "message": "can't be changed, points would be out of reach; make a second RecoveryRepository"},
+    {"rule": "has(self.prefix) == has(oldSelf.prefix) && (!has(self.prefix) || self.prefix == oldSelf.prefix)", "fieldPath": ".prefix",
+     "message": "can't be changed, points would be out of reach; make a second RecoveryRepository"},
+]))]
+pub struct S3 {
+    /// Endpoint URL, https unless on a network of your own; omitted: AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = [
+        {"rule": "self.startsWith('https://') || self.startsWith('http://')",
+         "messageExpression": "'\"' + self + '\" is no URL; write it with its scheme: \"https://' + self + '\"'"}]))]
+    pub endpoint: Option<String>,
+    /// Region.
+    #[serde(default = "default_region")]
+    #[schemars(length(min = 1, max = 64))]
+    pub region: String,
+    /// Bucket. It must exist; it is never created.
+    #[schemars(length(min = 3, max = 63))]
+    pub bucket: String,
+    /// Prefix of every object, ending in a slash. Two clusters must not share one.
+    #[serde(default)]
+    #[schemars(length(max = 256), extend("x-kubernetes-validations" = [
+        {"rule": "self == '' || (self.endsWith('/') && !self.startsWith('/') && !self.contains('//'))",
+         "message": "write it as a folder: \"arxiv/\", ending in a slash and not beginning with one"}]))]
+    pub prefix: String,
+    /// Whether the bucket stands in the path (most stores of one's own) or in the host name (AWS).
+    #[serde(default)]
+    pub addressing: Addressing,
+    /// A ConfigMap whose key `ca.crt` holds the certificate authorities of the endpoint, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<NameRef>,
+    /// Credentials.
+    pub credentials: Credentials,
+}
+
+fn default_region() -> String {
+    "us-east-1".to_owned()
+}
+
+/// Where the bucket's name stands in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Addressing {
+    /// `https://endpoint/bucket/key`.
+    #[default]
+    Path,
+    /// `https://bucket.endpoint/key`.
+    VirtualHost,
+}
+
+/// Credentials of a repository, in Secrets of the same namespace with the keys `AWS_ACCESS_KEY_ID`,
+/// `AWS_SECRET_ACCESS_KEY` and optionally `AWS_SESSION_TOKEN`. The controller never reads them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// What captures and recoveries use: needs no right to delete.
+    pub writer: SecretCredential,
+    /// What alone may delete; omitted: the writer. Nothing deletes points in this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<SecretCredential>,
+}
+
+/// Credentials from a Secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretCredential {
+    /// The Secret.
+    pub secret_ref: NameRef,
+}
+
+/// The key of a repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// The Secret whose key `password` opens the repository.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "self == oldSelf", "message": "can't be changed, points would be out of reach; make a second RecoveryRepository"}]))]
+    pub key_secret_ref: NameRef,
+    /// How the points stay readable when this cluster and the key in it are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrow: Option<Escrow>,
+}
+
+/// One of: a second key that opens the repository, or the user's word that the key is kept outside this cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.acknowledged) != has(self.keySecretRef)", "message": "set exactly one of acknowledged, keySecretRef"}]))]
+pub struct Escrow {
+    /// The key is kept outside this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+    /// A Secret whose key `password` opens the repository as well; it may be removed from the cluster afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_secret_ref: Option<NameRef>,
+}
+
+/// The user's word that one particular key is kept outside this cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledgement {
+    /// Fingerprint of that key as status.keyFingerprint shows it, e.g. 7c1f-09aa-52d3.
+    #[schemars(length(min = 14, max = 14), regex(pattern = r"^[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}$"))]
+    pub fingerprint: String,
+}
+
+/// What may be done with a repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RepositoryMode {
+    /// Captures and recoveries.
+    #[default]
+    ReadWrite,
+    /// Recoveries only.
+    ReadOnly,
+}
+
+impl RepositoryMode {
+    /// The word as users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "ReadWrite",
+            Self::ReadOnly => "ReadOnly",
+        }
+    }
+}
+
+/// What was found out about a repository.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryRepositoryStatus {
+    /// Generation that the status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The mode in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RepositoryMode>,
+    /// Id of the repository, pinned at the first successful probe: another one in its place is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(rename = "uniqueID", length(max = 128))]
+    #[serde(rename = "uniqueID")]
+    pub unique_id: Option<String>,
+    /// Version of the repository's format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<u32>,
+    /// Fingerprint of the key, to be acknowledged in spec.encryption.escrow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub key_fingerprint: Option<String>,
+    /// What the repository holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The probe under way or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What a repository holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Number of points.
+    pub points: u64,
+    /// Bytes stored.
+    pub bytes: u64,
+    /// The same for people: 2.4Gi.
+    #[schemars(length(max = 16))]
+    pub size: String,
+}
+
+/// A probe of a repository by a mover.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// Number of this probe; part of its Job's name.
+    pub number: u32,
+    /// When it was started.
+    pub started: Timestamp,
+    /// Generation of the spec that it probes.
+    pub generation: i64,
+    /// When its result was recorded; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+    /// Probes failed in a row, for the wait before the next one.
+    #[serde(default)]
+    pub failures: u32,
+}

@@ -1,0 +1,230 @@
+//! RecoveryRun (`hfrun`): one recovery. The spec is what a human asked for, once; the status is what happened.
+
+mod status;
+
+#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
+
+use jiff::Timestamp;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::Span;
+use crate::reference::NameRef;
+
+pub use status::*;
+
+/// One recovery: a scenario, the components, the point. A run's name is used once for ever.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "holdfast.dev",
+    version = "v1alpha1",
+    kind = "RecoveryRun",
+    plural = "recoveryruns",
+    shortname = "hfrun",
+    category = "holdfast",
+    namespaced,
+    status = "RecoveryRunStatus",
+    derive = "PartialEq",
+    printcolumn(name = "Scenario", type_ = "string", json_path = ".spec.scenario"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.display.step"),
+    printcolumn(name = "Point", type_ = "string", json_path = ".status.display.point"),
+    printcolumn(name = "RPO", type_ = "string", json_path = ".status.display.rpo"),
+    printcolumn(name = "RTO", type_ = "string", json_path = ".status.display.rto"),
+    printcolumn(name = "Checks", type_ = "string", json_path = ".status.display.checks"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.scenario == oldSelf.scenario && self.target == oldSelf.target && self.mode == oldSelf.mode && self.point == oldSelf.point && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline)",
+    "message": "a RecoveryRun can't be changed, except incident texts; create a new run"
+}, {
+    "rule": "(has(self.incident) && has(self.incident.detectedAt)) == (has(oldSelf.incident) && has(oldSelf.incident.detectedAt)) && (!has(self.incident) || !has(self.incident.detectedAt) || self.incident.detectedAt == oldSelf.incident.detectedAt)",
+    "message": "incident.detectedAt can't be changed, both clocks start there; create a new run"
+}]))]
+pub struct RecoveryRunSpec {
+    /// What happened.
+    pub scenario: Scenario,
+    /// The components to recover; omitted: every BackupPolicy of the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub policies: Option<Vec<NameRef>>,
+    /// Which point to restore.
+    #[serde(default)]
+    pub point: PointChoice,
+    /// Where to restore it to.
+    pub target: Target,
+    /// Run, or DryRun: the plan is written to status and nothing is changed.
+    #[serde(default)]
+    pub mode: RunMode,
+    /// When the run gives up; omitted: twice the scenario's RTO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Span>,
+    /// What is known of the incident. Its texts may follow later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<Incident>,
+}
+
+impl RecoveryRunSpec {
+    /// Hash of what the run does, hex: texts of the incident are left out, so that completing them does not make the
+    /// same run look like another one.
+    #[must_use]
+    pub fn identity_hash(&self) -> String {
+        let mut identity = self.clone();
+        identity.incident = identity.incident.and_then(|incident| incident.detected_at).map(|detected_at| Incident {
+            detected_at: Some(detected_at),
+            ..Incident::default()
+        });
+        let value = serde_json::to_value(&identity).expect("a spec holds only strings, numbers and times");
+        // serde_json's Map is ordered by key, so equal specs print equal bytes.
+        Sha256::digest(value.to_string()).iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
+/// The kinds of disaster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Scenario {
+    /// The database is damaged: stop, keep the damaged volume as it is, restore a healthy point, swap, start, validate.
+    DatabaseCorruption,
+}
+
+impl Scenario {
+    /// The word as users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DatabaseCorruption => "DatabaseCorruption",
+        }
+    }
+
+    /// The scenario's own objectives (RTO, RPO); a component's come from its policy.
+    #[must_use]
+    pub fn objectives(self) -> (Span, Span) {
+        match self {
+            Self::DatabaseCorruption => (Span::from_hours(2), Span::from_mins(30)),
+        }
+    }
+}
+
+/// One-of: which point to restore.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "[has(self.latest), has(self.named), has(self.asOf)].filter(c, c).size() == 1",
+    "message": "set exactly one of latest, named, asOf"}]))]
+pub struct PointChoice {
+    /// The newest Available point of each policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest: Option<Empty>,
+    /// This point; for a run with exactly one policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub named: Option<NameRef>,
+    /// The newest Available point that is not younger than a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<AsOf>,
+}
+
+impl Default for PointChoice {
+    fn default() -> Self {
+        Self { latest: Some(Empty {}), named: None, as_of: None }
+    }
+}
+
+/// A choice without parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Empty {}
+
+/// A time to go back to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AsOf {
+    /// RFC3339.
+    pub time: Timestamp,
+}
+
+/// One-of: where to restore to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.inPlace)", "message": "set inPlace: {confirm: NAMESPACE}; it is the target that this version knows"}]))]
+pub struct Target {
+    /// The workloads' own claims get the restored volumes; the old volumes are kept in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<InPlace>,
+}
+
+/// In place: the restored volume takes the place of the old one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InPlace {
+    /// The namespace, typed out: this run replaces the volumes of its workloads.
+    #[schemars(length(min = 1, max = 63))]
+    pub confirm: String,
+    /// StorageClass of the new volumes; omitted: the old one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+/// Whether anything is changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RunMode {
+    /// Carry out the plan.
+    #[default]
+    Run,
+    /// Write the plan to status and stop.
+    DryRun,
+}
+
+/// What is known of the incident.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Incident {
+    /// What happened, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub summary: Option<String>,
+    /// When the failure was declared, the start of both clocks; omitted: the creation of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
+    /// What users felt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub impact: Option<String>,
+    /// Why it happened, as far as known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub root_cause: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> RecoveryRunSpec {
+        serde_json::from_value(serde_json::json!({
+            "scenario": "DatabaseCorruption", "target": {"inPlace": {"confirm": "arxiv"}}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn incident_texts_are_no_part_of_a_runs_identity_but_its_clock_is() {
+        let plain = run();
+        let mut told = run();
+        told.incident = Some(Incident { summary: Some("pages overwritten".into()), ..Incident::default() });
+        assert_eq!(plain.identity_hash(), told.identity_hash());
+        told.incident.as_mut().unwrap().detected_at = Some(Timestamp::UNIX_EPOCH);
+        assert_ne!(plain.identity_hash(), told.identity_hash());
+    }
+
+    #[test]
+    fn another_point_makes_another_run() {
+        let mut other = run();
+        other.point = PointChoice { latest: None, named: Some(NameRef::new("p")), as_of: None };
+        assert_ne!(run().identity_hash(), other.identity_hash());
+    }
+}

@@ -1,0 +1,407 @@
+//! What happened in a run. Facts that Jobs and claims cannot keep are written here before the effect that needs them.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Span;
+use crate::reference::WorkloadRef;
+
+/// What happened in a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryRunStatus {
+    /// Generation that the status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Term of the controller that carries the run; a controller of an older term no longer acts.
+    #[serde(default)]
+    pub epoch: i64,
+    /// Derived from the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<RunPhase>,
+    /// What came out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Short texts for columns; programs read the fields below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display: Option<Display>,
+    /// The plan. A DryRun ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanSummary>,
+    /// The points chosen, one a policy, fixed once the volume is stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub points: Vec<ChosenPoint>,
+    /// Workloads that were stopped and what they ran before; written before they are scaled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
+    pub stopped: Vec<StoppedWorkload>,
+    /// Volumes exchanged under a claim's name; written before the first claim is deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub swaps: Vec<Swap>,
+    /// The steps in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub steps: Vec<StepStatus>,
+    /// The validation checklist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub checks: Vec<CheckStatus>,
+    /// Measured recovery time and data loss, one entry a policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub measured: Vec<Measured>,
+    /// What was measured against what was promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objectives: Option<ObjectivesStatus>,
+    /// Replaced volumes and the claims that keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["claim"]))]
+    pub quarantine: Vec<QuarantinedVolume>,
+    /// The state of the world in three words, for a run that ended without success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_as: Option<LeftAs>,
+    /// What to do next, the recommended first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub next_actions: Vec<NextAction>,
+    /// Conditions: Ready, Reconciling, Stalled, Complete, Failed, PlanReady, SourceResolved, Stopped, Fenced, TargetReady,
+    /// DataRestored, ApplicationReady, Validated, ObjectivesMet.
+    #[serde(default)]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Phase of a run, derived from its conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RunPhase {
+    /// Not looked at yet, or waiting for something named in Reconciling.
+    Pending,
+    /// A DryRun that ended.
+    Planned,
+    /// Steps are carried out.
+    Running,
+    /// Validated.
+    Succeeded,
+    /// Ended without success; leftAs and nextActions say how to go on.
+    Failed,
+}
+
+/// What came out of a check or a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Verdict {
+    /// Seen as expected.
+    Passed,
+    /// Seen otherwise.
+    Failed,
+    /// Could not be seen; never counted as passed.
+    Inconclusive,
+    /// Does not apply here.
+    Skipped,
+}
+
+/// Short texts for columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Display {
+    /// The running step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300))]
+    pub step: Option<String>,
+    /// The point, or how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 300))]
+    pub point: Option<String>,
+    /// Measured over promised, e.g. 27m57s/30m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub rpo: Option<String>,
+    /// Measured over promised, e.g. 8m43s/2h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub rto: Option<String>,
+    /// Passed over counted, e.g. 9/9; skipped checks are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub checks: Option<String>,
+}
+
+/// The plan in short; its steps stand in status.steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanSummary {
+    /// Digest over the steps and what they concern.
+    #[schemars(length(max = 128))]
+    pub digest: String,
+    /// Number of steps.
+    pub steps: u32,
+    /// Number of policies.
+    pub policies: u32,
+}
+
+/// The point chosen for a policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChosenPoint {
+    /// Policy.
+    #[schemars(length(max = 253))]
+    pub policy: String,
+    /// Name of the RecoveryPoint.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Id in the repository.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// Repository.
+    #[schemars(length(max = 253))]
+    pub repository: String,
+    /// The instant that it shows.
+    pub consistency_time: Timestamp,
+}
+
+/// A workload that a run stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoppedWorkload {
+    /// The workload.
+    #[serde(flatten)]
+    pub workload: WorkloadRef,
+    /// Replicas before.
+    pub replicas: i32,
+}
+
+/// Two volumes exchanged under a claim's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Swap {
+    /// Policy.
+    #[schemars(length(max = 253))]
+    pub policy: String,
+    /// Claim that the workload names.
+    #[schemars(length(max = 253))]
+    pub claim: String,
+    /// Uid of that claim while it held the old volume.
+    #[schemars(length(max = 64))]
+    pub claim_uid: String,
+    /// Claim that the new volume was restored under.
+    #[schemars(length(max = 253))]
+    pub restore_claim: String,
+    /// Uid of that claim.
+    #[schemars(length(max = 64))]
+    pub restore_claim_uid: String,
+    /// Claim that keeps the old volume afterwards.
+    #[schemars(length(max = 253))]
+    pub quarantine_claim: String,
+    /// The old PersistentVolume.
+    #[schemars(length(max = 253))]
+    pub old_volume: String,
+    /// The new PersistentVolume.
+    #[schemars(length(max = 253))]
+    pub new_volume: String,
+    /// Reclaim policy of the new volume before it was set to Retain; put back at the end.
+    #[schemars(length(max = 16))]
+    pub new_reclaim_policy: String,
+}
+
+/// A step of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// Name, e.g. Restore/chromadb.
+    #[schemars(length(max = 280))]
+    pub name: String,
+    /// Policy concerned; absent for a step of the whole run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub policy: Option<String>,
+    /// Phase.
+    pub phase: StepPhase,
+    /// When it was begun: written before its first effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Timestamp>,
+    /// Attempts, the running one included.
+    #[serde(default)]
+    pub attempts: u32,
+    /// What it does, or what came out.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// Phase of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum StepPhase {
+    /// Not begun.
+    Waiting,
+    /// Begun.
+    Running,
+    /// Ended well.
+    Done,
+    /// Not needed.
+    Skipped,
+    /// Ended badly.
+    Failed,
+}
+
+/// A line of the validation checklist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckStatus {
+    /// Name.
+    #[schemars(length(max = 300))]
+    pub name: String,
+    /// Section of the checklist.
+    pub group: CheckGroup,
+    /// What came out.
+    pub verdict: Verdict,
+    /// What had to be seen.
+    #[schemars(length(max = 256))]
+    pub expected: String,
+    /// What was seen.
+    #[schemars(length(max = 256))]
+    pub observed: String,
+}
+
+/// Sections of the validation checklist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum CheckGroup {
+    /// CPU, memory, disk, network.
+    SystemResources,
+    /// ChromaDB, workloads, pods, CronJobs.
+    CoreServices,
+    /// Collections, counts, digests.
+    DataIntegrity,
+    /// What the applications do.
+    ApplicationFunctions,
+    /// Access, credentials, audit.
+    Security,
+}
+
+/// Measured recovery time and data loss of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// Policy.
+    #[schemars(length(max = 253))]
+    pub policy: String,
+    /// The declared failure minus the point's consistency time.
+    #[schemars(length(max = 24))]
+    pub rpo: String,
+    /// Validation passed minus the declared failure.
+    #[schemars(length(max = 24))]
+    pub rto: String,
+    /// The same by step; adds up to `rto`.
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["part"]))]
+    pub breakdown: Vec<Part>,
+    /// What can't be measured from inside the cluster.
+    #[schemars(length(max = 8))]
+    pub not_measured: Vec<String>,
+}
+
+/// A part of the recovery time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// Step, or `beforeRun`, or `between`.
+    #[schemars(length(max = 64))]
+    pub part: String,
+    /// How long, in milliseconds.
+    pub millis: i64,
+}
+
+/// What was measured against what was promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectivesStatus {
+    /// Against the scenario's objectives: the worst component.
+    pub scenario: ObjectiveVerdicts,
+    /// Against each policy's objectives, which decide the component's verdict.
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub policies: Vec<PolicyObjectiveVerdicts>,
+}
+
+/// Objectives and whether they were met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectiveVerdicts {
+    /// Promised.
+    pub rpo: Span,
+    /// Kept?
+    pub rpo_verdict: ObjectiveVerdict,
+    /// Promised.
+    pub rto: Span,
+    /// Kept?
+    pub rto_verdict: ObjectiveVerdict,
+}
+
+/// Objectives of a policy and whether they were met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyObjectiveVerdicts {
+    /// Policy.
+    #[schemars(length(max = 253))]
+    pub policy: String,
+    /// Its objectives.
+    #[serde(flatten)]
+    pub verdicts: ObjectiveVerdicts,
+}
+
+/// Whether an objective was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ObjectiveVerdict {
+    /// Measured is not longer than promised.
+    Met,
+    /// Measured is longer than promised.
+    Missed,
+}
+
+/// A replaced volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantinedVolume {
+    /// Claim that keeps it.
+    #[schemars(length(max = 253))]
+    pub claim: String,
+    /// Policy.
+    #[schemars(length(max = 253))]
+    pub policy: String,
+    /// PersistentVolume.
+    #[schemars(length(max = 253))]
+    pub volume: String,
+}
+
+/// The state of the world after a run that ended without success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftAs {
+    /// Running, Stopped, or Mixed.
+    #[schemars(length(max = 32))]
+    pub workloads: String,
+    /// Untouched, or Restored.
+    #[schemars(length(max = 32))]
+    pub data: String,
+    /// Original, Swapped, or Between.
+    #[schemars(length(max = 32))]
+    pub claims: String,
+}
+
+/// Something to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NextAction {
+    /// Short name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// What it does and costs.
+    #[schemars(length(max = 512))]
+    pub message: String,
+    /// What to type.
+    #[schemars(length(max = 1024))]
+    pub command: String,
+}
