@@ -31,11 +31,11 @@ pub const TARGET_DIR: &str = "/var/run/holdfast/target";
 pub const SCRATCH_DIR: &str = "/var/run/holdfast/scratch";
 
 /// Most collections named in a Report; the point's own record in the repository has all of them.
-pub const MAX_COLLECTIONS: usize = 12;
+pub const MAX_COLLECTIONS: usize = 8;
 /// Most checks in a Report.
 pub const MAX_CHECKS: usize = 12;
 /// Most findings named in a Report.
-pub const MAX_FINDINGS: usize = 6;
+pub const MAX_FINDINGS: usize = 4;
 /// Longest free text in a Report, in bytes; longer text is cut at a character and ends in "...".
 pub const MAX_TEXT: usize = 600;
 /// Longest name or short value in a Report, in bytes.
@@ -429,7 +429,7 @@ impl Report {
                 captured.collections.truncate(MAX_COLLECTIONS);
                 for collection in &mut captured.collections {
                     for word in [&mut collection.tenant, &mut collection.database, &mut collection.name] {
-                        cut(word, 48);
+                        cut(word, 40);
                     }
                     cut(&mut collection.digest, 16);
                 }

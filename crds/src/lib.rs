@@ -3,6 +3,9 @@
 //! Types, schemas and pure accessors only. This crate refuses clients, clocks and async code: what decides lives in
 //! `plan`, what acts in `controller` and `mover`.
 
+// kube's printcolumn repeats its keys once a column.
+#![allow(clippy::duplicated_attributes)]
+
 pub mod condition;
 pub mod cron;
 pub mod duration;

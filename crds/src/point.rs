@@ -1,9 +1,7 @@
 //! RecoveryPoint (`hfpoint`): the record of one capture. The bucket is the truth, the object a cache of it.
 
-#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
-
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,11 +28,20 @@ use crate::run::Verdict;
     printcolumn(name = "Policy", type_ = "string", json_path = ".spec.policy"),
     printcolumn(name = "Consistent", type_ = "date", json_path = ".status.consistencyTime"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.sizes.size"),
-    printcolumn(name = "Verified", type_ = "string", json_path = r#".status.conditions[?(@.type=="Verified")].reason"#),
+    printcolumn(
+        name = "Verified",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Verified")].reason"#
+    ),
     printcolumn(name = "Origin", type_ = "string", json_path = ".status.origin"),
     printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repositoryRef.name", priority = 1),
     printcolumn(name = "New", type_ = "string", json_path = ".status.sizes.newSize", priority = 1),
-    printcolumn(name = "Collections", type_ = "integer", json_path = ".status.chromaDB.collectionCount", priority = 1),
+    printcolumn(
+        name = "Collections",
+        type_ = "integer",
+        json_path = ".status.chromaDB.collectionCount",
+        priority = 1
+    ),
     printcolumn(name = "Hold", type_ = "string", json_path = ".status.chromaDB.writerPause", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -66,6 +73,7 @@ pub struct RecoveryPointStatus {
     pub origin: Option<Origin>,
     /// The instant at which the volume was cut.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub consistency_time: Option<Timestamp>,
     /// Digest of the commit record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,13 +135,14 @@ pub struct ChromaDbContent {
     #[schemars(length(max = 24))]
     pub writer_pause: String,
     /// When writers could go on: what was sent later is not in the point.
+    #[schemars(with = "Time")]
     pub released_at: Timestamp,
     /// Number of collections.
     pub collection_count: u64,
     /// Records in all collections.
     pub records: u64,
     /// The largest collections; the repository's own record has all of them.
-    #[schemars(length(max = 12), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["tenant", "database", "name"]))]
+    #[schemars(length(max = 8))]
     pub collections: Vec<CollectionSummary>,
 }
 
@@ -144,6 +153,7 @@ pub struct Verification {
     /// What came out.
     pub verdict: Verdict,
     /// When.
+    #[schemars(with = "Time")]
     pub time: Timestamp,
     /// Who: `Capture`, or `run/<name>`.
     #[schemars(length(max = 260))]

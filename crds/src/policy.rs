@@ -1,9 +1,7 @@
 //! BackupPolicy (`hfpolicy`): one component to protect.
 
-#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
-
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,16 +22,34 @@ use crate::reference::{NameRef, WorkloadRef};
     namespaced,
     status = "BackupPolicyStatus",
     derive = "PartialEq",
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
     printcolumn(name = "Priority", type_ = "string", json_path = ".spec.priority"),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".status.resolved.schedule.cron"),
     printcolumn(name = "RPO", type_ = "string", json_path = ".spec.objectives.rpo"),
-    printcolumn(name = "RPO-Met", type_ = "string", json_path = r#".status.conditions[?(@.type=="RPOMet")].status"#),
+    printcolumn(
+        name = "RPO-Met",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="RPOMet")].status"#
+    ),
     printcolumn(name = "Last-Point", type_ = "date", json_path = ".status.lastPoint.consistencyTime"),
     printcolumn(name = "Points", type_ = "integer", json_path = ".status.points"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
-    printcolumn(name = "Writer-Pause", type_ = "string", json_path = ".status.lastAttempt.longestPause", priority = 1),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(
+        name = "Writer-Pause",
+        type_ = "string",
+        json_path = ".status.lastAttempt.longestPause",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -104,7 +120,9 @@ fn default_port() -> u16 {
 }
 
 /// Priority of a component.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Priority {
     /// P1.
     Critical,
@@ -203,9 +221,11 @@ pub struct BackupPolicyStatus {
     pub next_capture: Option<String>,
     /// The last slot that was started or skipped: no slot up to it is started again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub last_slot: Option<Timestamp>,
     /// The latest value of the annotation holdfast.dev/requested-at that was acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub observed_requested_at: Option<Timestamp>,
     /// The capture under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -260,6 +280,7 @@ pub struct ActiveCapture {
     /// Why it was started.
     pub origin: Origin,
     /// When it was started.
+    #[schemars(with = "Time")]
     pub started: Timestamp,
     /// The Job ended without a Report: a Confirm Job is looking for the commit record.
     #[serde(default)]
@@ -285,6 +306,7 @@ pub struct LastPoint {
     #[schemars(length(max = 253))]
     pub name: String,
     /// The instant that it shows.
+    #[schemars(with = "Time")]
     pub consistency_time: Timestamp,
 }
 
@@ -293,6 +315,7 @@ pub struct LastPoint {
 #[serde(rename_all = "camelCase")]
 pub struct LastAttempt {
     /// When it ended.
+    #[schemars(with = "Time")]
     pub time: Timestamp,
     /// A reason of LastCaptureSucceeded.
     #[schemars(length(max = 64))]

@@ -1,9 +1,7 @@
 //! RecoveryRepository (`hfrepo`): where points are kept.
 
-#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
-
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,13 +20,22 @@ use crate::reference::NameRef;
     namespaced,
     status = "RecoveryRepositoryStatus",
     derive = "PartialEq",
-    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#
+    ),
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
     printcolumn(name = "Points", type_ = "integer", json_path = ".status.usage.points"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.usage.size"),
     printcolumn(name = "Bucket", type_ = "string", json_path = ".spec.s3.bucket", priority = 1),
     printcolumn(name = "Prefix", type_ = "string", json_path = ".spec.s3.prefix", priority = 1),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -226,11 +233,13 @@ pub struct Probe {
     /// Number of this probe; part of its Job's name.
     pub number: u32,
     /// When it was started.
+    #[schemars(with = "Time")]
     pub started: Timestamp,
     /// Generation of the spec that it probes.
     pub generation: i64,
     /// When its result was recorded; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub finished: Option<Timestamp>,
     /// Probes failed in a row, for the wait before the next one.
     #[serde(default)]

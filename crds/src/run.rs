@@ -2,9 +2,8 @@
 
 mod status;
 
-#![allow(clippy::duplicated_attributes, reason = "printcolumn repeats its keys once a column")]
-
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,7 +34,12 @@ pub use status::*;
     printcolumn(name = "RTO", type_ = "string", json_path = ".status.display.rto"),
     printcolumn(name = "Checks", type_ = "string", json_path = ".status.display.checks"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode", priority = 1),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = 1),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -75,10 +79,10 @@ impl RecoveryRunSpec {
     #[must_use]
     pub fn identity_hash(&self) -> String {
         let mut identity = self.clone();
-        identity.incident = identity.incident.and_then(|incident| incident.detected_at).map(|detected_at| Incident {
-            detected_at: Some(detected_at),
-            ..Incident::default()
-        });
+        identity.incident = identity
+            .incident
+            .and_then(|incident| incident.detected_at)
+            .map(|detected_at| Incident { detected_at: Some(detected_at), ..Incident::default() });
         let value = serde_json::to_value(&identity).expect("a spec holds only strings, numbers and times");
         // serde_json's Map is ordered by key, so equal specs print equal bytes.
         Sha256::digest(value.to_string()).iter().map(|b| format!("{b:02x}")).collect()
@@ -143,6 +147,7 @@ pub struct Empty {}
 #[serde(rename_all = "camelCase")]
 pub struct AsOf {
     /// RFC3339.
+    #[schemars(with = "Time")]
     pub time: Timestamp,
 }
 
@@ -189,6 +194,7 @@ pub struct Incident {
     pub summary: Option<String>,
     /// When the failure was declared, the start of both clocks; omitted: the creation of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub detected_at: Option<Timestamp>,
     /// What users felt.
     #[serde(default, skip_serializing_if = "Option::is_none")]

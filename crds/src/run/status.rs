@@ -1,7 +1,7 @@
 //! What happened in a run. Facts that Jobs and claims cannot keep are written here before the effect that needs them.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +159,7 @@ pub struct ChosenPoint {
     #[schemars(length(max = 253))]
     pub repository: String,
     /// The instant that it shows.
+    #[schemars(with = "Time")]
     pub consistency_time: Timestamp,
 }
 
@@ -221,9 +222,11 @@ pub struct StepStatus {
     pub phase: StepPhase,
     /// When it was begun: written before its first effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub start: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub end: Option<Timestamp>,
     /// Attempts, the running one included.
     #[serde(default)]
