@@ -1,0 +1,67 @@
+# Everything a person runs. `make help` lists it; each target is one line of intent, the work is in the scripts.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+STORY ?=
+ARGS ?= get nodes
+CLUSTER := e2e/cluster
+# With an existing cluster nothing of the local one is built.
+EXISTING := $(filter existing,$(HOLDFAST_E2E_CLUSTER))
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: ## Protect, lose and recover a real ChromaDB on a real cluster, telling the story
+	@e2e/demo.sh
+
+.PHONY: test
+test: setup check test-real e2e ## Every test: what CI runs
+
+.PHONY: check
+check: ## What one runs all day: format, lints, unit tests, layers, generated files
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) test --quiet -p crds -p plan -p engine -p chroma -p mover -p controller
+	$(CARGO) test --quiet -p tests --test layers --test house
+	@$(MAKE) --no-print-directory generated-clean
+
+.PHONY: generate
+generate: ## Write what is generated: the CRDs, in crds/yaml and in the chart
+	$(CARGO) run --quiet -p crds --bin crdgen crds/yaml
+	cp crds/yaml/*.yaml charts/holdfast/files/crds/
+
+.PHONY: generated-clean
+generated-clean:
+	@rm -rf target/crds-now && $(CARGO) run --quiet -p crds --bin crdgen target/crds-now
+	@diff -r target/crds-now crds/yaml && diff -r target/crds-now charts/holdfast/files/crds \
+	  || { echo "generated files are stale: run make generate and commit"; exit 1; }
+
+.PHONY: test-real
+test-real: ## What crosses crates: real ChromaDB, real S3 server, real API server
+	$(CARGO) build --quiet -p mover
+	$(CARGO) test --quiet -p tests
+
+.PHONY: e2e
+e2e: ## The stories on a real cluster; one alone: make e2e STORY=recover-corruption
+	@e2e/run.sh $(STORY)
+
+.PHONY: setup
+setup: ## Packages, pinned tools and images into the cache; minutes the first time, seconds afterwards
+	@$(CLUSTER)/deps.sh
+	@$(CLUSTER)/python.sh
+	@$(if $(EXISTING),$(CLUSTER)/tools.sh etcd kube-apiserver kubectl helm,$(CLUSTER)/tools.sh)
+	@$(if $(EXISTING),:,$(CLUSTER)/images.sh)
+
+.PHONY: cluster-up
+cluster-up: ## Start the local cluster
+	@$(CLUSTER)/up.sh
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and leave nothing
+	@$(CLUSTER)/down.sh
+
+.PHONY: kubectl
+kubectl: ## Talk to the local cluster: make kubectl ARGS="get pods -A"
+	@$(CLUSTER)/kubectl.sh $(ARGS)
