@@ -1,1 +1,39 @@
-//! Placeholder head; see ARCHITECTURE.md.
+//! The repository of recovery points in object storage: captures directory trees into encrypted, deduplicated, immutable
+//! objects and restores them byte for byte. It knows bytes and layouts; it refuses to know Kubernetes or ChromaDB. What is
+//! stored, and in which order, is specified in `FORMAT.md`.
+
+mod backup;
+mod block;
+mod codec;
+mod envelope;
+mod error;
+mod index;
+mod inspect;
+mod keys;
+mod layout;
+mod marks;
+mod names;
+mod pack;
+mod plain;
+mod point;
+mod progress;
+mod read;
+mod repository;
+mod restore;
+mod seal;
+pub mod store;
+mod tree;
+mod verify;
+
+pub use backup::{Backup, Committed, LayoutChooser, Verified, backup};
+pub use envelope::FORMAT;
+pub use error::{Category, Error, Result};
+pub use inspect::Finding;
+pub use keys::{Password, SHORTEST as SHORTEST_PASSWORD, SlotInfo};
+pub use layout::Layout;
+pub use marks::{Mark, PutMark};
+pub use point::{Catalogue, Point, PointAttributes, PointId, Skipped, Totals};
+pub use progress::{Progress, ProgressSink, silent};
+pub use repository::Repository;
+pub use restore::{RestoreMode, RestoreSummary, restore};
+pub use verify::{Level, VerifyReport, verify, verify_all};

@@ -1,0 +1,306 @@
+//! Walks the source in the order of paths, reads each file once, cuts it, and sends on what the repository doesn't know.
+//! Runs on one blocking thread. It refuses to record a file that changed or vanished while it was read.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::mpsc::Sender;
+
+use super::LayoutChooser;
+use crate::block::{BlockId, Class, RawBlock};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::layout::Cutter;
+use crate::point::{SKIPPED_NAMED, Skipped, Totals};
+use crate::progress::{Progress, ProgressSink};
+use crate::repository::Repository;
+use crate::tree::{
+    Content, Entry, Extent, INLINE, Node, ends_map_segment, ends_tree_segment, write_entries, write_extents,
+};
+
+/// Progress is told at least this often, in bytes read.
+const TELL_EVERY: u64 = 8 << 20;
+
+pub(super) struct Scan {
+    source: PathBuf,
+    layout: LayoutChooser,
+    repo: Repository,
+    index: Arc<Index>,
+    out: Sender<RawBlock>,
+    stop: Arc<AtomicBool>,
+    progress: ProgressSink,
+    written: Arc<AtomicU64>,
+    /// Blocks sent in this capture.
+    sent: HashSet<BlockId>,
+    entries: Vec<Entry>,
+    scanned: Scanned,
+    told: u64,
+}
+
+/// What the walk found.
+#[derive(Default)]
+pub(super) struct Scanned {
+    pub(super) totals: Totals,
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) tree: Vec<BlockId>,
+}
+
+/// Which bytes and attributes a file must still have after it was read.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    mtime: (i64, i64),
+    ctime: (i64, i64),
+}
+
+impl Identity {
+    fn of(meta: &Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            size: meta.len(),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+            ctime: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+impl Scan {
+    pub(super) fn new(
+        source: PathBuf,
+        layout: LayoutChooser,
+        repo: Repository,
+        index: Arc<Index>,
+        out: Sender<RawBlock>,
+        stop: Arc<AtomicBool>,
+        progress: ProgressSink,
+    ) -> Self {
+        Self {
+            source,
+            layout,
+            repo,
+            index,
+            out,
+            stop,
+            progress,
+            written: Arc::default(),
+            sent: HashSet::new(),
+            entries: Vec::new(),
+            scanned: Scanned::default(),
+            told: 0,
+        }
+    }
+
+    /// Where the uploading side counts what it stored, for the progress.
+    pub(super) fn written(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.written)
+    }
+
+    pub(super) fn run(mut self) -> Result<Scanned> {
+        let root = self.source.clone();
+        let meta = fs::metadata(&root).map_err(|e| unreadable(Path::new("."), e))?;
+        if !meta.is_dir() {
+            return Err(Error::Input(format!("the source {} is no directory", root.display())));
+        }
+        self.entry(Path::new("."), &meta, Node::Directory)?;
+        self.scanned.totals.directories += 1;
+        self.directory(&root, Path::new(""))?;
+        self.end_tree_segment()?;
+        self.tell();
+        Ok(self.scanned)
+    }
+
+    fn directory(&mut self, dir: &Path, within: &Path) -> Result<()> {
+        let shown = if within.as_os_str().is_empty() { Path::new(".") } else { within };
+        let listed = fs::read_dir(dir)
+            .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>());
+        let mut names = listed.map_err(|e| unreadable(shown, e))?;
+        names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        for name in names {
+            if within.as_os_str().is_empty() && name == "lost+found" {
+                continue;
+            }
+            let (path, within) = (dir.join(&name), within.join(&name));
+            let meta = fs::symlink_metadata(&path).map_err(|e| unreadable(&within, e))?;
+            let kind = meta.file_type();
+            if kind.is_dir() {
+                self.entry(&within, &meta, Node::Directory)?;
+                self.scanned.totals.directories += 1;
+                self.directory(&path, &within)?;
+            } else if kind.is_symlink() {
+                let to = fs::read_link(&path).map_err(|e| unreadable(&within, e))?.into_os_string();
+                self.entry(&within, &meta, Node::Symlink { to })?;
+                self.scanned.totals.symlinks += 1;
+            } else if kind.is_file() {
+                self.file(&path, &within)?;
+            } else {
+                let kind = if kind.is_socket() {
+                    "socket"
+                } else if kind.is_fifo() {
+                    "fifo"
+                } else {
+                    "device"
+                };
+                self.skip(&within, kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn skip(&mut self, within: &Path, kind: &str) {
+        self.scanned.totals.skipped += 1;
+        if self.scanned.skipped.len() < SKIPPED_NAMED {
+            let path = within.to_string_lossy().chars().take(256).collect();
+            self.scanned.skipped.push(Skipped { path, kind: kind.to_owned() });
+        }
+    }
+
+    fn file(&mut self, path: &Path, within: &Path) -> Result<()> {
+        // Neither a link nor a FIFO put in the file's place since it was listed may lead us astray or block us.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = File::options()
+            .read(true)
+            .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+            .open(path)
+            .map_err(|e| unreadable(within, e))?;
+        let meta = file.metadata().map_err(|e| unreadable(within, e))?;
+        if !meta.is_file() {
+            return Err(changed(within, "it is another kind of file now"));
+        }
+        let layout = (self.layout)(within, path).effective();
+        let mut hash = blake3::Hasher::new();
+        let (mut size, mut content) = (0, ContentBuilder::default());
+        for block in Cutter::new(layout, &file) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(stopped());
+            }
+            let bytes = block.map_err(|e| unreadable(within, e))?;
+            hash.update(&bytes);
+            size += bytes.len() as u64;
+            if size > meta.len() {
+                return Err(changed(within, "it grew"));
+            }
+            let raw = u32::try_from(bytes.len()).expect("layouts cut at 2 MiB");
+            self.scanned.totals.blocks += 1;
+            self.scanned.totals.bytes += u64::from(raw);
+            let id = self.send(Class::Data, bytes)?;
+            if let Some(segment) = content.push(Extent { id, raw }) {
+                content.map.push(self.send(Class::Meta, write_extents(&segment))?);
+            }
+            if self.scanned.totals.bytes - self.told >= TELL_EVERY {
+                self.tell();
+            }
+        }
+        if size < meta.len() {
+            return Err(changed(within, "it shrank"));
+        }
+        let after = file.metadata().map_err(|e| unreadable(within, e))?;
+        let there = fs::symlink_metadata(path).map_err(|e| unreadable(within, e))?;
+        if Identity::of(&after) != Identity::of(&meta) {
+            return Err(changed(within, "its size or times moved"));
+        }
+        if Identity::of(&there) != Identity::of(&meta) {
+            return Err(changed(within, "another file took its place"));
+        }
+        let content = match content.finish() {
+            Ok(inline) => Content::Blocks(inline),
+            Err((mut map, rest)) => {
+                if !rest.is_empty() {
+                    map.push(self.send(Class::Meta, write_extents(&rest))?);
+                }
+                Content::Map(map)
+            }
+        };
+        let hash = hash.finalize().to_hex().to_string();
+        self.scanned.totals.files += 1;
+        self.entry(within, &meta, Node::File { size, hash, layout, content })
+    }
+
+    fn entry(&mut self, within: &Path, meta: &Metadata, node: Node) -> Result<()> {
+        let entry = Entry {
+            path: within.as_os_str().to_owned(),
+            mode: meta.mode() & 0o7777,
+            uid: meta.uid(),
+            gid: meta.gid(),
+            mtime: (meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or_default()),
+            node,
+        };
+        let ends = ends_tree_segment(&entry.path, self.entries.len() + 1);
+        self.entries.push(entry);
+        if ends { self.end_tree_segment() } else { Ok(()) }
+    }
+
+    fn end_tree_segment(&mut self) -> Result<()> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let bytes = write_entries(&std::mem::take(&mut self.entries));
+        let id = self.send(Class::Meta, bytes)?;
+        self.scanned.tree.push(id);
+        Ok(())
+    }
+
+    /// Names the block, and hands it over unless it is known.
+    fn send(&mut self, class: Class, bytes: Vec<u8>) -> Result<BlockId> {
+        let id = class.id(self.repo.keys(), &bytes);
+        if !self.index.contains(&id) && self.sent.insert(id) {
+            self.out.blocking_send(RawBlock { id, class, bytes }).map_err(|_| stopped())?;
+        }
+        Ok(id)
+    }
+
+    fn tell(&mut self) {
+        let Totals { files, bytes, .. } = self.scanned.totals;
+        self.told = bytes;
+        let bytes_written = self.written.load(Ordering::Relaxed);
+        (self.progress)(Progress { files, bytes, bytes_written, bytes_total: None });
+    }
+}
+
+/// The map of one file as it grows.
+#[derive(Default)]
+struct ContentBuilder {
+    map: Vec<BlockId>,
+    extents: Vec<Extent>,
+}
+
+impl ContentBuilder {
+    /// Adds a stretch; returns a segment that is complete with it.
+    fn push(&mut self, extent: Extent) -> Option<Vec<Extent>> {
+        self.extents.push(extent);
+        ends_map_segment(&extent.id, self.extents.len()).then(|| std::mem::take(&mut self.extents))
+    }
+
+    /// The stretches of a small file, or the map so far and the stretches of its last segment.
+    fn finish(self) -> std::result::Result<Vec<Extent>, (Vec<BlockId>, Vec<Extent>)> {
+        if self.map.is_empty() && self.extents.len() <= INLINE {
+            Ok(self.extents)
+        } else {
+            Err((self.map, self.extents))
+        }
+    }
+}
+
+fn unreadable(within: &Path, cause: io::Error) -> Error {
+    if cause.kind() == io::ErrorKind::NotFound && within != Path::new(".") {
+        return changed(within, "it vanished");
+    }
+    Error::SourceUnreadable { path: within.to_owned(), cause }
+}
+
+fn changed(within: &Path, what: &'static str) -> Error {
+    Error::SourceChanged { path: within.to_owned(), what }
+}
+
+/// Never shown: whoever stopped the scan has an error of its own.
+fn stopped() -> Error {
+    Error::Input("the capture was stopped".to_owned())
+}

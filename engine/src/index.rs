@@ -1,0 +1,210 @@
+//! The index: which block lies where. Written in pieces, each listing packs that are durable; read whole into memory
+//! (about 100 bytes a block). A damaged piece is no disaster: what it listed is read from the footers of the packs.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::block::{BlockId, Class};
+use crate::codec::{Cursor, put_u32};
+use crate::envelope::Kind;
+use crate::error::{Category, Error, Result};
+use crate::names;
+use crate::pack::{BadPack, DurablePack, PackId, Placed, read_footer};
+use crate::repository::Repository;
+use crate::seal::random;
+
+const READS_AT_ONCE: usize = 8;
+
+/// A pack as the index knows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownPack {
+    pub(crate) id: PackId,
+    pub(crate) size: u32,
+}
+
+/// Where a block lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) pack: KnownPack,
+    pub(crate) class: Class,
+    pub(crate) offset: u32,
+    pub(crate) stored: u32,
+    pub(crate) raw: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Slim {
+    pack: u32,
+    class: Class,
+    offset: u32,
+    stored: u32,
+    raw: u32,
+}
+
+/// All that is known.
+#[derive(Default)]
+pub(crate) struct Index {
+    packs: Vec<KnownPack>,
+    numbers: HashMap<PackId, u32>,
+    blocks: HashMap<BlockId, Slim>,
+    /// Pieces and packs that could not be read, with what is wrong with them.
+    pub(crate) damaged: Vec<(String, String)>,
+    /// How many pieces were read.
+    pub(crate) pieces: usize,
+}
+
+impl Index {
+    pub(crate) fn add(&mut self, pack: KnownPack, placed: &[Placed]) {
+        let next = u32::try_from(self.packs.len()).expect("2^32 packs are 32 PiB");
+        let number = *self.numbers.entry(pack.id).or_insert(next);
+        if number == next {
+            self.packs.push(pack);
+        }
+        for block in placed {
+            let Placed { id, class, offset, stored, raw } = *block;
+            self.blocks.entry(id).or_insert(Slim { pack: number, class, offset, stored, raw });
+        }
+    }
+
+    pub(crate) fn contains(&self, id: &BlockId) -> bool {
+        self.blocks.contains_key(id)
+    }
+
+    pub(crate) fn find(&self, id: &BlockId) -> Option<Place> {
+        let Slim { pack, class, offset, stored, raw } = *self.blocks.get(id)?;
+        let pack = *self.packs.get(pack as usize)?;
+        Some(Place { pack, class, offset, stored, raw })
+    }
+
+    pub(crate) fn packs(&self) -> &[KnownPack] {
+        &self.packs
+    }
+
+    /// Every block with its place.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (BlockId, Place)> + '_ {
+        self.blocks.keys().filter_map(|id| Some((*id, self.find(id)?)))
+    }
+
+    /// Forgets packs that are gone or have another size than recorded, so that a capture stores their blocks anew.
+    pub(crate) async fn keep_existing(&mut self, repo: &Repository) -> Result<()> {
+        let listed = repo.store().list(names::PACKS).await?;
+        let sizes: HashMap<String, u64> = listed.into_iter().map(|o| (o.name, o.size)).collect();
+        let whole: Vec<bool> =
+            self.packs.iter().map(|p| sizes.get(&p.id.object()) == Some(&u64::from(p.size))).collect();
+        self.blocks.retain(|_, slim| whole.get(slim.pack as usize).copied().unwrap_or(false));
+        Ok(())
+    }
+
+    /// Reads every piece there is.
+    pub(crate) async fn load(repo: &Repository) -> Result<Self> {
+        let listed = repo.store().list(names::INDEX).await?;
+        let mut index = Self::default();
+        let mut pieces = stream::iter(listed)
+            .map(|object| async move {
+                let read = repo.read_object(Kind::Index, &object.name).await;
+                (object.name, read)
+            })
+            .buffered(READS_AT_ONCE);
+        while let Some((name, read)) = pieces.next().await {
+            match read.map(|(_, body)| decode(&body)) {
+                Ok(Some(packs)) => {
+                    index.pieces += 1;
+                    for pack in packs {
+                        index.add(KnownPack { id: pack.id, size: pack.size }, &pack.placed);
+                    }
+                }
+                Ok(None) => index.damaged.push((name, "its content makes no sense".to_owned())),
+                Err(Error::Damaged { what, .. }) => index.damaged.push((name, what)),
+                // Deleted between the list and the read.
+                Err(e) if e.category() == Category::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if !index.damaged.is_empty() {
+            index.read_unlisted_footers(repo).await?;
+        }
+        Ok(index)
+    }
+
+    async fn read_unlisted_footers(&mut self, repo: &Repository) -> Result<()> {
+        for object in repo.store().list(names::PACKS).await? {
+            let Some(id) = pack_id(&object.name).filter(|id| !self.numbers.contains_key(id)) else {
+                continue;
+            };
+            let Ok(size) = u32::try_from(object.size) else { continue };
+            match read_footer(repo.store(), repo.keys(), id, object.size).await? {
+                Ok(placed) => self.add(KnownPack { id, size }, &placed),
+                Err(BadPack::Newer(found)) => return Err(repo.newer(&object.name, found)),
+                Err(BadPack::Damaged(what)) => self.damaged.push((object.name, what.to_owned())),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pack_id(object: &str) -> Option<PackId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(names::last_part(object), &mut id).ok()?;
+    Some(PackId(id))
+}
+
+fn decode(body: &[u8]) -> Option<Vec<DurablePack>> {
+    let mut cursor = Cursor::new(body);
+    let mut packs = Vec::new();
+    while !cursor.is_done() {
+        let (id, size, count) = (PackId(cursor.take()?), cursor.u32()?, cursor.u32()?);
+        let placed: Option<Vec<Placed>> = (0..count).map(|_| Placed::read(&mut cursor)).collect();
+        packs.push(DurablePack { id, size, placed: placed? });
+    }
+    Some(packs)
+}
+
+/// A piece of the index being written. Takes durable packs only: an index never promises what may not be there.
+#[derive(Default)]
+pub(crate) struct IndexPiece {
+    body: Vec<u8>,
+    packs: usize,
+}
+
+impl IndexPiece {
+    pub(crate) fn record(&mut self, pack: &DurablePack) {
+        self.packs += 1;
+        self.body.extend_from_slice(&pack.id.0);
+        put_u32(&mut self.body, pack.size);
+        put_u32(&mut self.body, u32::try_from(pack.placed.len()).expect("a pack holds thousands of blocks"));
+        for block in &pack.placed {
+            block.write(&mut self.body);
+        }
+    }
+
+    pub(crate) fn packs(&self) -> usize {
+        self.packs
+    }
+
+    /// Writes the piece and reads it back; returns its object name and what the store then held.
+    pub(crate) async fn write(self, repo: &Repository) -> Result<(String, Vec<(KnownPack, Vec<Placed>)>)> {
+        let name = format!("{}{}", names::INDEX, hex::encode(random::<16>()));
+        repo.write_object(Kind::Index, &name, &self.body).await?;
+        let (_, back) = repo.read_object(Kind::Index, &name).await?;
+        let packs = decode(&back).ok_or_else(|| repo.damaged(&name, "it came back with other content"))?;
+        let packs = packs.into_iter().map(|p| (KnownPack { id: p.id, size: p.size }, p.placed)).collect();
+        Ok((name, packs))
+    }
+}
+
+/// Looks at each pack and compares sizes; returns those that are missing or wrong, with what is wrong.
+pub(crate) async fn check_packs(
+    repo: &Repository,
+    packs: HashSet<(PackId, u32)>,
+) -> Result<Vec<(PackId, String)>> {
+    let heads = stream::iter(packs).map(|(id, size)| async move {
+        match repo.store().head(&id.object()).await {
+            Ok(object) if object.size == u64::from(size) => Ok(None),
+            Ok(object) => Ok(Some((id, format!("it has {} bytes instead of {size}", object.size)))),
+            Err(e) if e.is_not_found() => Ok(Some((id, "it is missing".to_owned()))),
+            Err(e) => Err(Error::from(e)),
+        }
+    });
+    heads.buffer_unordered(READS_AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await
+}

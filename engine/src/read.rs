@@ -1,0 +1,179 @@
+//! Reading blocks back. Neighbours within a pack are fetched by one request; every block is authenticated, decompressed
+//! and held against its name before anybody sees a byte of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::block::{self, BlockId, Class};
+use crate::error::{Category, Error, Result};
+use crate::index::{Index, Place};
+use crate::pack::PackId;
+use crate::point::Point;
+use crate::repository::{Repository, blocking};
+use crate::tree::{Content, Entry, Extent, read_entries, read_extents};
+
+/// A request grows to about this, in the pack and unpacked.
+const RUN_STORED: u32 = 2 << 20;
+const RUN_RAW: u64 = 4 << 20;
+
+/// A block wanted, and where its bytes go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) id: BlockId,
+    /// Offset within the file.
+    pub(crate) at: u64,
+    pub(crate) place: Place,
+}
+
+/// Blocks that lie next to each other in a pack.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pack: PackId,
+    range: Range<u32>,
+    pub(crate) parts: Vec<Wanted>,
+}
+
+/// Reads blocks of an open repository.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub(crate) repo: Repository,
+    pub(crate) index: Arc<Index>,
+}
+
+impl Reader {
+    pub(crate) fn missing(&self, needed_by: &str, id: &BlockId) -> Error {
+        let mut what = format!("block {id:?}");
+        if let Some((object, why)) = self.index.damaged.first() {
+            what = format!("{what} (perhaps listed in {object}: {why})");
+        }
+        Error::Missing { place: self.repo.place(), needed_by: needed_by.to_owned(), what }
+    }
+
+    fn find(&self, class: Class, id: &BlockId, needed_by: &str) -> Result<Place> {
+        self.index.find(id).filter(|p| p.class == class).ok_or_else(|| self.missing(needed_by, id))
+    }
+
+    /// Where these stretches of a file are, beginning at an offset of the file.
+    pub(crate) fn locate(&self, extents: &[Extent], mut at: u64, needed_by: &str) -> Result<Vec<Wanted>> {
+        let mut wanted = Vec::with_capacity(extents.len());
+        for extent in extents {
+            let place = self.find(Class::Data, &extent.id, needed_by)?;
+            if place.raw != extent.raw {
+                let what = format!("block {:?} has another length than {needed_by} recorded", extent.id);
+                return Err(self.repo.damaged(&place.pack.id.object(), what));
+            }
+            wanted.push(Wanted { id: extent.id, at, place });
+            at += u64::from(extent.raw);
+        }
+        Ok(wanted)
+    }
+
+    /// Joins neighbours, keeping the order.
+    pub(crate) fn runs(wanted: Vec<Wanted>) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for part in wanted {
+            let Place { pack, offset, stored, raw, .. } = part.place;
+            if let Some(run) = runs.last_mut() {
+                let raws: u64 = run.parts.iter().map(|p| u64::from(p.place.raw)).sum();
+                let joins = run.pack == pack.id
+                    && run.range.end == offset
+                    && offset + stored - run.range.start <= RUN_STORED
+                    && raws + u64::from(raw) <= RUN_RAW;
+                if joins {
+                    run.range.end = offset + stored;
+                    run.parts.push(part);
+                    continue;
+                }
+            }
+            runs.push(Run { pack: pack.id, range: offset..offset + stored, parts: vec![part] });
+        }
+        runs
+    }
+
+    /// The bytes of each part of a run.
+    pub(crate) async fn fetch(&self, class: Class, run: &Run, needed_by: &str) -> Result<Vec<Vec<u8>>> {
+        let object = run.pack.object();
+        let range = u64::from(run.range.start)..u64::from(run.range.end);
+        let stored = match self.repo.store().get(&object, Some(range)).await {
+            Err(e) if e.is_not_found() => {
+                let (needed_by, what) = (needed_by.to_owned(), object);
+                return Err(Error::Missing { place: self.repo.place(), needed_by, what });
+            }
+            Err(e) if e.category == Category::Corrupt => {
+                return Err(self.repo.damaged(&object, format!("it is cut short ({needed_by} needs it)")));
+            }
+            other => other?,
+        };
+        let (repo, start, parts) = (self.repo.clone(), run.range.start, run.parts.clone());
+        let opened = blocking(move || open_parts(&repo, class, &stored, start, &parts)).await;
+        opened.map_err(|id| {
+            self.repo.damaged(&object, format!("block {id:?} fails authentication ({needed_by} needs it)"))
+        })
+    }
+
+    /// One block of maps or trees.
+    async fn meta(&self, id: &BlockId, needed_by: &str) -> Result<Vec<u8>> {
+        let place = self.find(Class::Meta, id, needed_by)?;
+        let run = Run {
+            pack: place.pack.id,
+            range: place.offset..place.offset + place.stored,
+            parts: vec![Wanted { id: *id, at: 0, place }],
+        };
+        let mut bytes = self.fetch(Class::Meta, &run, needed_by).await?;
+        Ok(bytes.pop().unwrap_or_default())
+    }
+
+    /// One segment of a point's tree.
+    pub(crate) async fn entries(&self, point: &Point, segment: &BlockId) -> Result<Vec<Entry>> {
+        let needed_by = format!("the tree of point {}", point.id);
+        let bytes = self.meta(segment, &needed_by).await?;
+        read_entries(&bytes).ok_or_else(|| {
+            self.repo.damaged(&point.id.object(), format!("tree segment {segment:?} makes no sense"))
+        })
+    }
+
+    /// The segments of a file's content; one for a small file.
+    pub(crate) fn segments(content: &Content) -> Vec<Segment<'_>> {
+        match content {
+            Content::Blocks(extents) => vec![Segment::Here(extents)],
+            Content::Map(ids) => ids.iter().map(Segment::Stored).collect(),
+        }
+    }
+
+    /// The stretches of one segment.
+    pub(crate) async fn extents(&self, segment: &Segment<'_>, needed_by: &str) -> Result<Vec<Extent>> {
+        match segment {
+            Segment::Here(extents) => Ok(extents.to_vec()),
+            Segment::Stored(id) => {
+                let bytes = self.meta(id, needed_by).await?;
+                read_extents(&bytes).ok_or_else(|| {
+                    let place = self.index.find(id).map(|p| p.pack.id.object()).unwrap_or_default();
+                    self.repo.damaged(&place, format!("map segment {id:?} of {needed_by} makes no sense"))
+                })
+            }
+        }
+    }
+}
+
+/// A part of a file's map.
+pub(crate) enum Segment<'a> {
+    Here(&'a [Extent]),
+    Stored(&'a BlockId),
+}
+
+fn open_parts(
+    repo: &Repository,
+    class: Class,
+    stored: &Bytes,
+    start: u32,
+    parts: &[Wanted],
+) -> std::result::Result<Vec<Vec<u8>>, BlockId> {
+    let open = |part: &Wanted| {
+        let from = (part.place.offset - start) as usize;
+        let sealed = stored.get(from..from + part.place.stored as usize).ok_or(part.id)?;
+        block::open(repo.keys(), class, part.id, part.place.raw, sealed).ok_or(part.id)
+    };
+    parts.iter().map(open).collect()
+}

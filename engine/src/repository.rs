@@ -1,0 +1,361 @@
+//! A repository: a store, an id, and the keys. Everything the engine does starts from an open one. It never guesses: a
+//! place that is empty, foreign, half made, newer or locked with another password is told apart and left alone.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{self, BadHead, FORMAT, Kind};
+use crate::error::{Error, Result};
+use crate::keys::{self, Keys, MasterKey, Opened, Password, SlotInfo};
+use crate::names::{self, CONFIG};
+use crate::plain::{self, Unreadable};
+use crate::point::{Catalogue, Point, PointId, Record};
+use crate::seal::{MAX_PLAIN, random};
+use crate::store::{Put, Store};
+
+const MAGIC: &str = "holdfast repository";
+const READS_AT_ONCE: usize = 8;
+/// Opening tries each slot at the price of a password derivation, so their number is bounded.
+const MOST_SLOTS: usize = 32;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    magic: String,
+    format: u32,
+    id: String,
+    key_check: String,
+    created: Timestamp,
+}
+
+/// What every version can read of a configuration.
+#[derive(Deserialize)]
+struct AnyConfig {
+    magic: String,
+    format: u32,
+}
+
+/// An open repository. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    id: [u8; 16],
+    master: MasterKey,
+    keys: Keys,
+    fingerprint: String,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({} in {})", self.id(), self.inner.store.place())
+    }
+}
+
+/// Runs password derivations and other heavy work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => futures::future::pending().await, // the runtime is shutting down
+        },
+    }
+}
+
+impl Repository {
+    /// Makes a new repository. The configuration is written last, by a conditional write: of two that race one wins.
+    pub async fn init(store: Arc<dyn Store>, password: &Password, now: Timestamp) -> Result<Self> {
+        password.check_strength()?;
+        match survey(store.as_ref()).await? {
+            Err(Error::RepositoryMissing { .. } | Error::HalfInitialised { .. }) => {}
+            Err(other) => return Err(other),
+            Ok(_) => return Err(Error::AlreadyARepository { place: store.place() }),
+        }
+        let id: [u8; 16] = random();
+        let master = MasterKey::generate();
+        let (made, secret) = (master.clone(), password.clone());
+        let (info, slot) = blocking(move || {
+            let keys = Keys::derive(&made, id);
+            keys::new_slot(&made, &keys, &id, &secret, "first", now)
+        })
+        .await;
+        let slot_name = format!("{}{}", names::KEYS, info.id);
+        store.put_if_absent(&slot_name, Bytes::from(slot)).await?;
+        let config = Config {
+            magic: MAGIC.to_owned(),
+            format: FORMAT,
+            id: hex::encode(id),
+            key_check: master.check(&id),
+            created: now,
+        };
+        if store.put_if_absent(CONFIG, Bytes::from(plain::write(&config))).await? == Put::Exists {
+            // Somebody else was faster: our slot opens nothing. Whoever may not delete leaves it, it does no harm.
+            let _ = store.delete(&slot_name).await;
+            return Err(Error::AlreadyARepository { place: store.place() });
+        }
+        // Opened as anybody would: a repository that can't be opened again must not look made.
+        Self::open(store, password).await
+    }
+
+    /// Opens an existing repository.
+    pub async fn open(store: Arc<dyn Store>, password: &Password) -> Result<Self> {
+        let config = survey(store.as_ref()).await??;
+        let damaged = || damaged(store.as_ref(), CONFIG, "its content makes no sense");
+        let mut id = [0; 16];
+        hex::decode_to_slice(&config.id, &mut id).map_err(|_| damaged())?;
+        let listed = store.list(names::KEYS).await?;
+        let mut slots = Vec::new();
+        for object in listed.into_iter().take(MOST_SLOTS) {
+            slots.push((object.name.clone(), store.get(&object.name, None).await?.to_vec()));
+        }
+        if slots.is_empty() {
+            return Err(Error::NoKeySlot { place: store.place() });
+        }
+        let secret = password.clone();
+        let (opened, fingerprint) =
+            blocking(move || (keys::open_any(&slots, &id, &config.key_check, &secret), secret.fingerprint()))
+                .await;
+        match opened {
+            Opened::Yes(master) => {
+                let keys = Keys::derive(&master, id);
+                Ok(Self { inner: Arc::new(Inner { store, id, master, keys, fingerprint }) })
+            }
+            Opened::No { tried, damaged } => Err(Error::WrongPassword {
+                place: store.place(),
+                slots: tried,
+                fingerprint,
+                damaged: match damaged.as_slice() {
+                    [] => String::new(),
+                    names => format!(" (damaged and not tried: {})", names.join(", ")),
+                },
+            }),
+        }
+    }
+
+    /// Opens the repository, or makes it where nothing is yet.
+    pub async fn open_or_init(store: Arc<dyn Store>, password: &Password, now: Timestamp) -> Result<Self> {
+        match Self::open(Arc::clone(&store), password).await {
+            Err(Error::RepositoryMissing { .. } | Error::HalfInitialised { .. }) => {}
+            other => return other,
+        }
+        match Self::init(Arc::clone(&store), password, now).await {
+            Err(Error::AlreadyARepository { .. }) => Self::open(store, password).await,
+            other => other,
+        }
+    }
+
+    /// The random id it was made with, 32 hex digits: tells it from one made anew in the same place.
+    pub fn id(&self) -> String {
+        hex::encode(self.inner.id)
+    }
+
+    /// The fingerprint of the password it was opened with, see [`Password::fingerprint`].
+    pub fn fingerprint(&self) -> &str {
+        &self.inner.fingerprint
+    }
+
+    /// A key for keyed digests of the caller, such as those of collections: the same for all who can open the
+    /// repository, unknown to all others.
+    pub fn digest_key(&self) -> [u8; 32] {
+        *self.inner.keys.digests
+    }
+
+    /// Where it is, for messages.
+    pub fn place(&self) -> String {
+        self.inner.store.place()
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &dyn Store {
+        self.inner.store.as_ref()
+    }
+
+    /// Lets another password open the repository, such as one kept outside the cluster.
+    pub async fn add_key_slot(&self, password: &Password, label: &str, now: Timestamp) -> Result<SlotInfo> {
+        password.check_strength()?;
+        if self.store().list(names::KEYS).await?.len() >= MOST_SLOTS {
+            return Err(Error::Input(format!(
+                "{} has {MOST_SLOTS} key slots already: remove one first",
+                self.place()
+            )));
+        }
+        let (repo, secret, label) = (self.clone(), password.clone(), label.to_owned());
+        let (info, slot) = blocking(move || {
+            let Inner { master, keys, id, .. } = repo.inner.as_ref();
+            keys::new_slot(master, keys, id, &secret, &label, now)
+        })
+        .await;
+        let name = format!("{}{}", names::KEYS, info.id);
+        self.store().put_if_absent(&name, Bytes::from(slot)).await?;
+        Ok(info)
+    }
+
+    /// The slots that open this repository, the oldest first. A second one with another fingerprint is an escrow.
+    pub async fn slots(&self) -> Result<Vec<SlotInfo>> {
+        let mut slots = Vec::new();
+        for object in self.store().list(names::KEYS).await? {
+            let bytes = self.store().get(&object.name, None).await?;
+            slots.extend(keys::read_facts(self.keys(), &object.name, &bytes));
+        }
+        slots.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        Ok(slots)
+    }
+
+    /// Every point, the oldest consistency time first.
+    pub async fn points(&self) -> Result<Catalogue> {
+        let listed = self.store().list(names::POINTS).await?;
+        let read: Vec<(String, Result<Point>)> = stream::iter(listed)
+            .map(|object| async move {
+                let read = match names::last_part(&object.name).parse() {
+                    Ok(id) => self.read_point(id).await.map(|p| Point { stored_at: object.modified, ..p }),
+                    Err(_) => Err(self.damaged(&object.name, "it has no point's name")),
+                };
+                (object.name, read)
+            })
+            .buffered(READS_AT_ONCE)
+            .collect()
+            .await;
+        let mut catalogue = Catalogue::default();
+        for (name, read) in read {
+            match read {
+                Ok(point) => catalogue.points.push(point),
+                Err(Error::Damaged { what, .. }) => catalogue.unreadable.push((name, what)),
+                Err(e @ Error::NewerFormat { .. }) => catalogue.unreadable.push((name, e.to_string())),
+                Err(Error::PointNotFound { .. }) => {} // deleted between the list and the read
+                Err(e) => return Err(e),
+            }
+        }
+        catalogue.points.sort_by_key(|p| (p.attributes.consistency_time, p.id));
+        Ok(catalogue)
+    }
+
+    /// One point.
+    pub async fn point(&self, id: PointId) -> Result<Point> {
+        let point = self.read_point(id).await?;
+        let stored_at = self.store().head(&id.object()).await?.modified;
+        Ok(Point { stored_at, ..point })
+    }
+
+    /// The point that this attempt committed, if it did: the answer when a report was lost.
+    pub async fn find_by_attempt(&self, attempt: &str) -> Result<Option<Point>> {
+        match self.point(PointId::of_attempt(self.keys(), attempt)).await {
+            Ok(point) => Ok(Some(point)),
+            Err(Error::PointNotFound { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn read_point(&self, id: PointId) -> Result<Point> {
+        let object = id.object();
+        let (stored, body) = match self.read_object(Kind::Point, &object).await {
+            Err(Error::Store(e)) if e.is_not_found() => {
+                return Err(Error::PointNotFound { place: self.place(), id: id.to_string() });
+            }
+            other => other?,
+        };
+        let Record { attributes, totals, skipped, tree } =
+            serde_json::from_slice(&body).map_err(|_| self.damaged(&object, "its content makes no sense"))?;
+        Ok(Point { id, digest: plain::sha256(&stored), stored_at: None, attributes, totals, skipped, tree })
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    /// Reads a sealed object: its bytes as stored, and what they hold.
+    pub(crate) async fn read_object(&self, kind: Kind, name: &str) -> Result<(Bytes, Vec<u8>)> {
+        let stored = self.store().get(name, None).await?;
+        let sealed = match envelope::body(kind, &stored) {
+            Ok(sealed) => sealed,
+            Err(BadHead::Newer(found)) => return Err(self.newer(name, found)),
+            Err(BadHead::Damaged) => return Err(self.damaged(name, "its head is not of its kind")),
+        };
+        let opened = self.keys().objects.open(kind.purpose(), name.as_bytes(), sealed, MAX_PLAIN);
+        let body = opened.map_err(|_| self.damaged(name, "it fails authentication"))?;
+        Ok((stored, body))
+    }
+
+    /// Seals and writes an object unless it exists.
+    pub(crate) async fn write_object(&self, kind: Kind, name: &str, body: &[u8]) -> Result<Put> {
+        let sealed = self.keys().objects.seal(kind.purpose(), name.as_bytes(), body);
+        let object = [envelope::head(kind).as_slice(), &sealed].concat();
+        Ok(self.store().put_if_absent(name, Bytes::from(object)).await?)
+    }
+
+    pub(crate) fn damaged(&self, object: &str, what: impl Into<String>) -> Error {
+        damaged(self.store(), object, what)
+    }
+
+    pub(crate) fn newer(&self, object: &str, found: u32) -> Error {
+        Error::NewerFormat { place: self.place(), object: object.to_owned(), found, supported: FORMAT }
+    }
+}
+
+fn damaged(store: &dyn Store, object: &str, what: impl Into<String>) -> Error {
+    Error::Damaged { place: store.place(), object: object.to_owned(), what: what.into() }
+}
+
+/// What is there: a configuration, or the reason why there is none. The outer error is the store's.
+async fn survey(store: &dyn Store) -> Result<std::result::Result<Config, Error>> {
+    let place = store.place();
+    match store.get(CONFIG, None).await {
+        Ok(bytes) => return Ok(read_config(store, &bytes)),
+        Err(e) if e.is_not_found() => {}
+        // A directory that isn't there yet is as good as an empty one; a bucket has to be made by its owner.
+        Err(e) if e.category == crate::Category::BucketMissing && place.starts_with("file://") => {
+            return Ok(Err(Error::RepositoryMissing { place }));
+        }
+        Err(e) => return Err(e.into()),
+    }
+    let (mut keys, mut ours, mut foreign) = (false, false, None);
+    for object in store.list("").await? {
+        match object.name.as_str() {
+            name if name.starts_with(names::KEYS) => keys = true,
+            name if name.starts_with("probe/") => {}
+            name if [names::PACKS, names::INDEX, names::POINTS, names::MARKS]
+                .iter()
+                .any(|p| name.starts_with(p)) =>
+            {
+                ours = true;
+            }
+            name => foreign = Some(name.to_owned()),
+        }
+    }
+    Ok(Err(match foreign {
+        _ if keys && ours => Error::ConfigMissing { place },
+        Some(example) => Error::NotARepository { place, example },
+        None if keys => Error::HalfInitialised { place },
+        None if ours => Error::ConfigMissing { place },
+        None => Error::RepositoryMissing { place },
+    }))
+}
+
+fn read_config(store: &dyn Store, bytes: &[u8]) -> std::result::Result<Config, Error> {
+    let any: AnyConfig = match plain::read(bytes) {
+        Ok(any) => any,
+        Err(Unreadable::Checksum) => return Err(damaged(store, CONFIG, "its checksum is wrong")),
+        Err(Unreadable::Shape | Unreadable::Content) => {
+            return Err(Error::NotARepository { place: store.place(), example: CONFIG.to_owned() });
+        }
+    };
+    if any.magic != MAGIC {
+        return Err(Error::NotARepository { place: store.place(), example: CONFIG.to_owned() });
+    }
+    if any.format > FORMAT {
+        return Err(Error::NewerFormat {
+            place: store.place(),
+            object: CONFIG.to_owned(),
+            found: any.format,
+            supported: FORMAT,
+        });
+    }
+    plain::read(bytes).map_err(|_| damaged(store, CONFIG, "its content makes no sense"))
+}

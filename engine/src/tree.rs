@@ -1,0 +1,204 @@
+//! What a point consists of: entries of a directory tree in the order of their paths, and maps from a file's bytes to
+//! blocks. Both are cut into segments by their own content and stored as blocks, so that what did not change between
+//! two points is stored once.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::BlockId;
+use crate::codec::{Cursor, put_u32};
+use crate::layout::Layout;
+
+/// A name or path of the file system: UTF-8 where it is, else its bytes in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Utf8(String),
+    Bytes { hex: String },
+}
+
+impl Text {
+    fn of(text: &OsStr) -> Self {
+        match text.to_str() {
+            Some(utf8) => Self::Utf8(utf8.to_owned()),
+            None => Self::Bytes { hex: hex::encode(text.as_bytes()) },
+        }
+    }
+
+    fn into_os(self) -> Option<OsString> {
+        match self {
+            Self::Utf8(text) => Some(text.into()),
+            Self::Bytes { hex: digits } => Some(OsString::from_vec(hex::decode(digits).ok()?)),
+        }
+    }
+}
+
+mod text {
+    use super::{OsString, Text};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &OsString, serializer: S) -> Result<S::Ok, S::Error> {
+        Text::of(value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OsString, D::Error> {
+        let text = Text::deserialize(deserializer)?;
+        text.into_os().ok_or_else(|| serde::de::Error::custom("a path is neither UTF-8 nor hex"))
+    }
+}
+
+/// A stretch of a file: the block that holds it and its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Extent {
+    pub(crate) id: BlockId,
+    pub(crate) raw: u32,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Content {
+    /// The blocks themselves, for small files.
+    Blocks(Vec<Extent>),
+    /// Segments of the file's map, each a block of kind meta.
+    Map(Vec<BlockId>),
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub(crate) enum Node {
+    Directory,
+    File {
+        size: u64,
+        /// BLAKE3 of the whole file, as `b3sum` prints it.
+        hash: String,
+        layout: Layout,
+        content: Content,
+    },
+    Symlink {
+        #[serde(with = "text")]
+        to: OsString,
+    },
+}
+
+/// An entry of the tree. A directory stands before what is in it; the root itself has the path `.`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    #[serde(with = "text")]
+    pub(crate) path: OsString,
+    /// Permission bits, setuid and the like included.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Seconds and nanoseconds since 1970.
+    pub(crate) mtime: (i64, u32),
+    #[serde(flatten)]
+    pub(crate) node: Node,
+}
+
+impl Entry {
+    /// The path below the root of a target; `None` if it could lead out of it.
+    pub(crate) fn below(&self, root: &Path) -> Option<PathBuf> {
+        if self.path == "." {
+            return Some(root.to_owned());
+        }
+        let path = Path::new(&self.path);
+        let inside = !self.path.is_empty()
+            && !self.path.as_bytes().contains(&0)
+            && path.components().all(|c| matches!(c, Component::Normal(_)))
+            && path.components().map(Component::as_os_str).collect::<Vec<_>>().join(OsStr::new("/"))
+                == self.path;
+        inside.then(|| root.join(path))
+    }
+}
+
+/// A segment of the tree as bytes: a line of JSON for each entry.
+pub(crate) fn write_entries(entries: &[Entry]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for entry in entries {
+        out.extend_from_slice(
+            &serde_json::to_vec(entry).expect("entries are structs of strings and numbers"),
+        );
+        out.push(b'\n');
+    }
+    out
+}
+
+pub(crate) fn read_entries(bytes: &[u8]) -> Option<Vec<Entry>> {
+    let lines = bytes.strip_suffix(b"\n")?.split(|b| *b == b'\n');
+    lines.map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Whether a tree segment ends behind this entry: depends on its path, so an inserted file moves few borders.
+pub(crate) fn ends_tree_segment(path: &OsStr, entries: usize) -> bool {
+    entries >= 1024 || (entries >= 16 && blake3::hash(path.as_bytes()).as_bytes()[0] == 0)
+}
+
+/// A segment of a map as bytes.
+pub(crate) fn write_extents(extents: &[Extent]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(extents.len() * 36);
+    for extent in extents {
+        out.extend_from_slice(&extent.id.0);
+        put_u32(&mut out, extent.raw);
+    }
+    out
+}
+
+pub(crate) fn read_extents(bytes: &[u8]) -> Option<Vec<Extent>> {
+    let mut cursor = Cursor::new(bytes);
+    let mut extents = Vec::with_capacity(bytes.len() / 36);
+    while !cursor.is_done() {
+        extents.push(Extent { id: BlockId(cursor.take()?), raw: cursor.u32()? });
+    }
+    Some(extents)
+}
+
+/// Whether a map segment ends behind this extent: depends on its block, 256 extents on average.
+pub(crate) fn ends_map_segment(id: &BlockId, extents: usize) -> bool {
+    extents >= 1024 || (extents >= 32 && id.0[31] == 0)
+}
+
+/// Files of up to this many blocks carry them in their entry.
+pub(crate) const INLINE: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(path: impl Into<OsString>) -> Entry {
+        Entry { path: path.into(), mode: 0o755, uid: 1, gid: 2, mtime: (-5, 7), node: Node::Directory }
+    }
+
+    #[test]
+    fn entries_come_back_as_written_names_that_are_not_utf8_included() {
+        let file = Node::File {
+            size: 5,
+            hash: "ab".into(),
+            layout: Layout::Pages { size: 4096 },
+            content: Content::Blocks(vec![Extent { id: BlockId([1; 32]), raw: 5 }]),
+        };
+        let entries = vec![
+            directory("."),
+            directory(OsString::from_vec(vec![b'a', 0xff, b'\n'])),
+            Entry { node: file, ..directory("a/b") },
+            Entry { node: Node::Symlink { to: "../x".into() }, ..directory("c") },
+        ];
+        assert_eq!(read_entries(&write_entries(&entries)), Some(entries));
+        assert_eq!(read_entries(b"{}\n"), None);
+        assert_eq!(read_entries(b""), None);
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_target() {
+        let root = Path::new("/target");
+        assert_eq!(directory("a/b").below(root), Some("/target/a/b".into()));
+        assert_eq!(directory(".").below(root), Some("/target".into()));
+        for path in ["", "/etc", "../x", "a/../../x", "a/..", "./a", "a//b", "a/"] {
+            assert_eq!(directory(path).below(root), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Holds what lies in the store against what the points say, at three depths. It names the object with each finding, goes
+//! on after one, and changes nothing. Only a store that fails ends it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use crate::block::{BlockId, Class};
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::inspect::{Finding, finding, inspect};
+use crate::names;
+use crate::pack::{BadPack, read_footer};
+use crate::point::Point;
+use crate::progress::{Progress, ProgressSink};
+use crate::read::{Reader, Run, Wanted};
+use crate::repository::Repository;
+use crate::seal::random;
+use crate::tree::{Entry, Node};
+
+const READS_AT_ONCE: usize = 4;
+/// A sample reads one block in this many, and at least the first of each file.
+const SAMPLE_ONE_IN: u8 = 32;
+
+/// How deep to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Commit records, trees and maps are read, each block is looked up, each pack is seen with its size.
+    Manifest,
+    /// And some blocks of each file are read and checked: the first, and one in 32 by chance.
+    Sample,
+    /// And every byte is read: each block's authentication and name, each file's hash, each pack's footer.
+    Full,
+}
+
+/// What a verification saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyReport {
+    /// Points looked at.
+    pub points: u64,
+    /// Files of those points.
+    pub files: u64,
+    /// Bytes of files read and checked; what points share is read once.
+    pub bytes_checked: u64,
+    /// What is wrong, sorted, each once.
+    pub findings: Vec<Finding>,
+}
+
+impl VerifyReport {
+    /// Nothing is wrong.
+    pub fn passed(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Verifies one point.
+pub async fn verify(
+    repo: &Repository,
+    point: &Point,
+    level: Level,
+    progress: ProgressSink,
+) -> Result<VerifyReport> {
+    let mut work = Verification::begin(repo, level, progress, point.totals.bytes).await?;
+    work.point(point).await?;
+    Ok(work.end())
+}
+
+/// Verifies every point, the key slots, and at level full every block that any index lists, used or not.
+pub async fn verify_all(repo: &Repository, level: Level, progress: ProgressSink) -> Result<VerifyReport> {
+    let catalogue = repo.points().await?;
+    let total = catalogue.points.iter().map(|p| p.totals.bytes).sum();
+    let mut work = Verification::begin(repo, level, progress, total).await?;
+    for (object, what) in catalogue.unreadable {
+        work.found(Finding { object, what });
+    }
+    work.key_slots().await?;
+    work.marks().await?;
+    for point in &catalogue.points {
+        work.point(point).await?;
+    }
+    if level == Level::Full {
+        work.all_packs().await?;
+    }
+    Ok(work.end())
+}
+
+struct Verification {
+    reader: Reader,
+    level: Level,
+    progress: ProgressSink,
+    told: Progress,
+    /// Hash and blocks of files that were found sound already.
+    sound: HashSet<[u8; 32]>,
+    checked: HashSet<BlockId>,
+    findings: BTreeSet<Finding>,
+    report: VerifyReport,
+}
+
+impl Verification {
+    async fn begin(repo: &Repository, level: Level, progress: ProgressSink, total: u64) -> Result<Self> {
+        let index = Index::load(repo).await?;
+        let findings =
+            index.damaged.iter().map(|(object, what)| Finding { object: object.clone(), what: what.clone() });
+        let findings = findings.collect();
+        Ok(Self {
+            reader: Reader { repo: repo.clone(), index: Arc::new(index) },
+            level,
+            progress,
+            told: Progress { bytes_total: Some(total), ..Progress::default() },
+            sound: HashSet::new(),
+            checked: HashSet::new(),
+            findings,
+            report: VerifyReport::default(),
+        })
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.findings.insert(finding);
+    }
+
+    fn end(mut self) -> VerifyReport {
+        self.report.findings = self.findings.into_iter().collect();
+        self.report
+    }
+
+    async fn point(&mut self, point: &Point) -> Result<()> {
+        self.report.points += 1;
+        let seen = inspect(&self.reader, point).await?;
+        self.report.files += seen.files;
+        let damaged = !seen.findings.is_empty();
+        self.findings.extend(seen.findings);
+        if self.level == Level::Manifest {
+            return Ok(());
+        }
+        for segment in &point.tree {
+            let entries = match self.reader.entries(point, segment).await {
+                Ok(entries) => entries,
+                // The inspection has named it.
+                Err(e) if damaged => {
+                    finding(e, point)?;
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            for entry in &entries {
+                if let Err(e) = self.file(point, entry).await {
+                    let finding = finding(e, point)?;
+                    self.found(finding);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a file's blocks; fails with the first thing that is wrong.
+    async fn file(&mut self, point: &Point, entry: &Entry) -> Result<()> {
+        let Node::File { hash, content, size, .. } = &entry.node else { return Ok(()) };
+        let whole = self.level == Level::Full;
+        let identity = *blake3::hash(&serde_json::to_vec(&(hash, content)).unwrap_or_default()).as_bytes();
+        if whole && self.sound.contains(&identity) {
+            self.tell(*size);
+            return Ok(());
+        }
+        let file = entry.path.to_string_lossy().into_owned();
+        let mut hasher = blake3::Hasher::new();
+        let (mut at, mut failure) = (0, None);
+        for segment in Reader::segments(content) {
+            let extents = self.reader.extents(&segment, &file).await?;
+            let mut wanted = self.reader.locate(&extents, at, &file)?;
+            at += extents.iter().map(|e| u64::from(e.raw)).sum::<u64>();
+            if !whole {
+                wanted.retain(|part| part.at == 0 || random::<1>()[0].is_multiple_of(SAMPLE_ONE_IN));
+            }
+            let reader = self.reader.clone();
+            let mut runs = stream::iter(Reader::runs(wanted))
+                .map(|run| {
+                    let (reader, file) = (&reader, &file);
+                    async move {
+                        let parts = reader.fetch(Class::Data, &run, file).await;
+                        (run, parts)
+                    }
+                })
+                .buffered(READS_AT_ONCE);
+            while let Some((run, parts)) = runs.next().await {
+                // One bad block must not hide another object's: the rest of the file is read all the same.
+                match parts {
+                    Ok(parts) => {
+                        self.checked.extend(run.parts.iter().map(|p| p.id));
+                        for part in &parts {
+                            hasher.update(part);
+                            self.report.bytes_checked += part.len() as u64;
+                        }
+                        self.tell(parts.iter().map(|p| p.len() as u64).sum());
+                    }
+                    Err(e) => {
+                        let finding = finding(e, point)?;
+                        self.findings.insert(finding.clone());
+                        failure = Some(finding);
+                    }
+                }
+            }
+        }
+        if whole && failure.is_none() {
+            if hasher.finalize().to_hex().as_str() != hash {
+                return Err(Error::HashMismatch { path: (&entry.path).into(), point: point.id.to_string() });
+            }
+            self.sound.insert(identity);
+        }
+        Ok(())
+    }
+
+    /// Every pack's frame, and the blocks in it that no point led to.
+    async fn all_packs(&mut self) -> Result<()> {
+        let reader = self.reader.clone();
+        let repo = &reader.repo;
+        for pack in reader.index.packs() {
+            let object = pack.id.object();
+            let size = match repo.store().head(&object).await {
+                Ok(found) => found.size,
+                Err(e) if e.is_not_found() => {
+                    self.found(Finding { object, what: "it is missing (the index lists it)".to_owned() });
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            };
+            let what = match read_footer(repo.store(), repo.keys(), pack.id, size).await {
+                Ok(Ok(_)) if size == u64::from(pack.size) => continue,
+                Ok(Ok(_)) => format!("it has {size} bytes instead of {}", pack.size),
+                Ok(Err(BadPack::Damaged(what))) => what.to_owned(),
+                Ok(Err(BadPack::Newer(found))) => return Err(repo.newer(&object, found)),
+                Err(e) if e.category == crate::Category::Corrupt => e.detail,
+                Err(e) => return Err(e.into()),
+            };
+            self.found(Finding { object, what });
+        }
+        let mut rest: Vec<(BlockId, Class, Wanted)> = Vec::new();
+        for (id, place) in reader.index.blocks().filter(|(id, _)| !self.checked.contains(id)) {
+            rest.push((id, place.class, Wanted { id, at: 0, place }));
+        }
+        rest.sort_by_key(|(_, _, part)| (part.place.pack.id, part.place.offset));
+        for class in [Class::Data, Class::Meta] {
+            let parts = rest.iter().filter(|(_, c, _)| *c == class).map(|(_, _, part)| *part).collect();
+            let runs: Vec<Run> = Reader::runs(parts);
+            let mut read =
+                stream::iter(&runs).map(|run| reader.fetch(class, run, "an index")).buffered(READS_AT_ONCE);
+            while let Some(parts) = read.next().await {
+                match parts {
+                    Ok(_) => {}
+                    Err(Error::Damaged { object, what, .. }) => {
+                        self.findings.insert(Finding { object, what });
+                    }
+                    Err(Error::Missing { what: object, .. }) => {
+                        self.findings
+                            .insert(Finding { object, what: "it is missing (the index lists it)".into() });
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Slots that can't be read. One that belongs to a lost race of creation looks the same, so it says so.
+    async fn key_slots(&mut self) -> Result<()> {
+        let repo = self.reader.repo.clone();
+        for object in repo.store().list(names::KEYS).await? {
+            let bytes = repo.store().get(&object.name, None).await?;
+            if crate::keys::read_facts(repo.keys(), &object.name, &bytes).is_none() {
+                let what = "this key slot is damaged or belongs to no key of this repository".to_owned();
+                self.found(Finding { object: object.name, what });
+            }
+        }
+        Ok(())
+    }
+
+    async fn marks(&mut self) -> Result<()> {
+        let repo = self.reader.repo.clone();
+        for object in repo.store().list(names::MARKS).await? {
+            match repo.read_object(crate::envelope::Kind::Mark, &object.name).await {
+                Ok(_) => {}
+                Err(Error::Damaged { object, what, .. }) => self.found(Finding { object, what }),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        self.told.bytes += bytes;
+        self.told.files = self.report.files;
+        (self.progress)(self.told);
+    }
+}
