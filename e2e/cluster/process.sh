@@ -11,6 +11,7 @@ spawn() {
   mkdir -p "$RUN"
   # The child writes its own record before it becomes the daemon, so that a kill of this script between the two leaves
   # nothing unrecorded. The start time tells it from a later process with the same number.
+  # shellcheck disable=SC2016
   RECORD=$RUN/$name.pid CGROUP=${DAEMONS_CGROUP:-} LOCK=${CACHE_LOCK:-} setsid bash -c '
     read -r -a stat </proc/$$/stat
     echo "$$ ${stat[21]}" >"$RECORD"

@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# Where the cluster keeps data: a btrfs pool in a file, the CSI driver that carves volumes out of it and the provisioner that
+# asks it to, and SeaweedFS as the S3 server. external-snapshotter and snapshot-controller would start here, beside the provisioner.
+
+pool_up() {
+  if mountpoint --quiet "$POOL"; then return; fi
+  mkdir -p "$POOL"
+  if [ ! -s "$STATE/pool.img" ]; then
+    # Sparse: it takes the space of what is written to it.
+    truncate --size="${HOLDFAST_POOL_SIZE:-16G}" "$STATE/pool.img.new"
+    mkfs.btrfs --quiet "$STATE/pool.img.new" >/dev/null
+    mv "$STATE/pool.img.new" "$STATE/pool.img"
+  fi
+  # Mounted so, the loop device goes when the mount goes.
+  mount -o loop "$STATE/pool.img" "$POOL"
+}
+
+# csi_up NODE: the driver, registered with the node's kubelet.
+csi_up() {
+  local node=$1 dir
+  dir=$(node_dir "$node")
+  mkdir -p "$dir/kubelet/plugins_registry"
+  spawn "csi-$node" nsenter --net="$NETNS" -- "$(tool csi-btrfs)" --pool="$POOL" --node="$node" --socket="$dir/csi.sock" \
+    --registration-socket="$dir/kubelet/plugins_registry/btrfs-reg.sock"
+}
+
+provisioner_up() {
+  spawn csi-provisioner nsenter --net="$NETNS" -- "$(tool csi-provisioner)" --csi-address="$(node_dir node1)/csi.sock" \
+    --kubeconfig="$KUBECONFIG_FILE" --extra-create-metadata --leader-election=false
+}
+
+# A claim of the default class binds: API server, controllers, provisioner and driver all work.
+claim_binds() {
+  kubectl apply --filename="$CLUSTER_SCRIPTS/manifests/probe.yaml" &&
+    [ "$(kubectl get pvc holdfast-probe --namespace=kube-system --output='jsonpath={.status.phase}')" = Bound ]
+}
+
+# Three identities: one that makes buckets, one that writes, one that only reads.
+s3_up() {
+  mkdir -p "$STATE/s3"
+  if [ ! -s "$S3_FILE" ]; then
+    local identity lines=()
+    for identity in ADMIN WRITER READER; do
+      lines+=("S3_${identity}_ACCESS_KEY=$(openssl rand -hex 10)" "S3_${identity}_SECRET_KEY=$(openssl rand -hex 20)")
+    done
+    (
+      umask 077
+      printf '%s\n' "S3_ENDPOINT=http://$CONTROL_PLANE_IP:$S3_PORT" "S3_BUCKET=$S3_BUCKET" S3_REGION=us-east-1 "${lines[@]}" >"$S3_FILE.new"
+    )
+    mv "$S3_FILE.new" "$S3_FILE"
+  fi
+  # shellcheck source=/dev/null
+  . "$S3_FILE"
+  (
+    umask 077
+    jq --null-input '{identities: [
+      {name: "admin", actions: ["Admin", "Read", "Write", "List", "Tagging"], credentials: [{accessKey: $ARGS.positional[0], secretKey: $ARGS.positional[1]}]},
+      {name: "writer", actions: ["Read", "Write", "List", "Tagging"], credentials: [{accessKey: $ARGS.positional[2], secretKey: $ARGS.positional[3]}]},
+      {name: "reader", actions: ["Read", "List"], credentials: [{accessKey: $ARGS.positional[4], secretKey: $ARGS.positional[5]}]}
+    ]}' --args "$S3_ADMIN_ACCESS_KEY" "$S3_ADMIN_SECRET_KEY" "$S3_WRITER_ACCESS_KEY" "$S3_WRITER_SECRET_KEY" \
+      "$S3_READER_ACCESS_KEY" "$S3_READER_SECRET_KEY" >"$STATE/s3.json"
+  )
+  # Each bucket takes seven volumes of the server's; small and many volumes leave room for a few dozen buckets.
+  spawn seaweedfs nsenter --net="$NETNS" -- "$("$CLUSTER_SCRIPTS/python.sh" --print-path weed)" -logdir="$STATE/s3" server -dir="$STATE/s3" \
+    -ip="$CONTROL_PLANE_IP" -ip.bind="$CONTROL_PLANE_IP" -master.volumeSizeLimitMB=64 -volume.max=300 \
+    -filer -s3 -s3.port="$S3_PORT" -s3.config="$STATE/s3.json"
+}
+
+# s3 IDENTITY METHOD PATH [curl's options]: one signed request.
+s3() {
+  local access=S3_$1_ACCESS_KEY secret=S3_$1_SECRET_KEY method=$2 path=$3
+  shift 3
+  within curl --silent --show-error --max-time 10 --aws-sigv4 "aws:amz:$S3_REGION:s3" --user "${!access}:${!secret}" \
+    --request "$method" "$@" "$S3_ENDPOINT/$path"
+}
+
+bucket_ready() {
+  local code
+  code=$(s3 ADMIN PUT "$S3_BUCKET" --output /dev/null --write-out '%{http_code}')
+  [ "$code" = 200 ] || [ "$code" = 409 ] || return 1
+  # A written byte, not only a name: the volume server has to be there too. This curl signs a body by its given digest only.
+  s3 WRITER PUT "$S3_BUCKET/.ready" --fail --data-binary ready \
+    --header "x-amz-content-sha256: $(printf ready | sha256sum | cut -d ' ' -f 1)" &&
+    s3 WRITER DELETE "$S3_BUCKET/.ready" --fail
+}
