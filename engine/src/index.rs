@@ -3,8 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt};
 
+use crate::ahead::ahead;
 use crate::block::{BlockId, Class};
 use crate::codec::{Cursor, put_u32};
 use crate::envelope::Kind;
@@ -100,12 +101,15 @@ impl Index {
     pub(crate) async fn load(repo: &Repository) -> Result<Self> {
         let listed = repo.store().list(names::INDEX).await?;
         let mut index = Self::default();
-        let mut pieces = stream::iter(listed)
-            .map(|object| async move {
+        let from = repo.clone();
+        let mut pieces = ahead(listed, READS_AT_ONCE, move |object| {
+            let repo = from.clone();
+            async move {
                 let read = repo.read_object(Kind::Index, &object.name).await;
                 (object.name, read)
-            })
-            .buffered(READS_AT_ONCE);
+            }
+            .boxed()
+        });
         while let Some((name, read)) = pieces.next().await {
             match read.map(|(_, body)| decode(&body)) {
                 Ok(Some(packs)) => {
@@ -198,13 +202,19 @@ pub(crate) async fn check_packs(
     repo: &Repository,
     packs: HashSet<(PackId, u32)>,
 ) -> Result<Vec<(PackId, String)>> {
-    let heads = stream::iter(packs).map(|(id, size)| async move {
-        match repo.store().head(&id.object()).await {
-            Ok(object) if object.size == u64::from(size) => Ok(None),
-            Ok(object) => Ok(Some((id, format!("it has {} bytes instead of {size}", object.size)))),
-            Err(e) if e.is_not_found() => Ok(Some((id, "it is missing".to_owned()))),
-            Err(e) => Err(Error::from(e)),
-        }
+    let from = repo.clone();
+    let mut heads = ahead(packs.into_iter().collect(), READS_AT_ONCE, move |(id, size)| {
+        let repo = from.clone();
+        async move { (id, size, repo.store().head(&id.object()).await) }.boxed()
     });
-    heads.buffer_unordered(READS_AT_ONCE).try_filter_map(|found| async { Ok(found) }).try_collect().await
+    let mut wrong = Vec::new();
+    while let Some((id, size, head)) = heads.next().await {
+        match head {
+            Ok(object) if object.size == u64::from(size) => {}
+            Ok(object) => wrong.push((id, format!("it has {} bytes instead of {size}", object.size))),
+            Err(e) if e.is_not_found() => wrong.push((id, "it is missing".to_owned())),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(wrong)
 }

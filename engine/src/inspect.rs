@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt};
 use serde::Serialize;
 
+use crate::ahead::ahead;
 use crate::block::BlockId;
 use crate::error::{Error, Result};
 use crate::index::check_packs;
@@ -76,8 +77,11 @@ pub(crate) async fn inspect(reader: &Reader, point: &Point) -> Result<Inspection
             if let Content::Map(ids) = content {
                 packs.extend(ids.iter().filter_map(pack_of));
             }
-            let segments = Reader::segments(content);
-            let mut read = stream::iter(&segments).map(|s| reader.extents(s, &file)).buffered(READS_AT_ONCE);
+            let (from, needed_by) = (reader.clone(), file.clone());
+            let mut read = ahead(Reader::segments(content), READS_AT_ONCE, move |segment| {
+                let (reader, file) = (from.clone(), needed_by.clone());
+                async move { reader.extents(&segment, &file).await }.boxed()
+            });
             let (mut at, mut whole) = (0, true);
             while let Some(extents) = read.next().await {
                 let located = extents.and_then(|e| reader.locate(&e, at, &file));

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn the_cut_points_of_streams_never_change() {
         let cuts: Vec<usize> = cut(Layout::Stream, &noise(1, 6 << 20)).iter().map(Vec::len).collect();
-        assert_eq!(cuts, Vec::<usize>::new());
+        assert_eq!(cuts, [1217099, 986914, 564238, 549799, 303644, 560887, 576020, 633337, 899518]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! objects and restores them byte for byte. It knows bytes and layouts; it refuses to know Kubernetes or ChromaDB. What is
 //! stored, and in which order, is specified in `FORMAT.md`.
 
+mod ahead;
 mod backup;
 mod block;
 mod codec;

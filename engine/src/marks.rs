@@ -1,10 +1,11 @@
 //! Marks: small immutable facts beside the points, such as a quarantine, a verification, or that a run took effect. The
 //! first to write a mark wins and everybody else learns what it said. Names and contents are hidden from the store.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ahead::ahead;
 use crate::envelope::Kind;
 use crate::error::{Error, Result};
 use crate::names::{self, MARKS};
@@ -72,11 +73,12 @@ impl Repository {
     pub async fn marks(&self, kind: &str) -> Result<Vec<Mark>> {
         let prefix = mark_prefix(kind)?;
         let listed = self.store().list(&prefix).await?;
-        let mut marks: Vec<Mark> = stream::iter(listed)
-            .map(|object| async move { self.read_mark(kind, &object.name).await })
-            .buffered(READS_AT_ONCE)
-            .try_collect()
-            .await?;
+        let (repo, of) = (self.clone(), kind.to_owned());
+        let read = ahead(listed, READS_AT_ONCE, move |object| {
+            let (repo, kind) = (repo.clone(), of.clone());
+            async move { repo.read_mark(&kind, &object.name).await }.boxed()
+        });
+        let mut marks: Vec<Mark> = read.try_collect().await?;
         marks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(marks)
     }

@@ -135,17 +135,17 @@ impl Reader {
     }
 
     /// The segments of a file's content; one for a small file.
-    pub(crate) fn segments(content: &Content) -> Vec<Segment<'_>> {
+    pub(crate) fn segments(content: &Content) -> Vec<Segment> {
         match content {
-            Content::Blocks(extents) => vec![Segment::Here(extents)],
-            Content::Map(ids) => ids.iter().map(Segment::Stored).collect(),
+            Content::Blocks(extents) => vec![Segment::Here(extents.clone())],
+            Content::Map(ids) => ids.iter().copied().map(Segment::Stored).collect(),
         }
     }
 
     /// The stretches of one segment.
-    pub(crate) async fn extents(&self, segment: &Segment<'_>, needed_by: &str) -> Result<Vec<Extent>> {
+    pub(crate) async fn extents(&self, segment: &Segment, needed_by: &str) -> Result<Vec<Extent>> {
         match segment {
-            Segment::Here(extents) => Ok(extents.to_vec()),
+            Segment::Here(extents) => Ok(extents.clone()),
             Segment::Stored(id) => {
                 let bytes = self.meta(id, needed_by).await?;
                 read_extents(&bytes).ok_or_else(|| {
@@ -158,9 +158,9 @@ impl Reader {
 }
 
 /// A part of a file's map.
-pub(crate) enum Segment<'a> {
-    Here(&'a [Extent]),
-    Stored(&'a BlockId),
+pub(crate) enum Segment {
+    Here(Vec<Extent>),
+    Stored(BlockId),
 }
 
 fn open_parts(

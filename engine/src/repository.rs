@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::ahead::ahead;
 use crate::envelope::{self, BadHead, FORMAT, Kind};
 use crate::error::{Error, Result};
 use crate::keys::{self, Keys, MasterKey, Opened, Password, SlotInfo};
@@ -212,19 +213,20 @@ impl Repository {
     /// Every point, the oldest consistency time first.
     pub async fn points(&self) -> Result<Catalogue> {
         let listed = self.store().list(names::POINTS).await?;
-        let read: Vec<(String, Result<Point>)> = stream::iter(listed)
-            .map(|object| async move {
+        let from = self.clone();
+        let mut points = ahead(listed, READS_AT_ONCE, move |object| {
+            let repo = from.clone();
+            async move {
                 let read = match names::last_part(&object.name).parse() {
-                    Ok(id) => self.read_point(id).await.map(|p| Point { stored_at: object.modified, ..p }),
-                    Err(_) => Err(self.damaged(&object.name, "it has no point's name")),
+                    Ok(id) => repo.read_point(id).await.map(|p| Point { stored_at: object.modified, ..p }),
+                    Err(_) => Err(repo.damaged(&object.name, "it has no point's name")),
                 };
                 (object.name, read)
-            })
-            .buffered(READS_AT_ONCE)
-            .collect()
-            .await;
+            }
+            .boxed()
+        });
         let mut catalogue = Catalogue::default();
-        for (name, read) in read {
+        while let Some((name, read)) = points.next().await {
             match read {
                 Ok(point) => catalogue.points.push(point),
                 Err(Error::Damaged { what, .. }) => catalogue.unreadable.push((name, what)),

@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 
+use crate::ahead::ahead;
 use crate::block::{BlockId, Class};
 use crate::error::{Error, Result};
 use crate::index::Index;
@@ -15,7 +16,7 @@ use crate::names;
 use crate::pack::{BadPack, read_footer};
 use crate::point::Point;
 use crate::progress::{Progress, ProgressSink};
-use crate::read::{Reader, Run, Wanted};
+use crate::read::{Reader, Wanted};
 use crate::repository::Repository;
 use crate::seal::random;
 use crate::tree::{Entry, Node};
@@ -176,15 +177,15 @@ impl Verification {
                 wanted.retain(|part| part.at == 0 || random::<1>()[0].is_multiple_of(SAMPLE_ONE_IN));
             }
             let reader = self.reader.clone();
-            let mut runs = stream::iter(Reader::runs(wanted))
-                .map(|run| {
-                    let (reader, file) = (&reader, &file);
-                    async move {
-                        let parts = reader.fetch(Class::Data, &run, file).await;
-                        (run, parts)
-                    }
-                })
-                .buffered(READS_AT_ONCE);
+            let needed_by = file.clone();
+            let mut runs = ahead(Reader::runs(wanted), READS_AT_ONCE, move |run| {
+                let (reader, file) = (reader.clone(), needed_by.clone());
+                async move {
+                    let parts = reader.fetch(Class::Data, &run, &file).await;
+                    (run, parts)
+                }
+                .boxed()
+            });
             while let Some((run, parts)) = runs.next().await {
                 // One bad block must not hide another object's: the rest of the file is read all the same.
                 match parts {
@@ -244,9 +245,11 @@ impl Verification {
         rest.sort_by_key(|(_, _, part)| (part.place.pack.id, part.place.offset));
         for class in [Class::Data, Class::Meta] {
             let parts = rest.iter().filter(|(_, c, _)| *c == class).map(|(_, _, part)| *part).collect();
-            let runs: Vec<Run> = Reader::runs(parts);
-            let mut read =
-                stream::iter(&runs).map(|run| reader.fetch(class, run, "an index")).buffered(READS_AT_ONCE);
+            let from = reader.clone();
+            let mut read = ahead(Reader::runs(parts), READS_AT_ONCE, move |run| {
+                let reader = from.clone();
+                async move { reader.fetch(class, &run, "an index").await }.boxed()
+            });
             while let Some(parts) = read.next().await {
                 match parts {
                     Ok(_) => {}

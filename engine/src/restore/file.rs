@@ -6,10 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt};
 
 use super::place::{clear, set_attributes};
 use super::unwritable;
+use crate::ahead::ahead;
 use crate::block::Class;
 use crate::error::{Error, Result};
 use crate::point::Point;
@@ -55,9 +56,10 @@ pub(super) async fn write_file(
         let extents = reader.extents(&segment, &shown).await?;
         let wanted = reader.locate(&extents, at, &shown)?;
         at += extents.iter().map(|e| u64::from(e.raw)).sum::<u64>();
-        let mut pieces = stream::iter(Reader::runs(wanted))
-            .map(|run| bring(reader, run, &shown, existed.then(|| Arc::clone(&file))))
-            .buffered(RUNS_AT_ONCE);
+        let (from, needed_by, there) = (reader.clone(), shown.clone(), existed.then(|| Arc::clone(&file)));
+        let mut pieces = ahead(Reader::runs(wanted), RUNS_AT_ONCE, move |run| {
+            bring(from.clone(), run, needed_by.clone(), there.clone()).boxed()
+        });
         while let Some(pieces) = pieces.next().await {
             let (pieces, target, mut hashing) = (pieces?, Arc::clone(&file), hasher);
             let done = blocking(move || {
@@ -120,9 +122,9 @@ fn open(path: &Path, existing: bool) -> Result<(File, bool)> {
 }
 
 /// The bytes of a run: from the target where they are right already, else from the store.
-async fn bring(reader: &Reader, run: Run, shown: &str, target: Option<Arc<File>>) -> Result<Vec<Piece>> {
+async fn bring(reader: Reader, run: Run, shown: String, target: Option<Arc<File>>) -> Result<Vec<Piece>> {
     let Some(target) = target else {
-        let fetched = reader.fetch(Class::Data, &run, shown).await?;
+        let fetched = reader.fetch(Class::Data, &run, &shown).await?;
         let pieces =
             run.parts.iter().zip(fetched).map(|(part, bytes)| Piece { at: part.at, bytes, there: false });
         return Ok(pieces.collect());
@@ -141,7 +143,7 @@ async fn bring(reader: &Reader, run: Run, shown: &str, target: Option<Arc<File>>
         run.parts.iter().zip(&there).filter(|(_, local)| local.is_none()).map(|(part, _)| *part).collect();
     let mut fetched = Vec::with_capacity(differing.len());
     for run in Reader::runs(differing) {
-        fetched.extend(reader.fetch(Class::Data, &run, shown).await?);
+        fetched.extend(reader.fetch(Class::Data, &run, &shown).await?);
     }
     let mut fetched = fetched.into_iter();
     let piece = |(part, local): (&Wanted, Option<Vec<u8>>)| match local {
