@@ -1,0 +1,52 @@
+//! The database by itself.
+
+use std::error::Error;
+
+use rusqlite::Connection;
+
+use super::finding::{Finding, Findings, Problem};
+use crate::{db::OpenFault, files};
+
+pub(super) fn cannot_be_opened(fault: &OpenFault) -> Finding {
+    let problem = match fault {
+        OpenFault::Missing { .. } => Problem::DatabaseMissing,
+        OpenFault::JournalLeft { .. } => Problem::JournalLeft,
+        OpenFault::Sqlite { .. } | OpenFault::Scratch { .. } => Problem::DatabaseUnreadable,
+    };
+    let why = fault.source().map(|source| format!(": {source}")).unwrap_or_default();
+    Finding::new(problem, files::DATABASE, format!("{fault}{why}"))
+}
+
+pub(super) fn cannot_be_read(error: &rusqlite::Error) -> Finding {
+    Finding::new(Problem::DatabaseUnreadable, files::DATABASE, error.to_string())
+}
+
+/// Runs SQLite's integrity check, which also holds every index against its table, and the full-text index's own. Tells
+/// whether it ran to its end.
+pub(super) fn check_integrity(connection: &Connection, findings: &mut Findings) -> bool {
+    match complaints(connection) {
+        Ok(complaints) => {
+            for complaint in complaints {
+                // SQLite runs the check of virtual tables as part of it; they name themselves in the message.
+                let problem = if complaint.contains("fts5") || complaint.contains("embedding_fulltext_search")
+                {
+                    Problem::FullTextIndex
+                } else {
+                    Problem::IntegrityCheck
+                };
+                findings.add(Finding::new(problem, files::DATABASE, complaint));
+            }
+            true
+        }
+        Err(error) => {
+            findings.add(cannot_be_read(&error));
+            false
+        }
+    }
+}
+
+fn complaints(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(50)")?;
+    let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}

@@ -1,0 +1,324 @@
+//! The attempts of a live capture: bring near, lock, level, look again, release; torn means once more.
+
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::GuardError,
+    held::{HeldLock, LockCommand, Released},
+    hold::LockRequest,
+    level::Levelled,
+    mirror::{Mirror, now},
+    scan::{Tree, scan},
+    source::inspect_source,
+};
+use crate::{check, files};
+
+/// What to capture and how patient to be with it.
+#[derive(Debug, Clone)]
+pub struct CaptureOptions {
+    /// The directory that the server persists to.
+    pub data_dir: PathBuf,
+    /// The program that holds the lock.
+    pub lock_command: LockCommand,
+    /// No hold lasts longer. A writer's own pause may be up to 100 ms longer: SQLite looks for the lock that seldom.
+    pub max_writer_pause: Duration,
+    /// How long to try to get the lock while writers have it.
+    pub lock_wait: Duration,
+    /// How often to try when a capture is torn.
+    pub attempts: NonZeroU32,
+    /// Capture although locks may not reach the server. Nothing is guaranteed then.
+    pub allow_unshared_locks: bool,
+}
+
+impl CaptureOptions {
+    /// The defaults: writers wait 10 s at most, 30 s for the lock, 8 attempts.
+    pub fn new(data_dir: impl Into<PathBuf>, lock_command: LockCommand) -> CaptureOptions {
+        CaptureOptions {
+            data_dir: data_dir.into(),
+            lock_command,
+            max_writer_pause: Duration::from_secs(10),
+            lock_wait: Duration::from_secs(30),
+            attempts: NonZeroU32::new(8).expect("8 is not 0"),
+            allow_unshared_locks: false,
+        }
+    }
+}
+
+/// What a capture made and what it cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Captured {
+    /// The instant that the mirror shows: what was acknowledged before it is there, what was sent after the release is not.
+    pub consistency_time: Timestamp,
+    /// When the lock of the attempt that succeeded was got. The same instant.
+    pub locked_at: Timestamp,
+    /// When it was let go.
+    pub released_at: Timestamp,
+    /// The longest hold of all attempts, in milliseconds.
+    pub longest_hold_ms: u64,
+    /// Attempts made, the successful one included.
+    pub attempts: u32,
+    /// Why the attempts before were given up.
+    pub torn_because: Vec<String>,
+    /// Bytes in the mirror.
+    pub total_bytes: u64,
+    /// Files in the mirror.
+    pub files: u64,
+    /// Bytes compared under the lock.
+    pub compared_under_lock: u64,
+    /// Bytes written to the mirror under the lock.
+    pub written_under_lock: u64,
+    /// Sockets, pipes and the like, which have no content to capture.
+    pub skipped: Vec<String>,
+    /// Files that are not Chroma's and changed while they were read: their content is of no single instant.
+    pub unstable: Vec<String>,
+    /// Segments that looked torn in every attempt. Damaged rather than torn, if the check of the mirror says so too.
+    pub suspect_segments: Vec<String>,
+    /// The filesystem that the source is on.
+    pub filesystem: String,
+}
+
+/// The moments of a capture, for progress and for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The mirror is near; the lock is asked for next.
+    Near,
+    /// The lock is held, nothing was read under it yet.
+    Locked,
+    /// Everything was read; the lock is still held.
+    Levelled,
+    /// The lock is released.
+    Released,
+}
+
+/// Captures `options.data_dir` into `mirror_dir`, which may hold an earlier mirror and then costs only what changed.
+///
+/// Guarantees: on success the mirror's Chroma files are byte for byte what the source held while the write lock was held,
+/// with no change of them in that time. The source is only read. No hold exceeds `max_writer_pause`. Memory is bounded.
+/// Blocks: call it from a blocking thread.
+pub fn capture_live(options: &CaptureOptions, mirror_dir: &Path) -> Result<Captured, GuardError> {
+    capture_live_watched(options, mirror_dir, &mut |_| {})
+}
+
+/// Like [`capture_live`], telling each moment.
+pub fn capture_live_watched(
+    options: &CaptureOptions,
+    mirror_dir: &Path,
+    watch: &mut dyn FnMut(Moment),
+) -> Result<Captured, GuardError> {
+    let source = inspect_source(&options.data_dir, options.allow_unshared_locks)?;
+    let mut mirror = Mirror::open(&options.data_dir, mirror_dir)?;
+    // Once to bring it near, once more because the first pass may have taken long.
+    mirror.bring_near(&scan(&options.data_dir)?)?;
+    let mut longest_hold = Duration::ZERO;
+    let mut torn_because = Vec::new();
+    for attempt in 1..=options.attempts.get() {
+        let begun = Instant::now();
+        mirror.bring_near(&scan(&options.data_dir)?)?;
+        refuse_hopeless(options, begun.elapsed())?;
+        watch(Moment::Near);
+        let torn = match attempt_under_lock(options, &mut mirror, watch) {
+            // The first comparison may have read a cold disk; the second tells the truth.
+            Err(error @ GuardError::WriterPauseExceeded { .. })
+                if attempt == 1 && options.attempts.get() > 1 =>
+            {
+                Attempt::Torn { because: error.to_string(), held: options.max_writer_pause }
+            }
+            tried => tried?,
+        };
+        let torn = match torn {
+            Attempt::Whole(whole) => {
+                longest_hold = longest_hold.max(whole.released.held);
+                watch(Moment::Released);
+                mirror.dress(&whole.tree)?;
+                let suspects = suspects(&mirror, &whole.tree);
+                if suspects.is_empty() || attempt == options.attempts.get() {
+                    let cost = Cost { longest_hold, attempts: attempt, torn_because };
+                    return Ok(captured(*whole, cost, suspects, source.filesystem));
+                }
+                format!("segment {} was being flushed", suspects.join(", "))
+            }
+            Attempt::Torn { because, held } => {
+                longest_hold = longest_hold.max(held);
+                watch(Moment::Released);
+                because
+            }
+        };
+        tracing::info!(attempt, because = %torn, "capture was torn");
+        torn_because.push(torn);
+    }
+    let last = torn_because.pop().unwrap_or_default();
+    Err(GuardError::Torn { attempts: options.attempts.get(), last })
+}
+
+/// A comparison without writers in the way that took longer than the bound will not be quicker under the lock.
+fn refuse_hopeless(options: &CaptureOptions, compared: Duration) -> Result<(), GuardError> {
+    if compared > options.max_writer_pause * 2 {
+        return Err(GuardError::WriterPauseExceeded { allowed: options.max_writer_pause, needed: compared });
+    }
+    Ok(())
+}
+
+struct Whole {
+    released: Released,
+    tree: Tree,
+    levelled: Levelled,
+    unstable: Vec<String>,
+}
+
+enum Attempt {
+    Whole(Box<Whole>),
+    Torn { because: String, held: Duration },
+}
+
+fn attempt_under_lock(
+    options: &CaptureOptions,
+    mirror: &mut Mirror,
+    watch: &mut dyn FnMut(Moment),
+) -> Result<Attempt, GuardError> {
+    let request = LockRequest {
+        db: options.data_dir.join(files::DATABASE),
+        wait: options.lock_wait,
+        deadline: options.max_writer_pause,
+    };
+    let lock = HeldLock::acquire(&options.lock_command, &request)?;
+    let budget = Budget::start(options.max_writer_pause);
+    watch(Moment::Locked);
+    let read = read_under_lock(options, mirror, &budget);
+    watch(Moment::Levelled);
+    let released = lock.release();
+    let held = budget.since.elapsed();
+    // A bound that was exceeded or a disk that failed is the better news than a lock that ended because of it.
+    let read = read?;
+    let released = match released {
+        Ok(released) => released,
+        Err(error) => {
+            return Ok(Attempt::Torn { because: format!("the lock was not held to the end: {error}"), held });
+        }
+    };
+    Ok(match read {
+        Ok((tree, levelled, unstable)) => {
+            Attempt::Whole(Box::new(Whole { released, tree, levelled, unstable }))
+        }
+        Err(because) => Attempt::Torn { because, held: released.held },
+    })
+}
+
+type Read = Result<(Tree, Levelled, Vec<String>), String>;
+
+fn read_under_lock(
+    options: &CaptureOptions,
+    mirror: &mut Mirror,
+    budget: &Budget,
+) -> Result<Read, GuardError> {
+    let before = settle(&options.data_dir, budget)?;
+    let expected = mirror.unknown_bytes(&before);
+    let mut done = 0;
+    let levelled = mirror.level(&before, &mut |bytes| {
+        done += bytes;
+        budget.check(done, expected)
+    })?;
+    let after = scan(&options.data_dir)?;
+    if let Some(because) = before.difference(&after) {
+        return Ok(Err(because));
+    }
+    let unstable = before
+        .files
+        .iter()
+        .filter(|(path, stamp)| after.files.get(*path) != Some(stamp))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    Ok(Ok((before, levelled, unstable)))
+}
+
+/// How long a segment's files must stay as they are before a flush is taken for finished.
+const QUIET: Duration = Duration::from_millis(30);
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// A flush writes its files before its transaction, so one may be under way although we hold the lock. It cannot commit and
+/// no other can follow it (one actor does them all), so waiting until nothing changes is enough. Costs nothing when no
+/// segment was written lately. The check of the mirror's structure catches a flush that was starved for longer.
+fn settle(data: &Path, budget: &Budget) -> Result<Tree, GuardError> {
+    let mut tree = scan(data)?;
+    loop {
+        let newest = tree.segment_files().map(|(_, stamp)| stamp.mtime.max(stamp.ctime)).max();
+        let quiet_for = newest.map_or(i128::MAX, |newest| now() - newest);
+        if quiet_for >= QUIET.as_nanos() as i128 {
+            return Ok(tree);
+        }
+        budget.check(0, 0)?;
+        thread::sleep(GLANCE);
+        tree = scan(data)?;
+    }
+}
+
+/// Segments written shortly before the lock whose structure is not whole in the mirror: a flush that the settling missed.
+fn suspects(mirror: &Mirror, tree: &Tree) -> Vec<String> {
+    const LATELY: i128 = 10_000_000_000;
+    let mut fresh: Vec<_> = tree
+        .segment_files()
+        .filter(|(_, stamp)| now() - stamp.mtime.max(stamp.ctime) < LATELY)
+        .filter_map(|(path, _)| path.parent().filter(|parent| !parent.as_os_str().is_empty()))
+        .collect();
+    fresh.dedup();
+    fresh
+        .into_iter()
+        .filter(|segment| !check::segment_is_whole(&mirror.dir().join(segment)))
+        .map(|segment| segment.display().to_string())
+        .collect()
+}
+
+struct Cost {
+    longest_hold: Duration,
+    attempts: u32,
+    torn_because: Vec<String>,
+}
+
+fn captured(whole: Whole, cost: Cost, suspect_segments: Vec<String>, filesystem: String) -> Captured {
+    let Whole { released, tree, levelled, unstable } = whole;
+    Captured {
+        consistency_time: released.locked_at,
+        locked_at: released.locked_at,
+        released_at: released.released_at,
+        longest_hold_ms: cost.longest_hold.as_millis() as u64,
+        attempts: cost.attempts,
+        torn_because: cost.torn_because,
+        total_bytes: tree.bytes(),
+        files: tree.files.len() as u64,
+        compared_under_lock: levelled.read,
+        written_under_lock: levelled.written,
+        skipped: tree.skipped.iter().map(|path| path.display().to_string()).collect(),
+        unstable,
+        suspect_segments,
+        filesystem,
+    }
+}
+
+/// The time that writers may be made to wait, and how much of it is gone. A tenth is kept for the release.
+struct Budget {
+    since: Instant,
+    allowed: Duration,
+}
+
+impl Budget {
+    fn start(allowed: Duration) -> Budget {
+        Budget { since: Instant::now(), allowed }
+    }
+
+    fn check(&self, done: u64, expected: u64) -> Result<(), GuardError> {
+        let gone = self.since.elapsed();
+        if gone <= self.allowed / 10 * 9 {
+            return Ok(());
+        }
+        let share = if done == 0 { 0.5 } else { done as f64 / expected.max(done) as f64 };
+        Err(GuardError::WriterPauseExceeded { allowed: self.allowed, needed: gone.div_f64(share) })
+    }
+}
