@@ -1,1 +1,14 @@
-//! Placeholder head; see ARCHITECTURE.md.
+//! The controller: observe, plan, execute, report. `plan` decides; this crate reads the cluster, carries out what was
+//! decided and writes it down. It holds no credential and no key of any repository, and reads no Secret.
+
+pub mod context;
+pub mod controllers;
+pub mod error;
+pub mod events;
+pub mod execute;
+pub mod health;
+pub mod job;
+pub mod lease;
+pub mod metrics;
+pub mod observe_job;
+pub mod status;

@@ -1,1 +1,6 @@
-//! Placeholder head; see ARCHITECTURE.md.
+//! Every decision of the controller, as pure total functions: observed state in, effects and status out.
+//!
+//! No client, no async code, no clock, no randomness: the time is part of what was observed. What is not decided here
+//! is not decided at all.
+
+pub mod effect;

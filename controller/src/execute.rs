@@ -1,0 +1,82 @@
+//! Effects on child objects: create and delete, each safe to repeat.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::{Api, Resource, ResourceExt};
+use plan::effect::MoverJob;
+
+use crate::context::Context;
+use crate::error::{Error, is_code};
+use crate::job;
+
+/// The owner reference that makes `object` the controller of its children.
+///
+/// # Errors
+/// When the object was not read from the API server.
+pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Result<OwnerReference, Error> {
+    object.controller_owner_ref(&()).ok_or_else(|| Error::Incomplete {
+        object: format!("{}/{}", K::kind(&()), object.name_any()),
+        field: "uid",
+    })
+}
+
+/// Creates the mover Job unless it exists. Its name is a function of the owner and the step, so that a repetition finds
+/// the one that is there.
+///
+/// # Errors
+/// When the API server refuses, or a Job of that name belongs to somebody else.
+pub async fn ensure_job<K>(ctx: &Context, object: &K, job: &MoverJob) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let namespace = object.namespace().unwrap_or_default();
+    let owner = owner(object)?;
+    let uid = owner.uid.clone();
+    let api: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
+    let built = job::build(&namespace, owner, &ctx.mover, job);
+    match api.create(&PostParams::default(), &built).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_code(&error, 409) => {
+            let found = api.get(&job.name).await.map_err(Error::api("get", format!("Job/{}", job.name)))?;
+            if found.owner_references().iter().any(|o| o.uid == uid) {
+                Ok(())
+            } else {
+                Err(Error::NameTaken {
+                    object: format!("Job/{}", job.name),
+                    owner: format!("{}/{}", K::kind(&()), object.name_any()),
+                })
+            }
+        }
+        Err(error) => Err(Error::api("create", format!("Job/{}", job.name))(error)),
+    }
+}
+
+/// Deletes the Job and its pods if it exists and is `object`'s own.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn delete_job<K>(ctx: &Context, object: &K, name: &str) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
+    let found = api.get_opt(name).await.map_err(Error::api("get", format!("Job/{name}")))?;
+    let Some(found) = found else { return Ok(()) };
+    let ours = found.owner_references().iter().any(|o| Some(&o.uid) == object.meta().uid.as_ref());
+    if !ours || found.meta().deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions { uid: found.uid(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await {
+        Ok(_) => Ok(()),
+        // Gone already, or another object of that name.
+        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
+        Err(error) => Err(Error::api("delete", format!("Job/{name}"))(error)),
+    }
+}

@@ -1,0 +1,231 @@
+//! The mover Job as Kubernetes gets it. Pure: what the Job does was decided in `plan`, this file knows how a pod is made
+//! that may do no more than that.
+
+use std::collections::BTreeMap;
+
+use crds::job::{CA_DIR, ESCROW_DIR, KEY_DIR, REQUEST_ENV, SCRATCH_DIR, SOURCE_DIR, TARGET_DIR};
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
+    LocalObjectReference, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
+    SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ObjectMeta;
+use plan::effect::{MoverJob, Place, RepositoryKeys};
+
+use crate::context::MoverConfig;
+
+/// Name of a mover's only container.
+pub const CONTAINER: &str = "mover";
+/// What a well-behaved storage client reads its credentials from.
+const CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
+/// Builds the Job. Labels and annotations of the owner are not inherited: a tool that tracks its own objects by label
+/// would prune a Job that it did not make.
+#[must_use]
+pub fn build(namespace: &str, owner: OwnerReference, config: &MoverConfig, job: &MoverJob) -> Job {
+    let mut labels = job.labels.clone();
+    labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
+    Job {
+        metadata: ObjectMeta {
+            name: Some(job.name.clone()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels.clone()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            // A second pod would be a second attempt that nobody decided on.
+            backoff_limit: Some(0),
+            active_deadline_seconds: Some(i64::try_from(job.deadline.as_secs()).unwrap_or(i64::MAX)),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                spec: Some(pod(config, job)),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn pod(config: &MoverConfig, job: &MoverJob) -> PodSpec {
+    let (volumes, mounts) = volumes(job);
+    let identity = &job.identity;
+    PodSpec {
+        restart_policy: Some("Never".to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        image_pull_secrets: pull_secrets(config),
+        // Time to let the writers go and to say how it ended.
+        termination_grace_period_seconds: Some(30),
+        tolerations: (!job.place.tolerations.is_empty()).then(|| job.place.tolerations.clone()),
+        node_selector: (job.place.node.is_none() && !job.place.node_selector.is_empty())
+            .then(|| job.place.node_selector.clone()),
+        affinity: affinity(&job.place),
+        security_context: Some(PodSecurityContext {
+            run_as_user: identity.uid,
+            run_as_group: identity.gid,
+            run_as_non_root: Some(identity.uid != Some(0)),
+            supplemental_groups: (!identity.groups.is_empty()).then(|| identity.groups.clone()),
+            se_linux_options: identity.selinux.clone(),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            }),
+            // No fsGroup: the kubelet would re-own the workload's files.
+            ..PodSecurityContext::default()
+        }),
+        containers: vec![Container {
+            name: CONTAINER.to_owned(),
+            image: Some(config.image.clone()),
+            image_pull_policy: config.pull_policy.clone(),
+            args: Some(vec!["job".to_owned()]),
+            env: Some(environment(job)),
+            volume_mounts: Some(mounts),
+            resources: Some(ResourceRequirements {
+                requests: Some(BTreeMap::from([
+                    ("cpu".to_owned(), Quantity("100m".to_owned())),
+                    ("memory".to_owned(), Quantity("128Mi".to_owned())),
+                ])),
+                // No CPU limit: a throttled mover that holds the lock holds up the writers.
+                ..ResourceRequirements::default()
+            }),
+            security_context: Some(SecurityContext {
+                allow_privilege_escalation: Some(false),
+                read_only_root_filesystem: Some(true),
+                capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+                ..SecurityContext::default()
+            }),
+            ..Container::default()
+        }],
+        volumes: Some(volumes),
+        ..PodSpec::default()
+    }
+}
+
+fn pull_secrets(config: &MoverConfig) -> Option<Vec<LocalObjectReference>> {
+    let secrets: Vec<_> =
+        config.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect();
+    (!secrets.is_empty()).then_some(secrets)
+}
+
+fn environment(job: &MoverJob) -> Vec<EnvVar> {
+    let request =
+        serde_json::to_string(&job.request).expect("a request holds only strings, numbers and times");
+    // Kubernetes would expand $(NAME) in a value; a doubled dollar is a dollar.
+    let request = request.replace("$(", "$$(");
+    let mut env = vec![EnvVar { name: REQUEST_ENV.to_owned(), value: Some(request), value_from: None }];
+    if let Some(keys) = &job.keys {
+        env.extend(CREDENTIALS.map(|name| EnvVar {
+            name: name.to_owned(),
+            value: None,
+            value_from: Some(EnvVarSource {
+                secret_key_ref: Some(SecretKeySelector {
+                    name: keys.credentials.name.clone(),
+                    key: name.to_owned(),
+                    // A missing Secret is then said by the mover, and the pod is not stuck without a word.
+                    optional: Some(true),
+                }),
+                ..EnvVarSource::default()
+            }),
+        }));
+    }
+    env
+}
+
+fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let mut volumes = vec![Volume {
+        name: "scratch".to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }];
+    let mut mounts = vec![mount("scratch", SCRATCH_DIR, false)];
+    if let Some(keys) = &job.keys {
+        let (more, at) = key_volumes(keys);
+        volumes.extend(more);
+        mounts.extend(at);
+    }
+    for (name, path, volume) in [("source", SOURCE_DIR, &job.source), ("target", TARGET_DIR, &job.target)] {
+        let Some(volume) = volume else { continue };
+        volumes.push(Volume {
+            name: name.to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: volume.claim.clone(),
+                read_only: volume.read_only.then_some(true),
+            }),
+            ..Volume::default()
+        });
+        mounts.push(mount(name, path, volume.read_only));
+    }
+    (volumes, mounts)
+}
+
+fn key_volumes(keys: &RepositoryKeys) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let mut volumes = vec![secret("key", &keys.key.name)];
+    let mut mounts = vec![mount("key", KEY_DIR, true)];
+    if let Some(escrow) = &keys.escrow {
+        volumes.push(secret("escrow", &escrow.name));
+        mounts.push(mount("escrow", ESCROW_DIR, true));
+    }
+    if let Some(ca) = &keys.ca {
+        volumes.push(Volume {
+            name: "ca".to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: ca.name.clone(),
+                optional: Some(true),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        });
+        mounts.push(mount("ca", CA_DIR, true));
+    }
+    (volumes, mounts)
+}
+
+fn secret(volume: &str, name: &str) -> Volume {
+    Volume {
+        name: volume.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(name.to_owned()),
+            optional: Some(true),
+            // The mover runs as whoever owns the workload's files and sets no fsGroup, so "other" must be able to read;
+            // nobody else is in the pod.
+            default_mode: Some(0o444),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn affinity(place: &Place) -> Option<Affinity> {
+    let node_affinity = match &place.node {
+        Some(node) => Some(NodeAffinity {
+            required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+                node_selector_terms: vec![NodeSelectorTerm {
+                    match_fields: Some(vec![NodeSelectorRequirement {
+                        key: "metadata.name".to_owned(),
+                        operator: "In".to_owned(),
+                        values: Some(vec![node.clone()]),
+                    }]),
+                    match_expressions: None,
+                }],
+            }),
+            preferred_during_scheduling_ignored_during_execution: None,
+        }),
+        None => place.affinity.as_ref().and_then(|affinity| affinity.node_affinity.clone()),
+    };
+    node_affinity.map(|node_affinity| Affinity { node_affinity: Some(node_affinity), ..Affinity::default() })
+}

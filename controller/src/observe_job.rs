@@ -1,0 +1,121 @@
+//! What is known of a mover Job: from the Job, its pod, and the pod's termination message.
+
+use crds::job::Report;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use kube::api::ListParams;
+use kube::{Api, Resource, ResourceExt};
+use plan::effect::JobState;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// Looks at the Job `name` that `object` owns. A Job of that name that belongs to somebody else counts as absent; making
+/// ours then fails with [`Error::NameTaken`].
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn observe<K>(ctx: &Context, object: &K, name: &str) -> Result<JobState, Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let namespace = object.namespace().unwrap_or_default();
+    let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
+    let job = jobs.get_opt(name).await.map_err(Error::api("get", format!("Job/{name}")))?;
+    let Some(job) =
+        job.filter(|job| job.owner_references().iter().any(|o| Some(&o.uid) == object.meta().uid.as_ref()))
+    else {
+        return Ok(JobState::Absent);
+    };
+    let Some(uid) = job.uid() else {
+        return Err(Error::Incomplete { object: format!("Job/{name}"), field: "uid" });
+    };
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &namespace);
+    // The uid and not the name: a Job of the same name made anew has other pods.
+    let selector = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
+    let pods = pods.list(&selector).await.map_err(Error::api("list", format!("the pods of Job/{name}")))?;
+    Ok(state(&job, &pods.items))
+}
+
+/// The state of a Job with these pods.
+///
+/// A Report is believed only once the Job is terminal: before, its pod may still be running. A Job that is terminal
+/// without a readable Report says nothing about its result, whatever its exit code.
+#[must_use]
+pub fn state(job: &Job, pods: &[Pod]) -> JobState {
+    match terminal(job) {
+        None => JobState::Running { waiting: pods.iter().find_map(waiting) },
+        Some(end) => {
+            let ends: Vec<&ContainerStateTerminated> = pods.iter().filter_map(terminated).collect();
+            let report = ends.iter().find_map(|end| {
+                end.message.as_deref().and_then(|message| serde_json::from_str::<Report>(message).ok())
+            });
+            match report {
+                Some(report) => JobState::Ended(report),
+                None => JobState::Silent { why: why(&end, pods, &ends) },
+            }
+        }
+    }
+}
+
+/// Reason and message of the condition that ended the Job.
+fn terminal(job: &Job) -> Option<(String, String)> {
+    let conditions = job.status.as_ref()?.conditions.as_ref()?;
+    let end = conditions
+        .iter()
+        .find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
+    Some((end.reason.clone().unwrap_or_default(), end.message.clone().unwrap_or_default()))
+}
+
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find_map(|container| container.state.as_ref()?.terminated.as_ref())
+}
+
+fn why(end: &(String, String), pods: &[Pod], ends: &[&ContainerStateTerminated]) -> String {
+    let (reason, message) = end;
+    // What became of the pod tells more than the Job's "has reached the specified backoff limit".
+    for pod in pods {
+        let status = pod.status.as_ref();
+        if let Some(reason) = status.and_then(|s| s.reason.as_deref()) {
+            let told = status.and_then(|s| s.message.as_deref()).unwrap_or_default();
+            return sentence(&format!("pod {} was ended: {reason}", pod.name_any()), told);
+        }
+    }
+    if reason == "DeadlineExceeded" {
+        let stuck = pods.iter().find_map(waiting);
+        return sentence("it did not end in its time", &stuck.unwrap_or_default());
+    }
+    if let Some(end) = ends.first() {
+        let how = end.reason.as_deref().unwrap_or("ended");
+        return format!("its container ended with code {} ({how}) and without a report", end.exit_code);
+    }
+    if pods.is_empty() {
+        return sentence("its pod is gone", message);
+    }
+    sentence("its pod ended without a report", message)
+}
+
+fn sentence(what: &str, detail: &str) -> String {
+    if detail.is_empty() { what.to_owned() } else { format!("{what}: {detail}") }
+}
+
+/// Why a pod does not run, when the cluster gives a reason that a human should see.
+fn waiting(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let name = pod.name_any();
+    for container in status.container_statuses.iter().flatten() {
+        if let Some(waiting) = container.state.as_ref().and_then(|state| state.waiting.as_ref()) {
+            let reason = waiting.reason.as_deref().unwrap_or_default();
+            if matches!(reason, "" | "ContainerCreating" | "PodInitializing") {
+                continue;
+            }
+            let message = waiting.message.as_deref().unwrap_or_default();
+            return Some(sentence(&format!("pod {name} waits: {reason}"), message));
+        }
+    }
+    let unscheduled =
+        status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    let reason = unscheduled.reason.as_deref().unwrap_or("Unschedulable");
+    Some(sentence(&format!("pod {name} waits: {reason}"), unscheduled.message.as_deref().unwrap_or_default()))
+}

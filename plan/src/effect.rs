@@ -1,0 +1,163 @@
+//! What a plan may ask for, in words that know no client: mover Jobs, events, and when to look again. It refuses to
+//! know how any of it is carried out; the controller's `job`, `events` and `controllers` do that.
+
+use std::collections::BTreeMap;
+
+use crds::Span;
+use crds::job::{Report, Request};
+use crds::reference::NameRef;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Affinity, SELinuxOptions, Toleration};
+
+/// When the object is looked at again, besides whenever something that it depends on changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Only when something changes.
+    OnChange,
+    /// At this instant at the latest.
+    At(Timestamp),
+}
+
+impl Next {
+    /// The earlier of both.
+    #[must_use]
+    pub fn or_at(self, time: Timestamp) -> Self {
+        match self {
+            Self::OnChange => Self::At(time),
+            Self::At(other) => Self::At(other.min(time)),
+        }
+    }
+
+    /// The earlier of both.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match other {
+            Self::OnChange => self,
+            Self::At(time) => self.or_at(time),
+        }
+    }
+}
+
+/// Something to tell the user once, when it happens. Never an instruction to another part of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether somebody should look.
+    pub kind: EventKind,
+    /// A reason of a condition, or a step with Done or Failed.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Event {
+    /// Nothing to worry about.
+    pub fn normal(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: EventKind::Normal, reason: reason.into(), message: message.into() }
+    }
+
+    /// Somebody should look.
+    pub fn warning(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: EventKind::Warning, reason: reason.into(), message: message.into() }
+    }
+}
+
+/// Severity of an [`Event`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Nothing to worry about.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// A mover Job as the plan sees it: what it does, on what, where and as whom.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoverJob {
+    /// From [`crds::names::job`], so that asking twice makes one Job.
+    pub name: String,
+    /// Labels of Job and pod, besides the controller's own.
+    pub labels: BTreeMap<String, String>,
+    /// What to do.
+    pub request: Request,
+    /// Secrets of the repository; absent for a request that needs none.
+    pub keys: Option<RepositoryKeys>,
+    /// The volume at `/var/run/holdfast/source`.
+    pub source: Option<Volume>,
+    /// The volume at `/var/run/holdfast/target`.
+    pub target: Option<Volume>,
+    /// Where it runs.
+    pub place: Place,
+    /// As whom it runs.
+    pub identity: Identity,
+    /// How long it may take from its creation, waiting for its pod included.
+    pub deadline: Span,
+}
+
+/// Names of the Secrets and the ConfigMap that open a repository; all in the namespace of the Job. The controller never
+/// reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryKeys {
+    /// Secret with `AWS_ACCESS_KEY_ID` and so on.
+    pub credentials: NameRef,
+    /// Secret with the key.
+    pub key: NameRef,
+    /// Secret with the second key.
+    pub escrow: Option<NameRef>,
+    /// ConfigMap with certificate authorities.
+    pub ca: Option<NameRef>,
+}
+
+/// A claim to mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Name of the claim.
+    pub claim: String,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// Where a mover runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Place {
+    /// On this node, by affinity and not by `nodeName`: the scheduler still checks that the volume can be there.
+    pub node: Option<String>,
+    /// The workload's node selector, where no node is given.
+    pub node_selector: BTreeMap<String, String>,
+    /// The workload's affinity, where no node is given. Only its node affinity is taken.
+    pub affinity: Option<Affinity>,
+    /// The workload's tolerations.
+    pub tolerations: Vec<Toleration>,
+}
+
+/// As whom a mover runs. The default is an unprivileged user that owns nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    /// User id; absent: the mover image's own, which is not root.
+    pub uid: Option<i64>,
+    /// Group id.
+    pub gid: Option<i64>,
+    /// Further groups, the workload's `fsGroup` among them. A mover never sets `fsGroup` itself: it would re-own the
+    /// workload's files.
+    pub groups: Vec<i64>,
+    /// SELinux level of the workload's files.
+    pub selinux: Option<SELinuxOptions>,
+}
+
+/// What is known of a mover Job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobState {
+    /// No such Job.
+    Absent,
+    /// It has not ended.
+    Running {
+        /// Why its pod does not run, when the cluster says so (an image that can't be pulled, no node, a missing volume).
+        waiting: Option<String>,
+    },
+    /// It ended, and this is what it said.
+    Ended(Report),
+    /// It ended without a readable Report: nothing is known about its result.
+    Silent {
+        /// Why, as far as the cluster says: evicted, out of memory, past its deadline.
+        why: String,
+    },
+}
