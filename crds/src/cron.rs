@@ -31,10 +31,10 @@ fn cron_schema(_: &mut SchemaGenerator) -> Schema {
         "minLength": 9,
         "maxLength": 128,
         "x-kubernetes-validations": [{
-            "rule": "self.trim().split(' ').filter(f, f != '').size() != 6",
-            "messageExpression": "'six fields; leave out the seconds: \"' + self.trim().split(' ').filter(f, f != '').join(' ').substring(self.trim().split(' ')[0].size() + 1) + '\"'",
+            "rule": "!self.matches('^[^ ]+( +[^ ]+){5}$')",
+            "messageExpression": "'six fields; leave out the seconds: \"' + self.substring(self.indexOf(' ') + 1) + '\"'",
         }, {
-            "rule": "self.trim().split(' ').filter(f, f != '').size() in [5, 6]",
+            "rule": "self.matches('^[^ ]+( +[^ ]+){4,5}$')",
             "message": "write five fields: minute, hour, day of month, month, day of week, as in \"*/15 * * * *\"",
         }]
     })

@@ -1,8 +1,14 @@
-//! The CustomResourceDefinitions as YAML. `crds/yaml/` holds what this prints; a test fails when they differ.
+//! The CustomResourceDefinitions as YAML. `crds/yaml/` and the chart hold what this prints; a test fails when they differ.
 
-use kube::CustomResourceExt;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{CustomResourceExt, ResourceExt};
+use sha2::{Digest, Sha256};
 
 use crate::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
+
+/// Annotation on every definition: a digest of its spec. By it the chart knows definitions that an earlier release left
+/// behind (they are kept, because deleting them would delete every object) from those of another version.
+pub const DIGEST_ANNOTATION: &str = "holdfast.dev/schema-digest";
 
 /// File name and content of every CustomResourceDefinition, in the order of the design's table.
 ///
@@ -11,9 +17,17 @@ use crate::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 pub fn definitions() -> Result<Vec<(String, String)>, serde_saphyr::ser_error::Error> {
     [RecoveryRepository::crd(), BackupPolicy::crd(), RecoveryPoint::crd(), RecoveryRun::crd()]
         .into_iter()
-        .map(|crd| {
+        .map(|mut crd| {
+            let digest = digest(&crd);
+            crd.annotations_mut().insert(DIGEST_ANNOTATION.to_owned(), digest);
             let name = format!("{}.yaml", crd.spec.names.plural);
             Ok((name, serde_saphyr::to_string(&crd)?))
         })
         .collect()
+}
+
+/// The first 16 hex digits of SHA-256 over the spec.
+fn digest(crd: &CustomResourceDefinition) -> String {
+    let spec = serde_json::to_string(&crd.spec).expect("a definition holds only strings, numbers and lists");
+    Sha256::digest(spec).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

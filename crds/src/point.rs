@@ -17,6 +17,7 @@ use crate::run::Verdict;
     group = "holdfast.dev",
     version = "v1alpha1",
     kind = "RecoveryPoint",
+    doc = "The record of one capture, made by the controller. Deleting it deletes nothing in the repository.",
     plural = "recoverypoints",
     shortname = "hfpoint",
     category = "holdfast",

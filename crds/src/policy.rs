@@ -16,6 +16,7 @@ use crate::reference::{NameRef, WorkloadRef};
     group = "holdfast.dev",
     version = "v1alpha1",
     kind = "BackupPolicy",
+    doc = "One component to protect: what, how, how often, where to, with which objectives and priority.",
     plural = "backuppolicies",
     shortname = "hfpolicy",
     category = "holdfast",
@@ -153,11 +154,11 @@ impl Default for Objectives {
 
 /// One-of: how a volume is captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.live)", "message": "set live: {}; it is the method that this version knows"}]))]
 pub struct CaptureMethod {
     /// Beside the running server: writers wait for a moment, readers don't.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
 }
 

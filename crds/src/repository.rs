@@ -14,6 +14,7 @@ use crate::reference::NameRef;
     group = "holdfast.dev",
     version = "v1alpha1",
     kind = "RecoveryRepository",
+    doc = "Where recovery points are kept: an S3 bucket and prefix, its key, and who may write. Used from its own namespace only.",
     plural = "recoveryrepositories",
     shortname = "hfrepo",
     category = "holdfast",

@@ -20,6 +20,7 @@ pub use status::*;
     group = "holdfast.dev",
     version = "v1alpha1",
     kind = "RecoveryRun",
+    doc = "One recovery: a scenario, the components, the point. A run's name is used once for ever.",
     plural = "recoveryruns",
     shortname = "hfrun",
     category = "holdfast",
@@ -116,19 +117,19 @@ impl Scenario {
 
 /// One-of: which point to restore.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "[has(self.latest), has(self.named), has(self.asOf)].filter(c, c).size() == 1",
     "message": "set exactly one of latest, named, asOf"}]))]
 pub struct PointChoice {
     /// The newest Available point of each policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<Empty>,
     /// This point; for a run with exactly one policy.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<NameRef>,
     /// The newest Available point that is not younger than a time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<AsOf>,
 }
 

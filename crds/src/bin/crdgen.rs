@@ -1,22 +1,24 @@
-//! Writes the CustomResourceDefinitions into the directory given as the only argument.
+//! Writes the CustomResourceDefinitions into each directory given as an argument.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let Some(directory) = std::env::args().nth(1) else {
-        eprintln!("usage: crdgen DIRECTORY");
+    let directories: Vec<String> = std::env::args().skip(1).collect();
+    if directories.is_empty() {
+        eprintln!("usage: crdgen DIRECTORY...");
         return ExitCode::from(2);
-    };
-    match write(std::path::Path::new(&directory)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    }
+    for directory in directories {
+        if let Err(error) = write(Path::new(&directory)) {
             eprintln!("crdgen: {directory}: {error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }
 
-fn write(directory: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+fn write(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(directory)?;
     for (name, yaml) in crds::generate::definitions()? {
         std::fs::write(directory.join(name), yaml)?;
