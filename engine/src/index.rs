@@ -49,6 +49,8 @@ pub(crate) struct Index {
     packs: Vec<KnownPack>,
     numbers: HashMap<PackId, u32>,
     blocks: HashMap<BlockId, Slim>,
+    /// Packs that the store lists, with their sizes.
+    listed: HashMap<PackId, u64>,
     /// Pieces and packs that could not be read, with what is wrong with them.
     pub(crate) damaged: Vec<(String, String)>,
     /// How many pieces were read.
@@ -64,7 +66,14 @@ impl Index {
         }
         for block in placed {
             let Placed { id, class, offset, stored, raw } = *block;
-            self.blocks.entry(id).or_insert(Slim { pack: number, class, offset, stored, raw });
+            let slim = Slim { pack: number, class, offset, stored, raw };
+            // A block may lie in two packs, when two captures met or one stored anew what had been lost.
+            let known = self.blocks.entry(id).or_insert(slim);
+            let better = is_whole(&self.listed, &pack)
+                && !self.packs.get(known.pack as usize).is_some_and(|known| is_whole(&self.listed, known));
+            if better {
+                *known = slim;
+            }
         }
     }
 
@@ -87,20 +96,19 @@ impl Index {
         self.blocks.keys().filter_map(|id| Some((*id, self.find(id)?)))
     }
 
-    /// Forgets packs that are gone or have another size than recorded, so that a capture stores their blocks anew.
-    pub(crate) async fn keep_existing(&mut self, repo: &Repository) -> Result<()> {
-        let listed = repo.store().list(names::PACKS).await?;
-        let sizes: HashMap<String, u64> = listed.into_iter().map(|o| (o.name, o.size)).collect();
-        let whole: Vec<bool> =
-            self.packs.iter().map(|p| sizes.get(&p.id.object()) == Some(&u64::from(p.size))).collect();
-        self.blocks.retain(|_, slim| whole.get(slim.pack as usize).copied().unwrap_or(false));
-        Ok(())
+    /// Forgets what lies in packs that are gone or have another size than recorded, so that a capture stores it anew.
+    pub(crate) fn keep_whole(&mut self) {
+        let Self { packs, blocks, listed, .. } = self;
+        blocks.retain(|_, slim| packs.get(slim.pack as usize).is_some_and(|pack| is_whole(listed, pack)));
     }
 
     /// Reads every piece there is.
     pub(crate) async fn load(repo: &Repository) -> Result<Self> {
         let listed = repo.store().list(names::INDEX).await?;
-        let mut index = Self::default();
+        // After the pieces: a pack is durable before a piece names it.
+        let packs = repo.store().list(names::PACKS).await?;
+        let sizes = packs.into_iter().filter_map(|object| Some((pack_id(&object.name)?, object.size)));
+        let mut index = Self { listed: sizes.collect(), ..Self::default() };
         let from = repo.clone();
         let mut pieces = ahead(listed, READS_AT_ONCE, move |object| {
             let repo = from.clone();
@@ -132,19 +140,26 @@ impl Index {
     }
 
     async fn read_unlisted_footers(&mut self, repo: &Repository) -> Result<()> {
-        for object in repo.store().list(names::PACKS).await? {
-            let Some(id) = pack_id(&object.name).filter(|id| !self.numbers.contains_key(id)) else {
-                continue;
-            };
-            let Ok(size) = u32::try_from(object.size) else { continue };
-            match read_footer(repo.store(), repo.keys(), id, object.size).await? {
+        let unlisted: Vec<(PackId, u64)> = self
+            .listed
+            .iter()
+            .filter(|(id, _)| !self.numbers.contains_key(id))
+            .map(|(id, size)| (*id, *size))
+            .collect();
+        for (id, length) in unlisted {
+            let Ok(size) = u32::try_from(length) else { continue };
+            match read_footer(repo.store(), repo.keys(), id, length).await? {
                 Ok(placed) => self.add(KnownPack { id, size }, &placed),
-                Err(BadPack::Newer(found)) => return Err(repo.newer(&object.name, found)),
-                Err(BadPack::Damaged(what)) => self.damaged.push((object.name, what.to_owned())),
+                Err(BadPack::Newer(found)) => return Err(repo.newer(&id.object(), found)),
+                Err(BadPack::Damaged(what)) => self.damaged.push((id.object(), what.to_owned())),
             }
         }
         Ok(())
     }
+}
+
+fn is_whole(listed: &HashMap<PackId, u64>, pack: &KnownPack) -> bool {
+    listed.get(&pack.id) == Some(&u64::from(pack.size))
 }
 
 fn pack_id(object: &str) -> Option<PackId> {

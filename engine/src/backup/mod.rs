@@ -109,7 +109,7 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
         }
     }
     let mut index = Index::load(repo).await?;
-    index.keep_existing(repo).await?;
+    index.keep_whole();
     let index = Arc::new(index);
 
     let stop = Arc::new(AtomicBool::new(false));
