@@ -1,1 +1,4 @@
-//! Placeholder head; see ARCHITECTURE.md.
+//! What tests that cross crates share: the real programs they run against. Nothing here stands in for a part that users
+//! have.
+
+pub mod apiserver;

@@ -1,0 +1,506 @@
+//! The kinds on a real API server: what it accepts, what it fills in, and the sentence a user reads when it refuses.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tests::apiserver::{ApiServer, repository};
+
+fn server() -> &'static ApiServer {
+    ApiServer::shared(|server| {
+        let definitions = repository().join("crds/yaml");
+        let _ = server.kubectl(&format!("apply --server-side -f {}", definitions.display())).success();
+        let _ = server.kubectl("wait --for=condition=Established crd --all --timeout=30s").success();
+    })
+}
+
+fn object(kind: &str, spec: Value) -> Value {
+    let meta = json!({"name": "subject"});
+    json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec})
+}
+
+/// The smallest object of each kind that is accepted.
+fn smallest(kind: &str) -> Value {
+    object(
+        kind,
+        match kind {
+            "RecoveryRepository" => json!({
+                "s3": {"bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
+                "encryption": {"keySecretRef": {"name": "repository-key"}},
+            }),
+            "BackupPolicy" => json!({
+                "component": {"chromaDB": {}, "workloads": [{"kind": "StatefulSet", "name": "chromadb"}]},
+                "repositoryRef": {"name": "primary"},
+            }),
+            "RecoveryPoint" => {
+                json!({"policy": "chromadb", "repositoryRef": {"name": "primary"}, "id": "4be1c07a"})
+            }
+            "RecoveryRun" => {
+                json!({"scenario": "DatabaseCorruption", "target": {"inPlace": {"confirm": "arxiv"}}})
+            }
+            other => panic!("no such kind: {other}"),
+        },
+    )
+}
+
+/// `patch` merged into `target` as a JSON merge patch does: null removes.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, change) in changes {
+        if change.is_null() {
+            let _ = target.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut target[key], change);
+        }
+    }
+}
+
+fn with(kind: &str, spec: &Value) -> String {
+    let mut object = smallest(kind);
+    merge(&mut object["spec"], spec);
+    object.to_string()
+}
+
+/// The refusals in what kubectl printed, as (field, sentence); what the API server puts between them is left out.
+fn refusals(said: &str) -> Vec<(String, String)> {
+    said.lines()
+        .filter_map(|line| {
+            let line =
+                line.strip_prefix("* ").or_else(|| line.split_once(" is invalid: ").map(|(_, rest)| rest))?;
+            let (field, rest) = line.split_once(": Invalid value: \"")?;
+            let (_, sentence) = rest.split_once("\": ")?;
+            Some((field.to_owned(), sentence.to_owned()))
+        })
+        .collect()
+}
+
+struct Refusal {
+    kind: &'static str,
+    /// Merged into the spec of the smallest object.
+    input: Value,
+    field: &'static str,
+    sentence: &'static str,
+}
+
+fn refused_on_creation() -> Vec<Refusal> {
+    let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
+    vec![
+        case(
+            "RecoveryRepository",
+            json!({"s3": {"endpoint": "s3.example.com"}}),
+            "spec.s3.endpoint",
+            r#""s3.example.com" is no URL; write it with its scheme: "https://s3.example.com""#,
+        ),
+        case(
+            "RecoveryRepository",
+            json!({"s3": {"prefix": "/arxiv"}}),
+            "spec.s3.prefix",
+            r#"write it as a folder: "arxiv/", ending in a slash and not beginning with one"#,
+        ),
+        case(
+            "RecoveryRepository",
+            json!({"encryption": {"escrow": {}}}),
+            "spec.encryption.escrow",
+            "set exactly one of acknowledged, keySecretRef",
+        ),
+        case(
+            "RecoveryRepository",
+            json!({"encryption": {"escrow": {"keySecretRef": {"name": "k"}, "acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}}),
+            "spec.encryption.escrow",
+            "set exactly one of acknowledged, keySecretRef",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"component": {"chromaDB": null}}),
+            "spec.component",
+            "set chromaDB: {}; it is the kind of component that this version captures",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"capture": {}}),
+            "spec.capture",
+            "set live: {}; it is the method that this version knows",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"component": {"chromaDB": {"dataPath": "data"}}}),
+            "spec.component.chromaDB.dataPath",
+            "write an absolute path in the container, as in /data",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"objectives": {"rpo": "30min"}}),
+            "spec.objectives.rpo",
+            r#""30min" is no duration; write hours, minutes, seconds: 720h, 1h30m"#,
+        ),
+        case(
+            "BackupPolicy",
+            json!({"objectives": {"rto": "30d"}}),
+            "spec.objectives.rto",
+            r#""30d" is no duration; write hours, minutes, seconds: 720h, 1h30m"#,
+        ),
+        case(
+            "BackupPolicy",
+            json!({"capture": {"live": {"maxWriterPause": "0s"}}}),
+            "spec.capture.live.maxWriterPause",
+            r#""0s" is no duration; write hours, minutes, seconds: 720h, 1h30m"#,
+        ),
+        case(
+            "BackupPolicy",
+            json!({"schedule": {"cron": "0 0 4 * * 0"}}),
+            "spec.schedule.cron",
+            r#"six fields; leave out the seconds: "0 4 * * 0""#,
+        ),
+        case(
+            "BackupPolicy",
+            json!({"schedule": {"cron": "every hour"}}),
+            "spec.schedule.cron",
+            r#"write five fields: minute, hour, day of month, month, day of week, as in "*/15 * * * *""#,
+        ),
+        case("RecoveryRun", json!({"point": {}}), "spec.point", "set exactly one of latest, named, asOf"),
+        case(
+            "RecoveryRun",
+            json!({"point": {"latest": {}, "named": {"name": "chromadb-20261123-090003"}}}),
+            "spec.point",
+            "set exactly one of latest, named, asOf",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"target": {"inPlace": null}}),
+            "spec.target",
+            "set inPlace: {confirm: NAMESPACE}; it is the target that this version knows",
+        ),
+    ]
+}
+
+fn refused_on_change() -> Vec<Refusal> {
+    let unreachable = "can't be changed, points would be out of reach; make a second RecoveryRepository";
+    let new_run = "a RecoveryRun can't be changed, except incident texts; create a new run";
+    let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
+    vec![
+        case("RecoveryRepository", json!({"s3": {"bucket": "another"}}), "spec.s3.bucket", unreachable),
+        case("RecoveryRepository", json!({"s3": {"prefix": "other/"}}), "spec.s3.prefix", unreachable),
+        case(
+            "RecoveryRepository",
+            json!({"encryption": {"keySecretRef": {"name": "another"}}}),
+            "spec.encryption.keySecretRef",
+            unreachable,
+        ),
+        case(
+            "RecoveryPoint",
+            json!({"id": "another"}),
+            "spec",
+            "a RecoveryPoint can't be changed; it records what the repository holds",
+        ),
+        case("RecoveryRun", json!({"target": {"inPlace": {"confirm": "other"}}}), "spec", new_run),
+        case("RecoveryRun", json!({"target": {"inPlace": {"storageClassName": "fast"}}}), "spec", new_run),
+        case("RecoveryRun", json!({"mode": "DryRun"}), "spec", new_run),
+        case("RecoveryRun", json!({"policies": [{"name": "chromadb"}]}), "spec", new_run),
+        case("RecoveryRun", json!({"point": {"latest": null, "named": {"name": "p"}}}), "spec", new_run),
+        case("RecoveryRun", json!({"deadline": "8h"}), "spec", new_run),
+        case(
+            "RecoveryRun",
+            json!({"incident": {"detectedAt": "2026-11-23T09:28:00Z"}}),
+            "spec",
+            "incident.detectedAt can't be changed, both clocks start there; create a new run",
+        ),
+    ]
+}
+
+#[test]
+fn what_is_written_in_crds_yaml_and_in_the_chart_is_what_the_types_say() {
+    for (name, generated) in crds::generate::definitions().unwrap() {
+        for directory in ["crds/yaml", "charts/holdfast/files/crds"] {
+            let path = repository().join(directory).join(&name);
+            let written = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(written == generated, "{} is stale: run make generate", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_smallest_object_of_every_kind_is_accepted() {
+    for kind in ["RecoveryRepository", "BackupPolicy", "RecoveryPoint", "RecoveryRun"] {
+        let _ =
+            server().kubectl_reading("create --dry-run=server -f -", &smallest(kind).to_string()).success();
+    }
+}
+
+#[test]
+fn a_wrong_object_is_refused_with_the_field_and_the_remedy() {
+    for case in refused_on_creation() {
+        let answer = server().kubectl_reading("create --dry-run=server -f -", &with(case.kind, &case.input));
+        let said = answer.refusal();
+        let expected = (case.field.to_owned(), case.sentence.to_owned());
+        assert!(refusals(&said).contains(&expected), "{} {}: {said}", case.kind, case.input);
+    }
+}
+
+#[test]
+fn what_must_not_change_is_refused_with_the_field_and_the_remedy() {
+    let namespace = server().namespace("immutable");
+    for kind in ["RecoveryRepository", "RecoveryPoint", "RecoveryRun"] {
+        let _ = server()
+            .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest(kind).to_string())
+            .success();
+    }
+    for case in refused_on_change() {
+        let mut object = smallest(case.kind);
+        let patch = json!({"spec": case.input}).to_string();
+        object["metadata"]["namespace"] = json!(namespace);
+        let said = patched(&namespace, case.kind, &patch).refusal();
+        let expected = (case.field.to_owned(), case.sentence.to_owned());
+        assert!(refusals(&said).contains(&expected), "{} {}: {said}", case.kind, case.input);
+    }
+}
+
+fn patched(namespace: &str, kind: &str, patch: &str) -> tests::apiserver::Answer {
+    // The patch comes by a file: arguments are separated by blanks here.
+    let arguments = format!("patch {kind} subject -n {namespace} --type=merge --patch-file=/dev/stdin");
+    server().kubectl_reading(&arguments, patch)
+}
+
+#[test]
+fn incident_texts_may_follow_and_what_is_not_identity_may_change() {
+    let namespace = server().namespace("mutable");
+    for kind in ["RecoveryRepository", "BackupPolicy", "RecoveryRun"] {
+        let _ = server()
+            .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest(kind).to_string())
+            .success();
+    }
+    for (kind, patch) in [
+        ("RecoveryRun", json!({"incident": {"summary": "pages overwritten", "rootCause": "a stray dd"}})),
+        ("RecoveryRun", json!({"incident": null})),
+        ("RecoveryRepository", json!({"s3": {"endpoint": "https://s3.new.example.com", "region": "eu"}})),
+        ("RecoveryRepository", json!({"mode": "ReadOnly"})),
+        (
+            "BackupPolicy",
+            json!({"mode": "Suspended", "objectives": {"rpo": "5m"}, "schedule": {"cron": "*/2 * * * *"}}),
+        ),
+    ] {
+        let _ = patched(&namespace, kind, &json!({"spec": patch}).to_string()).success();
+    }
+}
+
+/// Text that a rule's message can't do without: the message itself, or the longest literal of its expression.
+fn gist(rule: &Value) -> String {
+    match rule["message"].as_str() {
+        Some(message) => message.to_owned(),
+        None => {
+            let expression =
+                rule["messageExpression"].as_str().expect("every rule has a message or an expression");
+            expression.split('\'').max_by_key(|part| part.len()).expect("split yields a part").to_owned()
+        }
+    }
+}
+
+fn rules(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::Array(list) if name == "x-kubernetes-validations" => {
+                        found.extend(list.iter().map(gist))
+                    }
+                    Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {}
+                    Value::Array(_) | Value::Object(_) => rules(value, found),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| rules(value, found)),
+        Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn no_rule_is_without_a_case_above() {
+    use kube::CustomResourceExt;
+    let definitions = [
+        crds::RecoveryRepository::crd(),
+        crds::BackupPolicy::crd(),
+        crds::RecoveryPoint::crd(),
+        crds::RecoveryRun::crd(),
+    ];
+    let mut found = BTreeSet::new();
+    for definition in definitions {
+        rules(&serde_json::to_value(definition).unwrap(), &mut found);
+    }
+    assert!(found.len() > 10, "only {} rules found: the search is broken", found.len());
+    let cases: Vec<_> = refused_on_creation().into_iter().chain(refused_on_change()).collect();
+    let untested: Vec<_> =
+        found.iter().filter(|gist| !cases.iter().any(|case| case.sentence.contains(*gist))).collect();
+    assert!(untested.is_empty(), "no case shows what a user reads for: {untested:#?}");
+}
+
+#[test]
+fn a_value_outside_an_enumeration_or_a_pattern_is_refused_by_name() {
+    for (kind, input, sentence) in [
+        (
+            "BackupPolicy",
+            json!({"priority": "Urgent"}),
+            r#"spec.priority: Unsupported value: "Urgent": supported values: "Critical", "High", "Medium", "Low""#,
+        ),
+        (
+            "RecoveryRun",
+            json!({"scenario": "Flood"}),
+            r#"spec.scenario: Unsupported value: "Flood": supported values: "DatabaseCorruption""#,
+        ),
+        (
+            "RecoveryRepository",
+            json!({"encryption": {"escrow": {"acknowledged": {"fingerprint": "yes I have it!"}}}}),
+            "spec.encryption.escrow.acknowledged.fingerprint: Invalid value: \"yes I have it!\"",
+        ),
+        (
+            "BackupPolicy",
+            json!({"component": {"workloads": []}}),
+            "spec.component.workloads: Invalid value: 0",
+        ),
+        (
+            "BackupPolicy",
+            json!({"repositoryRef": {"name": ""}}),
+            "spec.repositoryRef.name: Invalid value: \"\"",
+        ),
+        (
+            "RecoveryRun",
+            json!({"target": {"inPlace": {"confirm": null}}}),
+            "spec.target.inPlace.confirm: Required value",
+        ),
+    ] {
+        let said = server().kubectl_reading("create --dry-run=server -f -", &with(kind, &input)).refusal();
+        assert!(said.contains(sentence), "{kind} {input}: {said}");
+    }
+}
+
+#[test]
+fn an_unknown_field_is_refused_by_its_path() {
+    for (kind, input, field) in [
+        ("BackupPolicy", json!({"objectives": {"rp0": "1h"}}), "spec.objectives.rp0"),
+        (
+            "BackupPolicy",
+            json!({"component": {"chromaDB": {"portt": 8000}}}),
+            "spec.component.chromaDB.portt",
+        ),
+        ("RecoveryRepository", json!({"s3": {"pathStyle": true}}), "spec.s3.pathStyle"),
+        ("RecoveryRun", json!({"point": {"latest": {"healthy": true}}}), "spec.point.latest.healthy"),
+        ("RecoveryRun", json!({"approval": "Required"}), "spec.approval"),
+        ("RecoveryPoint", json!({"pin": true}), "spec.pin"),
+    ] {
+        let said =
+            server().kubectl_reading("create --dry-run=server --validate=strict -f -", &with(kind, &input));
+        let said = said.refusal();
+        assert!(said.contains(&format!("unknown field \"{field}\"")), "{kind} {input}: {said}");
+    }
+}
+
+#[test]
+fn defaults_stand_in_the_object_and_a_choice_made_is_left_alone() {
+    let defaulted = |kind: &str, input: &Value| -> Value {
+        let answer = server().kubectl_reading("create --dry-run=server -o json -f -", &with(kind, input));
+        serde_json::from_str::<Value>(&answer.success()).unwrap()["spec"].clone()
+    };
+    let policy = defaulted("BackupPolicy", &json!({}));
+    assert_eq!(policy["priority"], "Medium");
+    assert_eq!(policy["objectives"], json!({"rto": "4h", "rpo": "1h"}));
+    assert_eq!(policy["capture"], json!({"live": {"maxWriterPause": "5s"}}));
+    assert_eq!(policy["mode"], "Active");
+    assert_eq!(policy["component"]["chromaDB"]["port"], 8000);
+    assert_eq!(policy.get("schedule"), None, "an omitted schedule is derived, never written");
+
+    let scheduled = defaulted(
+        "BackupPolicy",
+        &json!({"schedule": {"cron": "*/30 * * * *"}, "objectives": {"rpo": "2h"}}),
+    );
+    assert_eq!(scheduled["schedule"]["timeZone"], "UTC");
+    assert_eq!(scheduled["objectives"], json!({"rto": "4h", "rpo": "2h"}));
+
+    let repository = defaulted("RecoveryRepository", &json!({}));
+    assert_eq!(repository["mode"], "ReadWrite");
+    assert_eq!(repository["s3"]["addressing"], "Path");
+    assert_eq!(repository["s3"]["region"], "us-east-1");
+    assert_eq!(repository["s3"]["prefix"], "");
+
+    let run = defaulted("RecoveryRun", &json!({}));
+    assert_eq!(run["mode"], "Run");
+    assert_eq!(run["point"], json!({"latest": {}}));
+    let named = defaulted("RecoveryRun", &json!({"point": {"named": {"name": "p"}}}));
+    assert_eq!(named["point"], json!({"named": {"name": "p"}}));
+}
+
+#[test]
+fn the_kinds_are_found_by_short_name_and_by_category() {
+    let listed = server().kubectl("api-resources --api-group=holdfast.dev --no-headers").success();
+    let found: BTreeSet<(&str, &str)> = listed
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            (words[0], words[1])
+        })
+        .collect();
+    let expected = [
+        ("backuppolicies", "hfpolicy"),
+        ("recoverypoints", "hfpoint"),
+        ("recoveryrepositories", "hfrepo"),
+        ("recoveryruns", "hfrun"),
+    ];
+    assert_eq!(found, BTreeSet::from(expected));
+    let category = server().kubectl("api-resources --categories=holdfast --no-headers -o name").success();
+    assert_eq!(category.lines().count(), expected.len(), "{category}");
+}
+
+#[test]
+fn the_tables_have_the_columns_that_the_documentation_shows() {
+    let namespace = server().namespace("tables");
+    for (kind, columns, wide) in [
+        (
+            "RecoveryRepository",
+            "NAME READY MODE POINTS SIZE AGE",
+            "NAME READY MODE POINTS SIZE BUCKET PREFIX REASON AGE",
+        ),
+        (
+            "BackupPolicy",
+            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT POINTS MODE AGE",
+            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT POINTS MODE WRITER-PAUSE REASON AGE",
+        ),
+        (
+            "RecoveryPoint",
+            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN AGE",
+            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY NEW COLLECTIONS HOLD AGE",
+        ),
+        (
+            "RecoveryRun",
+            "NAME SCENARIO PHASE STEP POINT RPO RTO CHECKS AGE",
+            "NAME SCENARIO PHASE STEP POINT RPO RTO CHECKS MODE REASON AGE",
+        ),
+    ] {
+        let _ = server()
+            .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest(kind).to_string())
+            .success();
+        for (flag, expected) in [("", columns), ("-o wide", wide)] {
+            let table = server().kubectl(&format!("get {kind} -n {namespace} {flag}")).success();
+            let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+            assert_eq!(header.join(" "), expected);
+        }
+    }
+    let policy = server().kubectl(&format!("get hfpolicy -n {namespace} --no-headers")).success();
+    assert!(policy.contains("Medium") && policy.contains("1h"), "defaults show in the table: {policy}");
+}
+
+#[test]
+fn points_are_found_by_their_policy() {
+    let namespace = server().namespace("selectable");
+    let _ = server()
+        .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest("RecoveryPoint").to_string())
+        .success();
+    let get = |policy: &str| {
+        server()
+            .kubectl(&format!("get hfpoint -n {namespace} -o name --field-selector=spec.policy={policy}"))
+            .success()
+    };
+    assert_eq!(get("chromadb").trim(), "recoverypoint.holdfast.dev/subject");
+    assert_eq!(get("other"), "");
+}
