@@ -6,6 +6,7 @@ mod ahead;
 mod backup;
 mod block;
 mod codec;
+mod compare;
 mod envelope;
 mod error;
 mod index;
@@ -27,6 +28,7 @@ mod tree;
 mod verify;
 
 pub use backup::{Backup, Committed, LayoutChooser, Verified, backup};
+pub use compare::{Comparison, Difference, compare};
 pub use envelope::FORMAT;
 pub use error::{Category, Error, Result};
 pub use inspect::Finding;

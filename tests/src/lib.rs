@@ -2,3 +2,6 @@
 //! have.
 
 pub mod apiserver;
+pub mod chroma_server;
+pub mod seaweedfs;
+pub mod writer;

@@ -1,0 +1,155 @@
+//! What only an S3 server can refuse, and the whole thread of the engine on a real one.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::store::{S3Credentials, S3Options, S3Store, Store, probe};
+use engine::{
+    Backup, Category, Layout, Level, Password, PointAttributes, Repository, RestoreMode, backup, restore,
+    silent, verify_all,
+};
+use jiff::Timestamp;
+use tests::seaweedfs::{BUCKET, Identity, READER, SeaweedFs, WRITER};
+
+fn options(prefix: &str, identity: &Identity) -> S3Options {
+    S3Options {
+        endpoint: Some(SeaweedFs::shared().endpoint().to_owned()),
+        credentials: Some(S3Credentials {
+            access_key_id: identity.access_key.into(),
+            secret_access_key: identity.secret_key.to_owned().into(),
+            session_token: None,
+        }),
+        ..S3Options::new(BUCKET, prefix)
+    }
+}
+
+async fn connect(options: S3Options) -> Arc<dyn Store> {
+    Arc::new(S3Store::connect(options).await.unwrap())
+}
+
+fn password() -> Password {
+    Password::new("correct horse battery staple").unwrap()
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
+
+fn capture(source: &Path, attempt: &str) -> Backup {
+    Backup {
+        source: source.to_owned(),
+        layout: Arc::new(|_, _| Layout::Pages { size: 4096 }),
+        attributes: PointAttributes {
+            component: "chroma".into(),
+            consistency_time: now(),
+            started: now(),
+            tags: BTreeMap::new(),
+            body: serde_json::json!({"collections": 3}),
+            attempt: Some(attempt.into()),
+        },
+        progress: silent(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_point_goes_through_a_real_bucket_and_comes_back_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+    fs::create_dir_all(source.join("segment")).unwrap();
+    let bytes: Vec<u8> = (0..30_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
+    fs::write(source.join("chroma.sqlite3"), &bytes).unwrap();
+    fs::write(source.join("segment/header.bin"), b"header").unwrap();
+
+    let store = connect(options("thread", &WRITER)).await;
+    let repo = Repository::open_or_init(Arc::clone(&store), &password(), now()).await.unwrap();
+    let committed = backup(&repo, capture(&source, "job-1")).await.unwrap();
+    assert_eq!(committed.verified.files(), 2);
+
+    let reader = connect(options("thread", &READER)).await;
+    let repo = Repository::open(reader, &password()).await.unwrap();
+    let point = repo.find_by_attempt("job-1").await.unwrap().expect("it was committed");
+    assert_eq!(point.digest, committed.point.digest);
+    let summary = restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
+    assert_eq!(summary.bytes, bytes.len() as u64 + 6);
+    assert!(fs::read(target.join("chroma.sqlite3")).unwrap() == bytes);
+    assert_eq!(fs::read(target.join("segment/header.bin")).unwrap(), b"header");
+    assert_eq!(verify_all(&repo, Level::Full, silent()).await.unwrap().findings, []);
+
+    let refused = backup(&repo, capture(&source, "job-2")).await.unwrap_err();
+    assert_eq!(refused.category(), Category::AccessDenied, "{refused}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_may_only_be_read_denies_a_write_and_says_so() {
+    let store = connect(options("read-only", &READER)).await;
+    let refused = store.put_if_absent("x", b"x".to_vec().into()).await.unwrap_err();
+    assert_eq!(refused.category, Category::AccessDenied);
+    let message = refused.to_string();
+    assert!(
+        message.contains("write x") && message.contains(BUCKET) && message.contains("credentials"),
+        "{message}"
+    );
+    assert_eq!(probe(&store).await.unwrap_err().category, Category::AccessDenied);
+    let refused = Repository::init(store, &password(), now()).await.unwrap_err();
+    assert_eq!(refused.category(), Category::AccessDenied, "{refused}");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_denied_and_shown_nowhere() {
+    let wrong = Identity { access_key: WRITER.access_key, secret_key: "not-the-secret-at-all" };
+    let store = connect(options("wrong-secret", &wrong)).await;
+    for refused in [
+        store.get("x", None).await.unwrap_err(),
+        store.put_if_absent("x", b"x".to_vec().into()).await.unwrap_err(),
+        store.list("").await.unwrap_err(),
+        store.head("x").await.unwrap_err(),
+    ] {
+        assert_eq!(refused.category, Category::AccessDenied, "{refused}");
+        assert!(!format!("{refused} {refused:?} {store:?}").contains("not-the-secret"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_told_from_a_missing_object() {
+    let missing = S3Options { bucket: "no-such-bucket".into(), ..options("x", &WRITER) };
+    let store = connect(missing).await;
+    // This server denies a write before it looks for the bucket; opening, which comes first, reads.
+    for refused in [store.get("config", None).await.unwrap_err(), store.list("").await.unwrap_err()] {
+        assert_eq!(refused.category, Category::BucketMissing, "{refused}");
+        assert!(refused.to_string().contains("no-such-bucket"), "{refused}");
+    }
+    let refused = Repository::open(store, &password()).await.unwrap_err();
+    assert_eq!(refused.category(), Category::BucketMissing, "{refused}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_unreachable_soon_and_named() {
+    // Bound, then dropped: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let store = connect(S3Options { endpoint: Some(endpoint.clone()), ..options("x", &WRITER) }).await;
+    let begun = Instant::now();
+    let refused = store.get("config", None).await.unwrap_err();
+    assert_eq!(refused.category, Category::Unreachable, "{refused}");
+    assert!(!refused.category.is_permanent());
+    assert!(refused.to_string().contains(&endpoint), "{refused}");
+    assert!(begun.elapsed() < Duration::from_secs(30), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_ca_bundle_that_is_none_is_refused_before_anything_is_sent() {
+    for bundle in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let refused = S3Store::connect(S3Options {
+            endpoint: Some("https://127.0.0.1:1".into()),
+            ca_bundle: Some(bundle.as_bytes().to_vec()),
+            ..options("x", &WRITER)
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(refused.category, Category::Input, "{refused}");
+        assert!(refused.to_string().contains("CA bundle"), "{refused}");
+    }
+}
