@@ -286,6 +286,13 @@ pub struct ActiveCapture {
     /// The Job ended without a Report: a Confirm Job is looking for the commit record.
     #[serde(default)]
     pub confirming: bool,
+    /// Confirm Jobs so far, the running one included.
+    #[serde(default)]
+    pub confirms: u32,
+    /// The next Job of this capture starts no sooner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub not_before: Option<Timestamp>,
 }
 
 /// Why a capture was taken.

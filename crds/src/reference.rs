@@ -43,6 +43,8 @@ pub struct WorkloadRef {
 pub const REQUESTED_AT: &str = "holdfast.dev/requested-at";
 /// Label on points, Jobs and claims: the BackupPolicy concerned.
 pub const POLICY_LABEL: &str = "holdfast.dev/policy";
+/// Label on Jobs: the RecoveryRepository that is probed.
+pub const REPOSITORY_LABEL: &str = "holdfast.dev/repository";
 /// Label on Jobs and claims: the RecoveryRun concerned.
 pub const RUN_LABEL: &str = "holdfast.dev/run";
 /// Label on claims that hold a replaced volume: the run that replaced it.

@@ -4,3 +4,5 @@
 //! is not decided at all.
 
 pub mod effect;
+pub mod schedule;
+pub mod size;

@@ -1,0 +1,242 @@
+//! When captures start: a cron expression in a zone, or what follows from the RPO. Time is an argument.
+
+use std::fmt;
+
+use crds::Span;
+use crds::cron::Schedule;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// A schedule that was understood.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    cron: Cron,
+    zone: TimeZone,
+    /// How late a slot may still start.
+    pub starting_deadline: Option<Span>,
+}
+
+/// Why a schedule was not understood: a sentence that names the field and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotASchedule(String);
+
+impl fmt::Display for NotASchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotASchedule {}
+
+/// The schedule that keeps an RPO: every half of it, rounded down to a divisor of the hour or the day, so that the slots
+/// are evenly spaced.
+#[must_use]
+pub fn derived(rpo: Span) -> Schedule {
+    const MINUTES: [u64; 9] = [30, 20, 15, 10, 5, 4, 3, 2, 1];
+    const HOURS: [u64; 7] = [12, 8, 6, 4, 3, 2, 1];
+    let half = rpo.as_secs() / 120;
+    let largest = |steps: &[u64], limit: u64| steps.iter().copied().find(|&step| step <= limit);
+    let cron = if half >= 24 * 60 {
+        "0 0 * * *".to_owned()
+    } else if half >= 60 {
+        match largest(&HOURS, half / 60) {
+            Some(1) | None => "0 * * * *".to_owned(),
+            Some(hours) => format!("0 */{hours} * * *"),
+        }
+    } else {
+        match largest(&MINUTES, half) {
+            // Half a minute or less can't be kept by a cron; ScheduleMissesRPO says so.
+            Some(1) | None => "* * * * *".to_owned(),
+            Some(minutes) => format!("*/{minutes} * * * *"),
+        }
+    };
+    Schedule { cron, time_zone: "UTC".to_owned(), starting_deadline: None }
+}
+
+impl Slots {
+    /// Understands a schedule.
+    ///
+    /// # Errors
+    /// When the expression or the zone is not one.
+    pub fn parse(schedule: &Schedule) -> Result<Self, NotASchedule> {
+        let zone = TimeZone::get(&schedule.time_zone).map_err(|_| {
+            NotASchedule(format!(
+                "spec.schedule.timeZone: \"{}\" is no IANA time zone; write one as in \"Europe/Berlin\" or \"UTC\"",
+                schedule.time_zone
+            ))
+        })?;
+        let cron = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build()
+            .parse(&schedule.cron)
+            .map_err(|error| {
+                NotASchedule(format!(
+                    "spec.schedule.cron: \"{}\" is no schedule ({error}); write minute, hour, day of month, month, day of week, as in \"*/15 * * * *\"",
+                    schedule.cron
+                ))
+            })?;
+        let slots = Self { cron, zone, starting_deadline: schedule.starting_deadline };
+        // February 30th parses and never comes.
+        if slots.after(Timestamp::UNIX_EPOCH).is_none() {
+            return Err(NotASchedule(format!(
+                "spec.schedule.cron: \"{}\" names a day that never comes; write one that does, as in \"0 4 * * 0\"",
+                schedule.cron
+            )));
+        }
+        Ok(slots)
+    }
+
+    /// The first slot after `time`.
+    #[must_use]
+    pub fn after(&self, time: Timestamp) -> Option<Timestamp> {
+        let zoned = time.to_zoned(self.zone.clone());
+        self.cron.find_next_occurrence(&zoned, false).ok().map(|slot| slot.timestamp()).filter(|slot| *slot > time)
+    }
+
+    /// The newest slot that is later than `after` and not later than `now`: of several missed slots only the newest counts.
+    #[must_use]
+    pub fn newest_due(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let zoned = now.to_zoned(self.zone.clone());
+        let slot = self.cron.find_previous_occurrence(&zoned, true).ok()?.timestamp();
+        (slot > after && slot <= now).then_some(slot)
+    }
+
+    /// The longest wait between two slots that follow `from`. Good enough to hold against an RPO: it looks at eight days or
+    /// 64 slots, whichever is more, but at no more than 1,500 slots.
+    #[must_use]
+    pub fn longest_gap(&self, from: Timestamp) -> SignedDuration {
+        let end = from + SignedDuration::from_hours(366 * 24);
+        let mut longest = SignedDuration::ZERO;
+        let mut slot = match self.after(from) {
+            Some(slot) => slot,
+            None => return SignedDuration::MAX,
+        };
+        for seen in 0..1500 {
+            let Some(next) = self.after(slot) else { return SignedDuration::MAX };
+            longest = longest.max(next.duration_since(slot));
+            slot = next;
+            if slot > end || (seen >= 64 && slot.duration_since(from) > SignedDuration::from_hours(24 * 8)) {
+                break;
+            }
+        }
+        longest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn slots(cron: &str, zone: &str) -> Slots {
+        Slots::parse(&Schedule { cron: cron.into(), time_zone: zone.into(), starting_deadline: None }).unwrap()
+    }
+
+    #[test]
+    fn the_derived_schedule_is_half_the_rpo_rounded_down_to_a_divisor() {
+        for (rpo, cron) in [
+            ("30m", "*/15 * * * *"),
+            ("1h", "*/30 * * * *"),
+            ("15m", "*/5 * * * *"),
+            ("5m", "*/2 * * * *"),
+            ("2h", "0 * * * *"),
+            ("3h", "0 * * * *"),
+            ("4h", "0 */2 * * *"),
+            ("24h", "0 */12 * * *"),
+            ("48h", "0 0 * * *"),
+            ("720h", "0 0 * * *"),
+            ("2m", "* * * * *"),
+            ("30s", "* * * * *"),
+        ] {
+            assert_eq!(derived(rpo.parse().unwrap()).cron, cron, "{rpo}");
+        }
+    }
+
+    #[test]
+    fn every_derived_schedule_can_be_parsed_and_keeps_its_rpo() {
+        for minutes in 2..=3000 {
+            let rpo = Span::from_mins(minutes);
+            let slots = Slots::parse(&derived(rpo)).unwrap();
+            let gap = slots.longest_gap(at("2026-01-01T00:00:00Z"));
+            assert!(gap <= rpo.to_duration(), "rpo {rpo}: every {gap:?}");
+            if minutes > 200 {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn slots_follow_the_zone_over_both_changes_of_the_clock() {
+        let berlin = slots("30 2 * * *", "Europe/Berlin");
+        // 2026-03-29: 02:30 does not exist; the capture still happens once that day.
+        let spring = berlin.after(at("2026-03-28T12:00:00Z")).unwrap();
+        assert!(spring > at("2026-03-29T00:00:00Z") && spring < at("2026-03-29T03:00:00Z"), "{spring}");
+        let following = berlin.after(spring).unwrap();
+        assert_eq!(following, at("2026-03-30T00:30:00Z"));
+        // 2026-10-25: 02:30 comes twice; the slots still advance, and the day after is right.
+        let mut slot = at("2026-10-24T12:00:00Z");
+        for _ in 0..3 {
+            let next = berlin.after(slot).unwrap();
+            assert!(next > slot);
+            slot = next;
+            if slot > at("2026-10-26T00:00:00Z") {
+                break;
+            }
+        }
+        assert_eq!(slot, at("2026-10-26T01:30:00Z"));
+    }
+
+    #[test]
+    fn an_interval_schedule_keeps_its_interval_through_the_repeated_hour() {
+        let quarter = slots("*/15 * * * *", "Europe/Berlin");
+        let mut slot = at("2026-10-24T23:30:00Z");
+        while slot < at("2026-10-25T03:00:00Z") {
+            let next = quarter.after(slot).unwrap();
+            assert_eq!(next.duration_since(slot), SignedDuration::from_mins(15), "after {slot}");
+            slot = next;
+        }
+    }
+
+    #[test]
+    fn of_several_missed_slots_only_the_newest_is_due() {
+        let quarter = slots("*/15 * * * *", "UTC");
+        let due = quarter.newest_due(at("2026-11-23T06:00:00Z"), at("2026-11-23T09:07:00Z"));
+        assert_eq!(due, Some(at("2026-11-23T09:00:00Z")));
+        assert_eq!(quarter.newest_due(at("2026-11-23T09:00:00Z"), at("2026-11-23T09:07:00Z")), None);
+        assert_eq!(
+            quarter.newest_due(at("2026-11-23T09:00:00Z"), at("2026-11-23T09:15:00Z")),
+            Some(at("2026-11-23T09:15:00Z")),
+            "a slot is due at its very instant"
+        );
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused_with_field_and_remedy() {
+        let bad = |cron: &str, zone: &str| {
+            Slots::parse(&Schedule { cron: cron.into(), time_zone: zone.into(), starting_deadline: None })
+                .unwrap_err()
+                .to_string()
+        };
+        for cron in ["61 * * * *", "a b c d e", "* * * *", "0 0 4 * * 0", "*/0 * * * *", ""] {
+            let message = bad(cron, "UTC");
+            assert!(message.starts_with("spec.schedule.cron: "), "{cron}: {message}");
+        }
+        assert!(bad("0 0 30 2 *", "UTC").contains("never comes"));
+        assert_eq!(
+            bad("* * * * *", "Mars/Olympus"),
+            "spec.schedule.timeZone: \"Mars/Olympus\" is no IANA time zone; write one as in \"Europe/Berlin\" or \"UTC\""
+        );
+    }
+
+    #[test]
+    fn the_longest_gap_sees_the_night() {
+        let office = slots("*/30 8-17 * * 1-5", "UTC");
+        assert_eq!(office.longest_gap(at("2026-11-23T00:00:00Z")), SignedDuration::from_mins(62 * 60 + 30));
+    }
+}
