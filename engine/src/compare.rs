@@ -56,7 +56,12 @@ impl Comparison {
 
 /// Compares a directory with a point. Owners, permissions and times don't count; `lost+found` in the root is nobody's.
 /// A file of the directory that can't be read is a difference; only the repository's failures are errors.
-pub async fn compare(repo: &Repository, point: &Point, dir: &Path, progress: ProgressSink) -> Result<Comparison> {
+pub async fn compare(
+    repo: &Repository,
+    point: &Point,
+    dir: &Path,
+    progress: ProgressSink,
+) -> Result<Comparison> {
     let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
     let mut seen = Comparison::default();
     let mut known: HashSet<OsString> = HashSet::new();
