@@ -7,7 +7,7 @@ set -euo pipefail
 
 [ $# -gt 0 ] || set -- \
   containerd runc containernetworking-plugins nftables iptables conntrack iproute2 procps util-linux btrfs-progs \
-  debootstrap gcc libc6-dev openssl ca-certificates curl jq git python3 python3-pip
+  debootstrap gcc libc6-dev binutils openssl ca-certificates curl jq git python3 python3-pip
 
 missing=()
 for package in "$@"; do

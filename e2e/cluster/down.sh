@@ -69,5 +69,8 @@ if [ -d "$RUN" ]; then
   rm -rf "$CACHE/logs/cluster-$CLUSTER"
   mv "$RUN" "$CACHE/logs/cluster-$CLUSTER"
 fi
+for node in "$STATE"/node*; do
+  [ ! -d "$node" ] || "$CLUSTER_SCRIPTS/seed.sh" --uproot "$node"
+done
 rm -rf --one-file-system "$STATE"
 say "cluster $CLUSTER is down after $(since "$started")"

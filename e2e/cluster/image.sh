@@ -50,8 +50,8 @@ if [ -n "$limit" ] && [ "$(stat --format=%s "$work/layer.tar")" -gt $((limit * 1
   die "localhost/$name:$tag has $(($(stat --format=%s "$work/layer.tar") / 1000000)) MB, more than the $limit MB it may have"
 fi
 layer=$(sha256sum "$work/layer.tar" | cut -d ' ' -f 1)
-jq --null-input --compact-output --argjson config "${config:?--root wants --config}" --arg layer "$layer" '{
-  architecture: "amd64", os: "linux", created: "1970-01-01T00:00:00Z", config: $config,
+jq --null-input --compact-output --argjson config "${config:?--root wants --config}" --arg layer "$layer" --arg architecture "$(dpkg --print-architecture)" '{
+  architecture: $architecture, os: "linux", created: "1970-01-01T00:00:00Z", config: $config,
   rootfs: {type: "layers", diff_ids: ["sha256:\($layer)"]},
   history: [{created: "1970-01-01T00:00:00Z", created_by: "image.sh"}]
 }' >"$work/config.json"

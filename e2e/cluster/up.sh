@@ -10,7 +10,8 @@ set -euo pipefail
 "$CLUSTER_SCRIPTS/deps.sh"
 "$CLUSTER_SCRIPTS/tools.sh" etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy csi-btrfs \
   coredns csi-provisioner | { grep --invert-match --line-buffered ': cached$' || true; }
-"$CLUSTER_SCRIPTS/images.sh" pause coredns | { grep --invert-match ': cached$' || true; }
+"$CLUSTER_SCRIPTS/images.sh" | { grep --invert-match ': cached$' || true; }
+"$CLUSTER_SCRIPTS/seed.sh"
 "$CLUSTER_SCRIPTS/python.sh" weed >/dev/null
 
 . "$CLUSTER_SCRIPTS/cluster.sh"
@@ -52,7 +53,11 @@ cgroup_up "${NODES[@]}"
 network_up
 for node in "${NODES[@]}"; do network_node "$node"; done
 etcd_up
-for node in "${NODES[@]}"; do containerd_up "$node"; done
+for node in "${NODES[@]}"; do
+  mkdir -p "$(node_dir "$node")"
+  "$CLUSTER_SCRIPTS/seed.sh" --plant "$(node_dir "$node")"
+  containerd_up "$node"
+done
 pool_up
 control_plane_certificates
 apiserver_up
@@ -61,8 +66,6 @@ for node in "${NODES[@]}"; do
   await "containerd on $node" 20 "containerd-$node" containerd_ready "$node"
 done
 stage "containerd"
-"$CLUSTER_SCRIPTS/import.sh" "$("$CLUSTER_SCRIPTS/images.sh" --print-path pause)" "$("$CLUSTER_SCRIPTS/images.sh" --print-path coredns)" >/dev/null
-stage "images"
 await "the API server" 60 kube-apiserver apiserver_ready
 stage "API server"
 controllers_up

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Builds the product's two images from the work tree: localhost/holdfast:dev and localhost/holdfast-controller:dev, static
+# programs with nothing beside them. Prints the two archives, for import.sh; what it does meanwhile goes to standard error.
+#
+#   import.sh $(holdfast-images.sh)
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+target=$(rustc --version --verbose | sed -n 's/^host: //p')
+export CARGO_TARGET_DIR=$CACHE/target-static
+# An image without a libc needs it linked in. Given the target by name, build scripts and macros are not built so.
+export RUSTFLAGS="-C target-feature=+crt-static"
+cargo build --release --target "$target" --manifest-path "$CLUSTER_SCRIPTS/../../Cargo.toml" --package mover --package controller >&2
+
+# Copies: another work tree may build into the same directory while these are packed.
+work=$(scratch holdfast)
+trap 'rm -rf "$work"' EXIT
+for program in holdfast holdfast-controller; do
+  cp "$CARGO_TARGET_DIR/$target/release/$program" "$work/$program"
+  strip "$work/$program"
+  if file=$(readelf --program-headers "$work/$program" | grep --only-matching 'Requesting program interpreter.*'); then
+    die "$program is not static: $file"
+  fi
+  "$CLUSTER_SCRIPTS/image.sh" --limit 40 "$program" dev "$work/$program=/$program"
+  # Every change makes another archive; the cache keeps the last few.
+  find "$IMAGES" -name "$program-dev-*.tar" -printf '%T@ %p\n' | sort --reverse --numeric-sort | tail --lines=+5 | cut -d ' ' -f 2- | xargs --no-run-if-empty rm -f
+done
