@@ -116,6 +116,9 @@ impl fmt::Debug for S3Store {
     }
 }
 
+/// The body of an answer ended early; how, in the words of the client.
+struct BrokeOff(String);
+
 impl S3Store {
     /// A store with these options. Nothing is sent yet, except to find credentials when none are given.
     pub async fn connect(options: S3Options) -> Result<Self, StoreError> {
@@ -194,25 +197,29 @@ impl S3Store {
         StoreError { category, action, object: object.to_owned(), place: self.place.clone(), detail }
     }
 
-    async fn get_once(&self, name: &str, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
+    /// One GET. `BrokeOff` when the answer began and did not end, which the SDK doesn't retry.
+    async fn get_once(
+        &self,
+        name: &str,
+        range: Option<&Range<u64>>,
+    ) -> Result<Result<Bytes, BrokeOff>, StoreError> {
         let header = range.map(|r| format!("bytes={}-{}", r.start, r.end.saturating_sub(1)));
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)).set_range(header);
         let answer = request.send().await.map_err(|e| self.failed("read", name, classify(&e)))?;
         let (promised, partial) = (answer.content_length(), answer.content_range().is_some());
-        let body = answer.body.collect().await.map_err(|e| {
-            self.failed("read", name, (Category::Unreachable, format!("the answer broke off: {e}")))
-        })?;
-        let body = body.into_bytes();
+        let body = match answer.body.collect().await {
+            Ok(body) => body.into_bytes(),
+            Err(e) => return Ok(Err(BrokeOff(e.to_string()))),
+        };
         if promised.is_some_and(|n| u64::try_from(n).ok() != Some(body.len() as u64)) {
-            let detail = format!("the answer broke off after {} bytes", body.len());
-            return Err(self.failed("read", name, (Category::Unreachable, detail)));
+            return Ok(Err(BrokeOff(format!("after {} bytes", body.len()))));
         }
-        let Some(range) = range else { return Ok(body) };
+        let Some(range) = range else { return Ok(Ok(body)) };
         // Some stores ignore ranges and answer with the whole object.
         let skip = if partial { 0 } else { usize::try_from(range.start).unwrap_or(usize::MAX) };
         let wanted = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(usize::MAX);
         match skip.checked_add(wanted) {
-            Some(end) if end <= body.len() => Ok(body.slice(skip..end)),
+            Some(end) if end <= body.len() => Ok(Ok(body.slice(skip..end))),
             _ => Err(self.failed(
                 "read",
                 name,
@@ -289,9 +296,13 @@ impl Store for S3Store {
             let mut attempt = 0;
             loop {
                 attempt += 1;
-                match self.get_once(name, range.as_ref()).await {
-                    Err(e) if e.category == Category::Unreachable && attempt < BODY_ATTEMPTS => {}
-                    answer => return answer,
+                match self.get_once(name, range.as_ref()).await? {
+                    Ok(body) => return Ok(body),
+                    Err(BrokeOff(_)) if attempt < BODY_ATTEMPTS => {}
+                    Err(BrokeOff(how)) => {
+                        let detail = format!("the answer broke off each time: {how}");
+                        return Err(self.failed("read", name, (Category::Unreachable, detail)));
+                    }
                 }
             }
         }
