@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use crds::Span;
+use crds::condition;
 use crds::job::{Report, Request};
 use crds::reference::NameRef;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Affinity, SELinuxOptions, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// When the object is looked at again, besides whenever something that it depends on changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,4 +162,34 @@ pub enum JobState {
         /// Why, as far as the cluster says: evicted, out of memory, past its deadline.
         why: String,
     },
+}
+
+/// One event for each condition of `kinds` whose status or reason changed: Normal when it is True now, else Warning.
+/// A condition that is only Unknown yet is not worth an event.
+#[must_use]
+pub fn transitions(before: &[Condition], after: &[Condition], kinds: &[&str]) -> Vec<Event> {
+    kinds
+        .iter()
+        .filter_map(|kind| {
+            let now = condition::get(after, kind)?;
+            let same = condition::get(before, kind)
+                .is_some_and(|old| old.status == now.status && old.reason == now.reason);
+            match now.status.as_str() {
+                _ if same => None,
+                "True" => Some(Event::normal(&now.reason, &now.message)),
+                "False" => Some(Event::warning(&now.reason, &now.message)),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// `name` as a label value: itself when it fits into 63 characters, else shortened with a hash.
+#[must_use]
+pub fn label_value(name: &str) -> String {
+    if name.len() <= 63 {
+        return name.to_owned();
+    }
+    let kept = name.get(..54).unwrap_or(name).trim_end_matches(['-', '.']);
+    format!("{kept}-{}", crds::names::short_hash(&[name]))
 }

@@ -4,5 +4,7 @@
 //! is not decided at all.
 
 pub mod effect;
+pub mod repository;
 pub mod schedule;
 pub mod size;
+pub mod recovery;

@@ -93,7 +93,11 @@ impl Slots {
     #[must_use]
     pub fn after(&self, time: Timestamp) -> Option<Timestamp> {
         let zoned = time.to_zoned(self.zone.clone());
-        self.cron.find_next_occurrence(&zoned, false).ok().map(|slot| slot.timestamp()).filter(|slot| *slot > time)
+        self.cron
+            .find_next_occurrence(&zoned, false)
+            .ok()
+            .map(|slot| slot.timestamp())
+            .filter(|slot| *slot > time)
     }
 
     /// The newest slot that is later than `after` and not later than `now`: of several missed slots only the newest counts.
@@ -135,7 +139,8 @@ mod tests {
     }
 
     fn slots(cron: &str, zone: &str) -> Slots {
-        Slots::parse(&Schedule { cron: cron.into(), time_zone: zone.into(), starting_deadline: None }).unwrap()
+        Slots::parse(&Schedule { cron: cron.into(), time_zone: zone.into(), starting_deadline: None })
+            .unwrap()
     }
 
     #[test]

@@ -1,0 +1,236 @@
+//! When a repository is probed and what a probe's result means. A repository that can't be used parks whatever needs it
+//! and heals by itself: every failure is tried again, one that somebody must mend more slowly. It refuses to call a
+//! repository Ready whose only key is inside the cluster.
+
+mod conditions;
+
+use std::collections::BTreeMap;
+
+use crds::job::{Failure, FailureReason, Report, RepositoryAccess, Request};
+use crds::names;
+use crds::reference::REPOSITORY_LABEL;
+use crds::repository::{Probe, RecoveryRepositoryStatus, RepositoryMode, Usage};
+use crds::{RecoveryRepository, Span};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::effect::{
+    Event, Identity, JobState, MoverJob, Next, Place, RepositoryKeys, label_value, transitions,
+};
+use crate::size;
+
+/// How long a good probe is believed.
+const INTERVAL: SignedDuration = SignedDuration::from_hours(1);
+/// How long after a failure that somebody must mend; a Secret is repaired without any event reaching us.
+const PERMANENT: SignedDuration = SignedDuration::from_secs(60);
+/// How long a probe may take, waiting for its pod included.
+const DEADLINE: Span = Span::from_mins(5);
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// The repository.
+    pub repository: &'a RecoveryRepository,
+    /// It or its namespace is being deleted.
+    pub terminating: bool,
+    /// The Job of the probe numbered in its status.
+    pub job: JobState,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What to do. The status is written first, then the Job started or deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The status as it has to be.
+    pub status: RecoveryRepositoryStatus,
+    /// A Job to start unless it exists.
+    pub start: Option<MoverJob>,
+    /// A Job to delete: its result is in the status.
+    pub delete: Option<String>,
+    /// What to tell.
+    pub events: Vec<Event>,
+    /// When to look again.
+    pub next: Next,
+}
+
+/// The name of the Job of probe `number`.
+#[must_use]
+pub fn job_name(repository: &RecoveryRepository, number: u32) -> String {
+    let meta = &repository.metadata;
+    names::job(
+        meta.name.as_deref().unwrap_or_default(),
+        meta.uid.as_deref().unwrap_or_default(),
+        "Probe",
+        number,
+    )
+}
+
+/// How a mover reaches this repository.
+#[must_use]
+pub fn access(repository: &RecoveryRepository) -> RepositoryAccess {
+    let s3 = &repository.spec.s3;
+    RepositoryAccess {
+        endpoint: s3.endpoint.clone(),
+        region: s3.region.clone(),
+        bucket: s3.bucket.clone(),
+        prefix: s3.prefix.clone(),
+        addressing: s3.addressing,
+        expected_id: repository.status.as_ref().and_then(|status| status.unique_id.clone()),
+        read_only: repository.spec.mode == RepositoryMode::ReadOnly,
+    }
+}
+
+/// The Secrets that a mover needs for this repository. The second key is not among them: only a probe adds it.
+#[must_use]
+pub fn keys(repository: &RecoveryRepository) -> RepositoryKeys {
+    RepositoryKeys {
+        credentials: repository.spec.s3.credentials.writer.secret_ref.clone(),
+        key: repository.spec.encryption.key_secret_ref.clone(),
+        escrow: None,
+        ca: repository.spec.s3.ca_bundle_ref.clone(),
+    }
+}
+
+/// Decides.
+#[must_use]
+pub fn plan(seen: &Observed<'_>) -> Plan {
+    let repository = seen.repository;
+    let generation = repository.metadata.generation.unwrap_or_default();
+    let before = repository.status.clone().unwrap_or_default();
+    let mut plan =
+        Plan { status: before.clone(), start: None, delete: None, events: vec![], next: Next::OnChange };
+    if seen.terminating {
+        // No Job can start any more, and what is in the bucket stays there.
+        return plan;
+    }
+    plan.status.observed_generation = Some(generation);
+    plan.status.mode = Some(repository.spec.mode);
+
+    // Facts of the running probe.
+    match (before.probe.clone(), &seen.job) {
+        (Some(probe @ Probe { finished: None, .. }), state) => match state {
+            JobState::Absent => plan.start = Some(job(repository, probe.number)),
+            JobState::Running { waiting } => conditions::waiting(seen, &mut plan.status, waiting.as_deref()),
+            JobState::Ended(report) => {
+                ended(seen, &mut plan.status, &probe, Ok(report));
+                plan.delete = Some(job_name(repository, probe.number));
+            }
+            JobState::Silent { why } => {
+                ended(seen, &mut plan.status, &probe, Err(why));
+                plan.delete = Some(job_name(repository, probe.number));
+            }
+        },
+        // Recorded, but we were stopped before the Job was deleted.
+        (Some(probe), JobState::Running { .. } | JobState::Ended(_) | JobState::Silent { .. }) => {
+            plan.delete = Some(job_name(repository, probe.number));
+        }
+        (Some(_), JobState::Absent) | (None, _) => {}
+    }
+
+    // The next probe.
+    let due = due(plan.status.probe.as_ref(), &plan.status, generation);
+    match due {
+        None => {}
+        Some(due) if due > seen.now => plan.next = plan.next.or_at(due),
+        Some(_) => {
+            let last = plan.status.probe.as_ref();
+            let number = last.map_or(1, |probe| probe.number.saturating_add(1));
+            plan.start = Some(job(repository, number));
+            plan.status.probe = Some(Probe {
+                number,
+                started: seen.now,
+                generation,
+                finished: None,
+                failures: last.map_or(0, |probe| probe.failures),
+            });
+            conditions::begun(seen, &mut plan.status);
+        }
+    }
+    plan.events = transitions(&before.conditions, &plan.status.conditions, &["Ready", "ConditionalWrites"]);
+    plan
+}
+
+/// When the next probe starts; never while one runs.
+fn due(probe: Option<&Probe>, status: &RecoveryRepositoryStatus, generation: i64) -> Option<Timestamp> {
+    let Some(probe) = probe else { return Some(Timestamp::MIN) };
+    let finished = probe.finished?;
+    if probe.generation != generation {
+        return Some(finished);
+    }
+    let wait = match probe.failures {
+        0 => INTERVAL,
+        _ if conditions::is_stalled(status) => PERMANENT,
+        failures => {
+            SignedDuration::from_secs(10i64 << (failures - 1).min(5)).min(SignedDuration::from_mins(5))
+        }
+    };
+    Some(finished + wait)
+}
+
+fn job(repository: &RecoveryRepository, number: u32) -> MoverJob {
+    let name = repository.metadata.name.as_deref().unwrap_or_default();
+    let escrow = repository.spec.encryption.escrow.as_ref().and_then(|escrow| escrow.key_secret_ref.clone());
+    MoverJob {
+        name: job_name(repository, number),
+        labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(name))]),
+        request: Request::Probe { repository: access(repository) },
+        keys: Some(RepositoryKeys { escrow, ..keys(repository) }),
+        source: None,
+        target: None,
+        place: Place::default(),
+        identity: Identity::default(),
+        deadline: DEADLINE,
+    }
+}
+
+fn ended(
+    seen: &Observed<'_>,
+    status: &mut RecoveryRepositoryStatus,
+    probe: &Probe,
+    report: Result<&Report, &String>,
+) {
+    let mut probe = Probe { finished: Some(seen.now), ..probe.clone() };
+    match report {
+        Ok(Report::Probed(probed)) => {
+            let replaced = status.unique_id.as_ref().is_some_and(|id| *id != probed.id);
+            if replaced {
+                probe.failures = probe.failures.saturating_add(1);
+                let failure = conditions::replaced(seen.repository, status, &probed.id);
+                conditions::failed(seen, status, &failure, probe.failures);
+            } else {
+                probe.failures = 0;
+                status.unique_id = Some(probed.id.clone());
+                status.format_version = Some(probed.format_version);
+                status.key_fingerprint = Some(probed.key_fingerprint.clone());
+                status.usage = Some(Usage {
+                    points: probed.points,
+                    bytes: probed.bytes,
+                    size: size::bytes(probed.bytes),
+                });
+                conditions::probed(seen, status, probed);
+            }
+        }
+        Ok(Report::Failed(failure)) => {
+            probe.failures = probe.failures.saturating_add(1);
+            conditions::failed(seen, status, failure, probe.failures);
+        }
+        Ok(_) => {
+            probe.failures = probe.failures.saturating_add(1);
+            let failure = Failure {
+                reason: FailureReason::InvalidRequest,
+                message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
+            };
+            conditions::failed(seen, status, &failure, probe.failures);
+        }
+        Err(why) => {
+            probe.failures = probe.failures.saturating_add(1);
+            let message = format!("probe {} ended without a report: {why}", probe.number);
+            let failure = Failure { reason: FailureReason::MoverFailed, message };
+            conditions::failed(seen, status, &failure, probe.failures);
+        }
+    }
+    status.probe = Some(probe);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! The conditions of a repository: what each result of a probe says, in the user's words.
+
+use crds::RecoveryRepository;
+use crds::condition::{self, Status};
+use crds::job::{Failure, FailureReason, Probed};
+use crds::repository::{Escrow, RecoveryRepositoryStatus, RepositoryMode};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::Observed;
+
+/// Silent probes in a row after which a repository that was Ready no longer is.
+const SILENT: u32 = 3;
+
+struct Board<'a> {
+    conditions: &'a mut Vec<Condition>,
+    generation: i64,
+    now: jiff::Timestamp,
+}
+
+impl Board<'_> {
+    fn set(&mut self, kind: &str, status: impl Into<Status>, reason: &str, message: impl Into<String>) {
+        condition::set(self.conditions, kind, status.into(), reason, message, self.generation, self.now);
+    }
+
+    fn clear(&mut self, kind: &str) {
+        condition::clear(self.conditions, kind);
+    }
+}
+
+fn board<'a>(seen: &Observed<'_>, status: &'a mut RecoveryRepositoryStatus) -> Board<'a> {
+    Board {
+        conditions: &mut status.conditions,
+        generation: seen.repository.metadata.generation.unwrap_or_default(),
+        now: seen.now,
+    }
+}
+
+/// Whether somebody must act.
+pub(super) fn is_stalled(status: &RecoveryRepositoryStatus) -> bool {
+    condition::is_true(&status.conditions, "Stalled")
+}
+
+/// `bucket yourorg-dr at https://s3.example.com`.
+fn place(repository: &RecoveryRepository) -> String {
+    let s3 = &repository.spec.s3;
+    match &s3.endpoint {
+        Some(endpoint) => format!("bucket {} at {endpoint}", s3.bucket),
+        None => format!("bucket {} in {}", s3.bucket, s3.region),
+    }
+}
+
+/// A probe was started. Only the first one of a spec is told: the hourly ones change nothing for anybody.
+pub(super) fn begun(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus) {
+    let generation = seen.repository.metadata.generation.unwrap_or_default();
+    let ready = condition::get(&status.conditions, "Ready").cloned();
+    let place = place(seen.repository);
+    let mut board = board(seen, status);
+    match ready {
+        Some(ready) if ready.observed_generation == Some(generation) => {}
+        known => {
+            if known.is_none() {
+                board.set(
+                    "Ready",
+                    Status::Unknown,
+                    "Progressing",
+                    format!("{place} is being probed for the first time"),
+                );
+            }
+            board.set("Reconciling", true, "Progressing", format!("{place} is being probed"));
+        }
+    }
+}
+
+/// The probe's pod does not run yet, and the cluster says why. Told only while nothing better is known.
+pub(super) fn waiting(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus, why: Option<&str>) {
+    let Some(why) = why else { return };
+    if condition::get(&status.conditions, "Ready").is_some_and(|ready| ready.status == "Unknown") {
+        board(seen, status).set(
+            "Ready",
+            Status::Unknown,
+            "Progressing",
+            format!("the first probe waits: {why}"),
+        );
+    }
+    if condition::is_true(&status.conditions, "Reconciling") {
+        board(seen, status).set("Reconciling", true, "Progressing", format!("the probe waits: {why}"));
+    }
+}
+
+/// The repository was opened.
+pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus, probed: &Probed) {
+    let repository = seen.repository;
+    let (place, bucket) = (place(repository), &repository.spec.s3.bucket);
+    let escrow = escrow(repository.spec.encryption.escrow.as_ref(), probed);
+    let mut board = board(seen, status);
+    board.set("BackendReachable", true, "ProbePassed", format!("{place} answers"));
+    board.set(
+        "CredentialsValid",
+        true,
+        "ProbePassed",
+        "the credentials may read and list what a repository needs",
+    );
+    board.set(
+        "KeyVerified",
+        true,
+        "KeyMatches",
+        format!("the key {} opens the repository", probed.key_fingerprint),
+    );
+    if repository.spec.mode == RepositoryMode::ReadOnly {
+        // Nothing was written, so nothing is known.
+        board.clear("ConditionalWrites");
+    } else if probed.conditional_writes {
+        board.set(
+            "ConditionalWrites",
+            true,
+            "ProbePassed",
+            "of writers racing for one object exactly one wins",
+        );
+    } else {
+        board.set(
+            "ConditionalWrites",
+            false,
+            "ConditionalWriteMissing",
+            format!("bucket {bucket} lets two writers create one object; concurrent captures are unsafe. Enable conditional writes or use a store that has them"),
+        );
+    }
+    board.clear("Reconciling");
+    match escrow {
+        Ok((reason, message)) => {
+            board.set("KeyEscrowed", true, reason, message);
+            let can = match repository.spec.mode {
+                RepositoryMode::ReadWrite => "keeps points in",
+                RepositoryMode::ReadOnly => "restores points from, and writes none to,",
+            };
+            board.set(
+                "Ready",
+                true,
+                "Armed",
+                format!("{can} {place}, prefix \"{}\"", repository.spec.s3.prefix),
+            );
+            board.clear("Stalled");
+        }
+        Err((reason, message)) => {
+            board.set("KeyEscrowed", false, reason, message.clone());
+            board.set("Ready", false, reason, message.clone());
+            board.set("Stalled", true, reason, message);
+        }
+    }
+}
+
+/// Whether the points stay readable when the cluster and the key in it are lost.
+fn escrow(
+    escrow: Option<&Escrow>,
+    probed: &Probed,
+) -> Result<(&'static str, String), (&'static str, String)> {
+    let ours = &probed.key_fingerprint;
+    let acknowledged = escrow.and_then(|escrow| escrow.acknowledged.as_ref());
+    if let Some(told) = acknowledged.filter(|told| told.fingerprint != *ours) {
+        return Err((
+            "FingerprintMismatch",
+            format!(
+                "spec.encryption.escrow.acknowledged.fingerprint is \"{}\", the repository's key is \"{ours}\"; the key kept outside this cluster is another one. Store the right one and write its fingerprint",
+                told.fingerprint
+            ),
+        ));
+    }
+    if acknowledged.is_some() {
+        return Ok(("Acknowledged", format!("acknowledged: the key {ours} is kept outside this cluster")));
+    }
+    if probed.key_slots >= 2 {
+        return Ok(("SecondSlot", "a second key opens the repository".to_owned()));
+    }
+    if let Some(secret) = escrow.and_then(|escrow| escrow.key_secret_ref.as_ref()) {
+        return Err((
+            "KeyNotEscrowed",
+            format!(
+                "the second key of Secret {} was not added to the repository; put it under the Secret's key \"password\" and set mode: ReadWrite while it is added",
+                secret.name
+            ),
+        ));
+    }
+    Err((
+        "KeyNotEscrowed",
+        format!(
+            "the only key is in this cluster; lost together, the points are worthless. Store it elsewhere and write encryption.escrow.acknowledged.fingerprint: \"{ours}\", or add a second key"
+        ),
+    ))
+}
+
+/// The failure to report when another repository stands in the place of ours.
+pub(super) fn replaced(
+    repository: &RecoveryRepository,
+    status: &RecoveryRepositoryStatus,
+    found: &str,
+) -> Failure {
+    let s3 = &repository.spec.s3;
+    Failure {
+        reason: FailureReason::RepositoryReplaced,
+        message: format!(
+            "{}, prefix \"{}\" holds repository {found}, but this object was armed with {}; somebody replaced it. Put the old one back, or make a new RecoveryRepository for this one",
+            place(repository),
+            s3.prefix,
+            status.unique_id.as_deref().unwrap_or("another one"),
+        ),
+    }
+}
+
+/// The probe failed, for the `failures`-th time in a row.
+pub(super) fn failed(
+    seen: &Observed<'_>,
+    status: &mut RecoveryRepositoryStatus,
+    failure: &Failure,
+    failures: u32,
+) {
+    let reason = format!("{:?}", failure.reason);
+    let was_ready = condition::is_true(&status.conditions, "Ready");
+    let message = &failure.message;
+    let mut board = board(seen, status);
+    match failure.reason {
+        FailureReason::BucketUnreachable | FailureReason::Throttled => {
+            board.set("BackendReachable", false, &reason, message);
+        }
+        FailureReason::CredentialsMissing => board.set("CredentialsValid", false, &reason, message),
+        FailureReason::AccessDenied => {
+            board.set("BackendReachable", true, "ProbePassed", "the store answers");
+            board.set("CredentialsValid", false, &reason, message);
+        }
+        FailureReason::KeyMissing | FailureReason::KeyMismatch | FailureReason::KeyUnsafe => {
+            board.set("KeyVerified", false, &reason, message);
+        }
+        _ => {}
+    }
+    // An evicted probe says nothing about the repository; only several of them do.
+    let silent = failure.reason == FailureReason::MoverFailed;
+    if silent && was_ready && failures < SILENT {
+        return;
+    }
+    board.set("Ready", if silent { Status::Unknown } else { Status::False }, &reason, message);
+    if failure.reason.is_transient() {
+        board.clear("Stalled");
+        board.set(
+            "Reconciling",
+            true,
+            "WaitingForRepository",
+            format!("is tried again by itself: {message}"),
+        );
+    } else {
+        board.clear("Reconciling");
+        board.set("Stalled", true, &reason, message);
+    }
+}

@@ -1,0 +1,348 @@
+use super::*;
+use crds::condition;
+use crds::job::Probed;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+const NOW: &str = "2026-11-23T09:40:00Z";
+
+fn repository() -> RecoveryRepository {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
+        "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-1", "generation": 1},
+        "spec": {
+            "s3": {"endpoint": "https://s3.example.com", "bucket": "yourorg-dr", "prefix": "arxiv/",
+                   "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
+            "encryption": {"keySecretRef": {"name": "repository-key"},
+                           "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}
+        }
+    }))
+    .unwrap()
+}
+
+fn probed() -> Probed {
+    Probed {
+        id: "repo-1".into(),
+        format_version: 1,
+        key_fingerprint: "7c1f-09aa-52d3".into(),
+        key_slots: 1,
+        conditional_writes: true,
+        points: 412,
+        bytes: 2_576_980_378,
+    }
+}
+
+fn look(repository: &RecoveryRepository, job: JobState, now: Timestamp) -> Plan {
+    plan(&Observed { repository, terminating: false, job, now })
+}
+
+fn condition_of<'a>(
+    plan: &'a Plan,
+    kind: &str,
+) -> &'a k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition {
+    condition::get(&plan.status.conditions, kind).unwrap_or_else(|| panic!("no condition {kind}"))
+}
+
+/// Carries `repository` through one whole probe that ends in `report`.
+fn probe(repository: &mut RecoveryRepository, report: Report, now: Timestamp) -> Plan {
+    let started = look(repository, JobState::Absent, now);
+    assert!(started.start.is_some(), "a probe is due");
+    repository.status = Some(started.status);
+    let ended = look(repository, JobState::Ended(report), now);
+    repository.status = Some(ended.status.clone());
+    ended
+}
+
+fn failed(reason: FailureReason) -> Report {
+    Report::Failed(Failure { reason, message: format!("it is {reason:?}") })
+}
+
+#[test]
+fn a_new_repository_is_probed_at_once_and_then_armed() {
+    let mut repository = repository();
+    let started = look(&repository, JobState::Absent, at(NOW));
+    assert_eq!(condition_of(&started, "Ready").status, "Unknown");
+    assert_eq!(condition_of(&started, "Reconciling").reason, "Progressing");
+    let job = started.start.clone().unwrap();
+    assert!(matches!(&job.request, Request::Probe { repository } if repository.expected_id.is_none()));
+    let ended = probe(&mut repository, Report::Probed(probed()), at(NOW));
+    assert_eq!(condition_of(&ended, "Ready").reason, "Armed");
+    assert_eq!(condition_of(&ended, "KeyEscrowed").reason, "Acknowledged");
+    assert_eq!(ended.status.unique_id.as_deref(), Some("repo-1"));
+    assert_eq!(ended.status.usage.as_ref().unwrap().size, "2.4Gi");
+    assert_eq!(ended.delete, Some(job.name));
+    assert_eq!(ended.next, Next::At(at("2026-11-23T10:40:00Z")));
+    assert_eq!(ended.events.iter().map(|e| e.reason.as_str()).collect::<Vec<_>>(), ["Armed", "ProbePassed"]);
+    assert!(condition::get(&ended.status.conditions, "Reconciling").is_none());
+}
+
+#[test]
+fn a_restarted_controller_starts_the_probe_that_was_announced_and_no_other() {
+    let mut repository = repository();
+    let first = look(&repository, JobState::Absent, at(NOW));
+    repository.status = Some(first.status.clone());
+    // Stopped between the status and the Job.
+    let again = look(&repository, JobState::Absent, at(NOW));
+    assert_eq!(again.start, first.start);
+    assert_eq!(again.status, first.status);
+}
+
+#[test]
+fn the_only_key_inside_the_cluster_is_not_ready_and_says_what_to_write() {
+    let mut repository = repository();
+    repository.spec.encryption.escrow = None;
+    let ended = probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let ready = condition_of(&ended, "Ready");
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "KeyNotEscrowed"));
+    assert_eq!(
+        ready.message,
+        "the only key is in this cluster; lost together, the points are worthless. Store it elsewhere and write encryption.escrow.acknowledged.fingerprint: \"7c1f-09aa-52d3\", or add a second key"
+    );
+    // The user acknowledges: a new generation is probed at once.
+    repository.spec.encryption.escrow = self::repository().spec.encryption.escrow;
+    repository.metadata.generation = Some(2);
+    let ended = probe(&mut repository, Report::Probed(probed()), at(NOW));
+    assert_eq!(condition_of(&ended, "Ready").reason, "Armed");
+    assert!(condition::get(&ended.status.conditions, "Stalled").is_none());
+}
+
+#[test]
+fn an_acknowledged_fingerprint_of_another_key_is_told_with_both() {
+    let mut repository = repository();
+    let other = Probed { key_fingerprint: "aaaa-bbbb-cccc".into(), ..probed() };
+    let ended = probe(&mut repository, Report::Probed(other), at(NOW));
+    let escrowed = condition_of(&ended, "KeyEscrowed");
+    assert_eq!(escrowed.reason, "FingerprintMismatch");
+    assert!(escrowed.message.contains("7c1f-09aa-52d3") && escrowed.message.contains("aaaa-bbbb-cccc"));
+    assert_eq!(condition_of(&ended, "Ready").status, "False");
+}
+
+#[test]
+fn a_second_slot_is_an_escrow() {
+    let mut repository = repository();
+    repository.spec.encryption.escrow = None;
+    let ended = probe(&mut repository, Report::Probed(Probed { key_slots: 2, ..probed() }), at(NOW));
+    assert_eq!(condition_of(&ended, "KeyEscrowed").reason, "SecondSlot");
+    assert_eq!(condition_of(&ended, "Ready").status, "True");
+}
+
+#[test]
+fn missing_conditional_writes_are_said_and_do_not_stop_captures() {
+    let mut repository = repository();
+    let ended =
+        probe(&mut repository, Report::Probed(Probed { conditional_writes: false, ..probed() }), at(NOW));
+    assert_eq!(condition_of(&ended, "ConditionalWrites").reason, "ConditionalWriteMissing");
+    assert_eq!(condition_of(&ended, "Ready").status, "True");
+    assert!(ended.events.iter().any(|event| event.reason == "ConditionalWriteMissing"));
+}
+
+#[test]
+fn another_repository_in_the_place_of_ours_is_refused_and_ours_stays_pinned() {
+    let mut repository = repository();
+    probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let later = at("2026-11-23T10:40:00Z");
+    let ended = probe(&mut repository, Report::Probed(Probed { id: "repo-2".into(), ..probed() }), later);
+    assert_eq!(condition_of(&ended, "Ready").reason, "RepositoryReplaced");
+    assert_eq!(ended.status.unique_id.as_deref(), Some("repo-1"));
+    let access = access(&repository);
+    assert_eq!(access.expected_id.as_deref(), Some("repo-1"), "and the mover refuses it as well");
+}
+
+#[test]
+fn an_unreachable_bucket_is_tried_again_ever_more_slowly_and_heals_by_itself() {
+    let mut repository = repository();
+    let mut now = at(NOW);
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        let ended = probe(&mut repository, failed(FailureReason::BucketUnreachable), now);
+        assert_eq!(condition_of(&ended, "Ready").reason, "BucketUnreachable");
+        assert_eq!(condition_of(&ended, "BackendReachable").status, "False");
+        assert!(condition::get(&ended.status.conditions, "Stalled").is_none(), "nobody has to act");
+        let Next::At(next) = ended.next else { panic!("it is tried again") };
+        waits.push(next.duration_since(now).as_secs());
+        now = next;
+    }
+    assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300, 300]);
+    let healed = probe(&mut repository, Report::Probed(probed()), now);
+    assert_eq!(condition_of(&healed, "Ready").reason, "Armed");
+    assert_eq!(healed.status.probe.as_ref().unwrap().failures, 0);
+}
+
+#[test]
+fn what_somebody_must_mend_is_stalled_and_still_tried_every_minute() {
+    for (reason, kind) in [
+        (FailureReason::KeyMissing, "KeyVerified"),
+        (FailureReason::KeyMismatch, "KeyVerified"),
+        (FailureReason::CredentialsMissing, "CredentialsValid"),
+        (FailureReason::AccessDenied, "CredentialsValid"),
+    ] {
+        let mut repository = repository();
+        let ended = probe(&mut repository, failed(reason), at(NOW));
+        assert_eq!(condition_of(&ended, kind).reason, format!("{reason:?}"));
+        assert_eq!(condition_of(&ended, "Stalled").reason, format!("{reason:?}"));
+        assert_eq!(ended.next, Next::At(at("2026-11-23T09:41:00Z")));
+    }
+}
+
+#[test]
+fn one_lost_probe_does_not_disarm_but_three_do() {
+    let mut repository = repository();
+    probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let mut now = at("2026-11-23T10:40:00Z");
+    for (round, ready) in [(1, "True"), (2, "True"), (3, "Unknown")] {
+        let started = look(&repository, JobState::Absent, now);
+        repository.status = Some(started.status);
+        let ended = look(&repository, JobState::Silent { why: "evicted".into() }, now);
+        assert_eq!(condition_of(&ended, "Ready").status, ready, "round {round}");
+        let Next::At(next) = ended.next else { panic!("it is tried again") };
+        repository.status = Some(ended.status);
+        now = next;
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_said() {
+    let mut repository = repository();
+    repository.status = Some(look(&repository, JobState::Absent, at(NOW)).status);
+    let waiting = Some("pod primary-probe-1 waits: ImagePullBackOff: Back-off pulling image".to_owned());
+    let seen = look(&repository, JobState::Running { waiting }, at(NOW));
+    assert!(condition_of(&seen, "Ready").message.contains("ImagePullBackOff"));
+}
+
+#[test]
+fn a_read_only_repository_is_never_created_or_written() {
+    let mut repository = repository();
+    repository.spec.mode = RepositoryMode::ReadOnly;
+    let started = look(&repository, JobState::Absent, at(NOW));
+    assert!(matches!(started.start.unwrap().request, Request::Probe { repository } if repository.read_only));
+    let ended = probe(&mut repository, Report::Probed(probed()), at(NOW));
+    assert!(condition::get(&ended.status.conditions, "ConditionalWrites").is_none());
+    assert_eq!(ended.status.mode, Some(RepositoryMode::ReadOnly));
+}
+
+const REASONS: [FailureReason; 26] = [
+    FailureReason::CredentialsMissing,
+    FailureReason::AccessDenied,
+    FailureReason::BucketUnreachable,
+    FailureReason::Throttled,
+    FailureReason::KeyMissing,
+    FailureReason::KeyMismatch,
+    FailureReason::KeyUnsafe,
+    FailureReason::RepositoryReplaced,
+    FailureReason::RepositoryMissing,
+    FailureReason::FormatTooNew,
+    FailureReason::RepositoryDamaged,
+    FailureReason::ChromaDBNotFound,
+    FailureReason::VersionUnsupported,
+    FailureReason::LocksNotShared,
+    FailureReason::Torn,
+    FailureReason::WriterPauseExceeded,
+    FailureReason::SourceUnreadable,
+    FailureReason::PointNotFound,
+    FailureReason::PointUnreadable,
+    FailureReason::TargetNotEmpty,
+    FailureReason::IntegrityMismatch,
+    FailureReason::NotServing,
+    FailureReason::AlreadyExecuted,
+    FailureReason::ScratchFull,
+    FailureReason::InvalidRequest,
+    FailureReason::MoverFailed,
+];
+
+fn every_job_state() -> Vec<JobState> {
+    let mut states = vec![
+        JobState::Absent,
+        JobState::Running { waiting: None },
+        JobState::Running { waiting: Some("ImagePullBackOff".into()) },
+        JobState::Silent { why: "evicted".into() },
+        JobState::Ended(Report::NotCommitted),
+        JobState::Ended(Report::Probed(probed())),
+        JobState::Ended(Report::Probed(Probed { id: "repo-2".into(), ..probed() })),
+        JobState::Ended(Report::Probed(Probed { key_fingerprint: "aaaa-bbbb-cccc".into(), ..probed() })),
+        JobState::Ended(Report::Probed(Probed { conditional_writes: false, ..probed() })),
+    ];
+    states.extend(REASONS.map(|reason| JobState::Ended(failed(reason))));
+    states
+}
+
+fn every_status() -> Vec<Option<RecoveryRepositoryStatus>> {
+    let mut statuses = vec![None];
+    let mut fresh = repository();
+    fresh.status = Some(look(&fresh, JobState::Absent, at("2026-11-23T09:39:00Z")).status);
+    statuses.push(fresh.status.clone());
+    for earlier in ["2026-11-23T08:00:00Z", "2026-11-23T09:39:59Z"] {
+        let mut armed = repository();
+        probe(&mut armed, Report::Probed(probed()), at(earlier));
+        statuses.push(armed.status.clone());
+        for reason in REASONS {
+            let mut broken = repository();
+            probe(&mut broken, failed(reason), at(earlier));
+            statuses.push(broken.status.clone());
+            let next = look(&broken, JobState::Absent, at(NOW));
+            statuses.push(Some(next.status));
+        }
+    }
+    statuses
+}
+
+#[test]
+fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
+    for status in every_status() {
+        for job in every_job_state() {
+            for generation in [1, 2] {
+                for terminating in [false, true] {
+                    let mut repository = repository();
+                    repository.metadata.generation = Some(generation);
+                    repository.status = status.clone();
+                    let seen =
+                        Observed { repository: &repository, terminating, job: job.clone(), now: at(NOW) };
+                    holds(&seen);
+                }
+            }
+        }
+    }
+}
+
+fn holds(seen: &Observed<'_>) {
+    let first = plan(seen);
+    let context = format!("{seen:?}\n{first:?}");
+    if seen.terminating {
+        assert!(
+            first.start.is_none() && first.delete.is_none(),
+            "nothing starts in a Terminating namespace: {context}"
+        );
+        return;
+    }
+    if let Some(job) = &first.start {
+        let probe = first.status.probe.as_ref().unwrap();
+        assert_eq!(probe.finished, None, "a Job starts only after it was announced: {context}");
+        assert_eq!(job.name, job_name(seen.repository, probe.number), "{context}");
+        let running = matches!(seen.job, JobState::Running { .. });
+        let announced = seen.repository.status.as_ref().and_then(|s| s.probe.as_ref());
+        assert!(
+            !(running && announced.is_some_and(|p| p.finished.is_none())),
+            "no second probe beside a running one: {context}"
+        );
+    }
+    if condition::is_true(&first.status.conditions, "Ready") {
+        assert!(condition::is_true(&first.status.conditions, "KeyEscrowed"), "{context}");
+        assert!(!condition::is_true(&first.status.conditions, "Stalled"), "{context}");
+    }
+    // The world after the plan was carried out, at the same instant.
+    let mut repository = seen.repository.clone();
+    repository.status = Some(first.status.clone());
+    let job = match (&first.start, &first.delete) {
+        (Some(_), _) => JobState::Running { waiting: None },
+        (None, Some(_)) => JobState::Absent,
+        (None, None) => seen.job.clone(),
+    };
+    let second = plan(&Observed { repository: &repository, terminating: false, job, now: seen.now });
+    assert_eq!(second.status, first.status, "an unchanged world is an unchanged status: {context}");
+    assert_eq!((second.start, second.delete), (None, None), "{context}");
+    assert_eq!(second.events, vec![], "{context}");
+    if let Next::At(time) = second.next {
+        assert!(time > seen.now, "no hot loop: {context}");
+    }
+}
