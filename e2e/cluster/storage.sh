@@ -60,8 +60,11 @@ s3_up() {
     ]}' --args "$S3_ADMIN_ACCESS_KEY" "$S3_ADMIN_SECRET_KEY" "$S3_WRITER_ACCESS_KEY" "$S3_WRITER_SECRET_KEY" \
       "$S3_READER_ACCESS_KEY" "$S3_READER_SECRET_KEY" >"$STATE/s3.json"
   )
-  # Each bucket takes seven volumes of the server's; small and many volumes leave room for a few dozen buckets.
-  spawn seaweedfs nsenter --net="$NETNS" -- "$("$CLUSTER_SCRIPTS/python.sh" --print-path weed)" -logdir="$STATE/s3" server -dir="$STATE/s3" \
+  # Its parts talk over sockets in /tmp that are named by port only, so that two servers on one machine would meet in them:
+  # each gets a /tmp of its own. A bucket takes seven volumes of the server's; small and many leave room for a few dozen.
+  # shellcheck disable=SC2016
+  spawn seaweedfs nsenter --net="$NETNS" -- unshare --mount sh -c 'mount -t tmpfs -o size=64M tmpfs /tmp && exec "$@"' seaweedfs \
+    "$("$CLUSTER_SCRIPTS/python.sh" --print-path weed)" -logdir="$STATE/s3" server -dir="$STATE/s3" \
     -ip="$CONTROL_PLANE_IP" -ip.bind="$CONTROL_PLANE_IP" -master.volumeSizeLimitMB=64 -volume.max=300 \
     -filer -s3 -s3.port="$S3_PORT" -s3.config="$STATE/s3.json"
 }
