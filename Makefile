@@ -42,6 +42,7 @@ generated-clean:
 test-real: ## What crosses crates: real ChromaDB, real S3 server, real API server
 	$(CARGO) build --quiet -p mover
 	$(CARGO) test --quiet -p tests
+	cd $(CLUSTER)/csi && go test ./...
 
 .PHONY: e2e
 e2e: ## The stories on a real cluster; one alone: make e2e STORY=recover-corruption

@@ -40,8 +40,10 @@ exclusively() {
   fi
 }
 
-# scratch NAME: a fresh directory beside what will become of it (one file system, so that rename is atomic).
+# scratch NAME: a fresh directory beside what will become of it (one file system, so that rename is atomic). What a killed
+# build left there goes after a day.
 scratch() {
   mkdir -p "$CACHE/tmp"
+  find "$CACHE/tmp" -mindepth 1 -maxdepth 1 -mmin +1440 -exec rm -rf --one-file-system {} + 2>/dev/null || true
   mktemp -d "$CACHE/tmp/$1.XXXXXX"
 }
