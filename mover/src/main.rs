@@ -1,2 +1,79 @@
-//! Entry point.
-fn main() {}
+//! The `holdfast` program: the Job that moves data for the controller, the process that holds a database's lock during a
+//! capture, and the command line for the day the cluster is gone. It is the only place that knows both the repository and
+//! ChromaDB; it decides nothing about schedules, retention or recovery.
+
+mod access;
+mod body;
+mod capture;
+mod cli;
+mod environment;
+mod exit;
+mod failure;
+mod job;
+mod places;
+mod report;
+mod telling;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, stderr, stdin, stdout};
+use std::process::ExitCode;
+
+use chroma::guard::{LockRequest, hold_lock};
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use environment::Environment;
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // Before anything else: the lock's process must open no file but the database.
+    if args.next().is_some_and(|first| first == capture::HOLD_LOCK) {
+        return hold(args).into();
+    }
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    log_to_stderr();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("error: the program can't start its threads: {e}");
+            return Exit::Failed.into();
+        }
+    };
+    let exit = runtime.block_on(cli::run(cli, Environment::read()));
+    // Work that blocks, such as a capture that was interrupted, ends with the process and with it the lock.
+    runtime.shutdown_background();
+    exit.into()
+}
+
+/// The child that holds the write lock, until its parent says so or is gone.
+fn hold(args: impl Iterator<Item = OsString>) -> Exit {
+    let Some(request) = LockRequest::from_args(args) else {
+        eprintln!("error: `{}` is for the program's own use", capture::HOLD_LOCK);
+        return Exit::Usage;
+    };
+    match hold_lock(&request, environment::now, stdin(), stdout()) {
+        Ok(_) => Exit::Done,
+        Err(e) => {
+            eprintln!("error: {}", failure::sentence(&e));
+            Exit::Failed
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("HOLDFAST_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,holdfast=info,engine=info,chroma=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,160 @@
+//! From a Request or a URL to an open repository: credentials, key and certificate authorities are looked for first, so that
+//! what is missing is named before anything is sent.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use crds::job::{FailureReason, RepositoryAccess};
+use crds::repository::Addressing;
+use engine::store::{DirStore, Location, S3Credentials, S3Options, S3Store, Store};
+use engine::{Password, Repository};
+use secrecy::ExposeSecret;
+
+use crate::environment::Environment;
+use crate::failure::{Failure, Result, sentence};
+use crate::places::Places;
+
+/// The store that a Request names. `instead`, a repository URL, takes the place of the bucket.
+pub async fn store_of(
+    access: &RepositoryAccess,
+    environment: &Environment,
+    places: &Places,
+    instead: Option<&Location>,
+) -> Result<Arc<dyn Store>> {
+    if let Some(Location::Directory(path)) = instead {
+        return Ok(Arc::new(DirStore::new(path)));
+    }
+    let credentials = credentials(environment).ok_or_else(|| {
+        Failure::new(
+            FailureReason::CredentialsMissing,
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; the Secret named in spec.s3.credentials needs both keys",
+        )
+    })?;
+    let mut options = S3Options::new(&access.bucket, &access.prefix);
+    options.endpoint.clone_from(&access.endpoint);
+    options.region = Some(access.region.clone());
+    options.path_style = Some(access.addressing == Addressing::Path);
+    options.credentials = Some(credentials);
+    options.ca_bundle = match fs::read(places.ca()) {
+        Ok(pem) => Some(pem),
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        Err(e) => return Err(Failure::unexpected(format!("can't read {}", places.ca().display()), &e)),
+    };
+    Ok(Arc::new(S3Store::connect(options).await?))
+}
+
+/// The store at a URL, with the usual AWS environment.
+pub async fn store_at(url: &str, environment: &Environment) -> Result<Arc<dyn Store>> {
+    let location =
+        Location::parse(url).map_err(|e| Failure::new(FailureReason::InvalidRequest, e.to_string()))?;
+    let (bucket, prefix) = match location {
+        Location::Directory(path) => return Ok(Arc::new(DirStore::new(path))),
+        Location::S3 { bucket, prefix } => (bucket, prefix),
+    };
+    let mut options = S3Options::new(bucket, prefix);
+    options.endpoint.clone_from(&environment.endpoint);
+    options.region.clone_from(&environment.region);
+    options.credentials = credentials(environment);
+    if let Some(path) = &environment.ca_bundle {
+        let pem = fs::read(path).map_err(|e| {
+            Failure::new(
+                FailureReason::InvalidRequest,
+                format!(
+                    "can't read AWS_CA_BUNDLE {}: {e}; give a file with PEM certificates",
+                    path.display()
+                ),
+            )
+        })?;
+        options.ca_bundle = Some(pem);
+    }
+    Ok(Arc::new(S3Store::connect(options).await?))
+}
+
+fn credentials(environment: &Environment) -> Option<S3Credentials> {
+    Some(S3Credentials {
+        access_key_id: environment.access_key_id.clone()?,
+        secret_access_key: environment.secret_access_key.clone()?,
+        session_token: environment.session_token.clone(),
+    })
+}
+
+/// The key in this file: `None` when there is no file.
+pub fn key_in(file: &Path) -> Result<Option<Password>> {
+    match fs::read(file) {
+        Ok(bytes) => Password::new(bytes).map(Some).map_err(Failure::from),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Failure::new(
+            FailureReason::KeyMissing,
+            format!("can't read the key in {}: {e}", file.display()),
+        )),
+    }
+}
+
+/// The repository's key as the Job has it mounted.
+pub fn mounted_key(places: &Places) -> Result<Password> {
+    key_in(&places.key())?.ok_or_else(|| {
+        Failure::new(
+            FailureReason::KeyMissing,
+            "no key is mounted: the Secret named in spec.encryption.keySecretRef needs the key `password`; \
+             make one with: kubectl create secret generic NAME --from-literal=password=\"$(holdfast key generate)\"",
+        )
+    })
+}
+
+/// The password of the command line: the file's, else the environment's.
+pub fn given_key(file: Option<&Path>, environment: &Environment) -> Result<Password> {
+    let missing = || {
+        Failure::new(
+            FailureReason::KeyMissing,
+            "no password was given: set HOLDFAST_PASSWORD, or give --password-file FILE",
+        )
+    };
+    match file {
+        Some(file) => key_in(file)?.ok_or_else(|| {
+            Failure::new(
+                FailureReason::KeyMissing,
+                format!("the password file {} does not exist", file.display()),
+            )
+        }),
+        None => {
+            let given = environment.password.as_ref().ok_or_else(missing)?;
+            Ok(Password::new(given.expose_secret().as_bytes().to_vec())?)
+        }
+    }
+}
+
+/// Opens the repository of a Request and makes sure that it is the one it names.
+pub async fn open(
+    access: &RepositoryAccess,
+    store: Arc<dyn Store>,
+    password: &Password,
+) -> Result<Repository> {
+    let repository = Repository::open(store, password).await?;
+    expect_id(access, &repository)?;
+    Ok(repository)
+}
+
+/// Refuses a repository that was made anew in the same place.
+pub fn expect_id(access: &RepositoryAccess, repository: &Repository) -> Result<()> {
+    match &access.expected_id {
+        Some(expected) if *expected != repository.id() => Err(Failure::new(
+            FailureReason::RepositoryReplaced,
+            format!(
+                "{} holds repository {}, but {expected} was there before: it was replaced, and its points are not the ones \
+                 recorded. Restore the old objects, or delete this RecoveryRepository and create it anew",
+                repository.place(),
+                repository.id()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A point by its id in text.
+pub async fn point(repository: &Repository, id: &str) -> Result<engine::Point> {
+    let id =
+        id.parse().map_err(|e: engine::Error| Failure::new(FailureReason::PointNotFound, sentence(&e)))?;
+    repository.point(id).await.map_err(|e| Failure::from(e).while_reading_a_point())
+}

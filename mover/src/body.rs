@@ -1,0 +1,184 @@
+//! What a point says about its content: the part of the commit record that is ours. It is versioned, holds everything that a
+//! restored system is held against, and the policy itself, so that a point can be used when no policy and no cluster is left.
+
+use chroma::check::{CheckReport, Finding};
+use chroma::fingerprint::CollectionFingerprint;
+use chroma::guard;
+use chroma::versions::MigrationLevels;
+use crds::job::FailureReason;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Result};
+
+/// The version that this program writes, and the newest it reads.
+const VERSION: u32 = 1;
+
+/// The body of a point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Body {
+    /// Version of this structure. Fields may be added within one version.
+    pub version: u32,
+    /// Version of the program that wrote it.
+    pub holdfast: String,
+    /// The policy on whose behalf it was captured; absent for captures by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    /// What the ChromaDB held; absent when the source was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chroma: Option<ChromaFacts>,
+}
+
+/// The policy as it stood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The claim that was captured.
+    pub claim: String,
+    /// Its spec.
+    pub spec: serde_json::Value,
+}
+
+/// What a captured ChromaDB was, and how it was captured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChromaFacts {
+    /// Image of the server, as its pod named it; empty where no pod was asked.
+    pub image: String,
+    /// Where the data lies below the root of the point.
+    pub data_path: String,
+    /// Migration levels.
+    pub levels: Option<MigrationLevels>,
+    /// Every collection, with its digest.
+    pub collections: Vec<CollectionFingerprint>,
+    /// Why the collections could not be read, where they could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+    /// What the offline check of the captured bytes found.
+    pub findings: Vec<Finding>,
+    /// How many more findings there were.
+    pub more_findings: u64,
+    /// Whether SQLite's own integrity check was part of it.
+    pub integrity_checked: bool,
+    /// Log rows that a server replays at its first start.
+    pub pending: u64,
+    /// How the guard took it.
+    pub guard: GuardFacts,
+}
+
+/// How a live capture went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuardFacts {
+    /// The lock was held from here: the consistency time.
+    pub locked_at: Timestamp,
+    /// To here.
+    pub released_at: Timestamp,
+    /// The longest hold of all attempts, in milliseconds.
+    pub longest_hold_ms: u64,
+    /// Attempts, the successful one included.
+    pub attempts: u32,
+    /// Why those before were given up.
+    pub torn_because: Vec<String>,
+    /// Files that are not Chroma's and changed while they were read.
+    pub unstable: Vec<String>,
+    /// The filesystem of the source.
+    pub filesystem: String,
+}
+
+impl Body {
+    /// A body of the present version.
+    pub fn new(policy: Option<Policy>, chroma: Option<ChromaFacts>) -> Self {
+        Self { version: VERSION, holdfast: env!("CARGO_PKG_VERSION").to_owned(), policy, chroma }
+    }
+
+    /// Reads the body of a point. One of a newer version is refused, because what it says would be understood half.
+    pub fn of(point: &engine::Point) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Any {
+            version: u32,
+        }
+        let value = &point.attributes.body;
+        let unreadable = |why: String| {
+            Failure::new(
+                FailureReason::PointUnreadable,
+                format!("the record of point {} can't be read: {why}", point.id),
+            )
+        };
+        let any = Any::deserialize(value).map_err(|e| unreadable(e.to_string()))?;
+        if any.version > VERSION {
+            return Err(Failure::new(
+                FailureReason::FormatTooNew,
+                format!(
+                    "point {} was recorded in version {}, this program reads up to {VERSION}: use the newer one that wrote it",
+                    point.id, any.version
+                ),
+            ));
+        }
+        Self::deserialize(value).map_err(|e| unreadable(e.to_string()))
+    }
+
+    /// The body as stored.
+    pub fn to_value(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("a body holds only strings, numbers and times")
+    }
+}
+
+impl ChromaFacts {
+    /// Puts together what guard, check and fingerprints said.
+    pub fn new(
+        image: &str,
+        data_path: &str,
+        guard: &guard::Captured,
+        report: CheckReport,
+        collections: std::result::Result<Vec<CollectionFingerprint>, String>,
+    ) -> Self {
+        let (collections, unreadable) = match collections {
+            Ok(collections) => (collections, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        Self {
+            image: image.to_owned(),
+            data_path: data_path.to_owned(),
+            levels: report.levels,
+            collections,
+            unreadable,
+            more_findings: report.findings.more,
+            findings: report.findings.findings,
+            integrity_checked: report.integrity_checked,
+            pending: report.pending,
+            guard: GuardFacts {
+                locked_at: guard.locked_at,
+                released_at: guard.released_at,
+                longest_hold_ms: guard.longest_hold_ms,
+                attempts: guard.attempts,
+                torn_because: guard.torn_because.clone(),
+                unstable: guard.unstable.clone(),
+                filesystem: guard.filesystem.clone(),
+            },
+        }
+    }
+
+    /// Whether nothing was found wrong with the captured bytes.
+    pub fn is_whole(&self) -> bool {
+        self.findings.is_empty()
+            && self.more_findings == 0
+            && self.unreadable.is_none()
+            && self.collections.iter().all(|c| c.without_vector == 0)
+    }
+
+    /// Records in all collections.
+    pub fn records(&self) -> u64 {
+        self.collections.iter().map(|c| c.count).sum()
+    }
+}
+
+/// Migration levels as shown, such as `2/6/10`.
+pub fn levels_text(levels: Option<MigrationLevels>) -> String {
+    levels.map_or_else(String::new, |l| format!("{}/{}/{}", l.embeddings_queue, l.metadb, l.sysdb))
+}

@@ -1,0 +1,243 @@
+//! One capture from a live ChromaDB to a point: mirror under the guard, check and fingerprint the mirror, store it. Findings
+//! don't stop a capture: damaged data is stored too, and the point says so. It refuses to read the source's database by
+//! SQLite; only the lock's child process opens it.
+
+use std::fs;
+use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chroma::check::{CheckOptions, check_dir_with};
+use chroma::fingerprint::{Key, of_dir_with};
+use chroma::guard::{self, CaptureOptions, LockCommand, Moment, capture_live_watched};
+use engine::{Backup, Committed, Layout, LayoutChooser, PointAttributes, Repository};
+use jiff::Timestamp;
+
+use crate::body::{Body, ChromaFacts, Policy};
+use crate::failure::{Failure, Result, is_full, sentence};
+use crate::telling::Telling;
+
+/// The hidden subcommand whose process holds the lock.
+pub const HOLD_LOCK: &str = "hold-lock";
+
+/// How long to try for the lock while writers have it.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// How often to try when a capture is torn.
+const ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
+
+/// What to capture and what to say about it.
+pub struct Capture {
+    /// The volume, or the directory, that the point will hold.
+    pub volume: PathBuf,
+    /// Path of the ChromaDB data below it, possibly empty.
+    pub data_path: String,
+    /// Scratch space for the mirror.
+    pub scratch: PathBuf,
+    /// Longest time that writers may be held.
+    pub max_writer_pause: Duration,
+    /// Image of the server.
+    pub image: String,
+    /// The component.
+    pub component: String,
+    /// Free tags.
+    pub tags: std::collections::BTreeMap<String, String>,
+    /// The policy, where there is one.
+    pub policy: Option<Policy>,
+    /// When it began.
+    pub started: Timestamp,
+    /// Name of this attempt.
+    pub attempt: Option<String>,
+}
+
+/// Captures, and returns the point that was committed and read back.
+pub async fn capture(repository: &Repository, capture: Capture, telling: &Telling) -> Result<Committed> {
+    let mirror = capture.scratch.join("mirror");
+    let data = mirror.join(&capture.data_path);
+    let key = Key::new(repository.digest_key());
+    let seen = {
+        let (telling, mirror, data) = (telling.clone(), mirror.clone(), data.clone());
+        let (volume, scratch) = (capture.volume.clone(), capture.scratch.clone());
+        let (data_path, pause, image) =
+            (capture.data_path.clone(), capture.max_writer_pause, capture.image.clone());
+        blocking(move || {
+            let guard = take(&volume, &data_path, &data, pause, &telling)?;
+            dress_root(&volume, &mirror)?;
+            if !data_path.is_empty() {
+                copy_the_rest(&volume, &volume.join(&data_path), &mirror)?;
+            }
+            look(&data, &scratch, &key, &image, &data_path, guard, &telling)
+        })
+        .await?
+    };
+    let attributes = PointAttributes {
+        component: capture.component,
+        consistency_time: seen.guard.locked_at,
+        started: capture.started,
+        tags: capture.tags,
+        body: Body::new(capture.policy, Some(seen)).to_value(),
+        attempt: capture.attempt,
+    };
+    store(repository, mirror, attributes, telling).await
+}
+
+/// Stores a directory that stands still.
+pub async fn store(
+    repository: &Repository,
+    source: PathBuf,
+    attributes: PointAttributes,
+    telling: &Telling,
+) -> Result<Committed> {
+    let progress = telling.stage("store");
+    let request = Backup { source, layout: layouts(), attributes, progress };
+    let committed = engine::backup(repository, request).await?;
+    telling.end_stage();
+    Ok(committed)
+}
+
+/// Each file's layout, told by looking into it.
+fn layouts() -> LayoutChooser {
+    Arc::new(|_, path| match chroma::layout::choose(path) {
+        Ok(chroma::layout::Layout::Pages { size }) => Layout::Pages { size },
+        Ok(chroma::layout::Layout::Records { stride, .. }) => Layout::Records { stride },
+        // What can't be read fails in the engine, with its name.
+        Ok(chroma::layout::Layout::Stream) | Err(_) => Layout::Stream,
+    })
+}
+
+fn take(
+    volume: &Path,
+    data_path: &str,
+    mirror: &Path,
+    pause: Duration,
+    telling: &Telling,
+) -> Result<guard::Captured> {
+    let program =
+        std::env::current_exe().map_err(|e| Failure::unexpected("can't find the program's own path", &e))?;
+    let lock_command = LockCommand { program, args: vec![HOLD_LOCK.into()] };
+    let source = volume.join(data_path);
+    let mut options = CaptureOptions::new(&source, lock_command);
+    options.max_writer_pause = pause;
+    options.lock_wait = LOCK_WAIT;
+    options.attempts = ATTEMPTS;
+    telling.say(format!("mirror {} without a lock", source.display()));
+    let captured = capture_live_watched(&options, mirror, &mut |moment| {
+        telling.say(match moment {
+            Moment::Near => "mirror is near; asking for the write lock",
+            Moment::Locked => "write lock held, writers wait",
+            Moment::Levelled => "mirror is level",
+            Moment::Released => "write lock released",
+        });
+    })?;
+    telling.say(format!(
+        "{} in {} files, writers held {} ms at most, attempt {}",
+        crate::telling::bytes(captured.total_bytes),
+        captured.files,
+        captured.longest_hold_ms,
+        captured.attempts
+    ));
+    Ok(captured)
+}
+
+fn look(
+    data: &Path,
+    scratch: &Path,
+    key: &Key,
+    image: &str,
+    data_path: &str,
+    guard: guard::Captured,
+    telling: &Telling,
+) -> Result<ChromaFacts> {
+    telling.say("check the mirror");
+    let rolled_back = scratch.join("rolled-back");
+    let options = CheckOptions { scratch: Some(rolled_back.clone()), ..CheckOptions::default() };
+    let report =
+        check_dir_with(data, &options).map_err(|e| Failure::unexpected("can't check the mirror", &e))?;
+    telling.say("fingerprint the collections");
+    let collections = of_dir_with(data, key, Some(&rolled_back));
+    let facts = ChromaFacts::new(image, data_path, &guard, report, collections.map_err(|e| sentence(&e)));
+    telling.say(match facts.is_whole() {
+        true => format!("{} records in {} collections, whole", facts.records(), facts.collections.len()),
+        false => "the check found something: the point will say so".to_owned(),
+    });
+    Ok(facts)
+}
+
+/// Gives the mirror's root the permissions of the volume's, which the restored volume gets in turn.
+fn dress_root(volume: &Path, mirror: &Path) -> Result<()> {
+    let of = fs::metadata(volume)
+        .map_err(|e| Failure::unexpected(format!("can't look at {}", volume.display()), &e))?;
+    let mode = of.permissions().mode() | 0o700;
+    fs::set_permissions(mirror, fs::Permissions::from_mode(mode)).map_err(|e| unwritable(mirror, &e))
+}
+
+/// Copies what else lies on the volume, so that a restored volume has it too. Special files hold nothing to copy.
+fn copy_the_rest(from: &Path, data: &Path, to: &Path) -> Result<()> {
+    let unreadable = |path: &Path, e: std::io::Error| {
+        Failure::new(
+            crds::job::FailureReason::SourceUnreadable,
+            format!("can't read {}: {e}", path.display()),
+        )
+    };
+    for entry in fs::read_dir(from).map_err(|e| unreadable(from, e))? {
+        let entry = entry.map_err(|e| unreadable(from, e))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(|e| unreadable(&source, e))?;
+        if source == data || (entry.file_name() == "lost+found" && kind.is_dir()) {
+            continue;
+        }
+        let done = if kind.is_dir() {
+            fs::create_dir_all(&target).map_err(|e| unwritable(&target, &e))?;
+            copy_the_rest(&source, data, &target)?;
+            fs::metadata(&source).and_then(|m| fs::set_permissions(&target, m.permissions()))
+        } else if kind.is_symlink() {
+            let _ = fs::remove_file(&target);
+            fs::read_link(&source).and_then(|to| std::os::unix::fs::symlink(to, &target))
+        } else if kind.is_file() {
+            fs::copy(&source, &target).map(drop)
+        } else {
+            Ok(())
+        };
+        done.map_err(|e| if is_full(&e) { unwritable(&target, &e) } else { unreadable(&source, e) })?;
+    }
+    Ok(())
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    let reason = match is_full(error) {
+        true => crds::job::FailureReason::ScratchFull,
+        false => crds::job::FailureReason::MoverFailed,
+    };
+    Failure::new(reason, format!("can't write {} in the scratch space: {error}", path.display()))
+}
+
+/// Runs work that blocks. When the caller is dropped the work goes on; it ends with the process.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(Failure::unexpected("the work ended unexpectedly", &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beside_the_data_is_copied_and_the_data_is_left_to_the_guard() {
+        let volume = tempfile::tempdir().unwrap();
+        let mirror = tempfile::tempdir().unwrap();
+        let data = volume.path().join("chroma/data");
+        for dir in ["chroma/data", "chroma/auth", "lost+found"] {
+            fs::create_dir_all(volume.path().join(dir)).unwrap();
+        }
+        fs::write(data.join("chroma.sqlite3"), "live").unwrap();
+        fs::write(volume.path().join("chroma/auth/server.htpasswd"), "x").unwrap();
+        std::os::unix::fs::symlink("auth", volume.path().join("chroma/link")).unwrap();
+        copy_the_rest(volume.path(), &data, mirror.path()).unwrap();
+        assert_eq!(fs::read(mirror.path().join("chroma/auth/server.htpasswd")).unwrap(), b"x");
+        assert_eq!(fs::read_link(mirror.path().join("chroma/link")).unwrap(), Path::new("auth"));
+        assert!(!mirror.path().join("chroma/data").exists() && !mirror.path().join("lost+found").exists());
+    }
+}

@@ -1,0 +1,156 @@
+//! `holdfast backup`: a directory into a point. One that holds a ChromaDB is captured live, whether a server has it open or
+//! not; any other must stand still.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chroma::files::DATABASE;
+use crds::job::FailureReason;
+use engine::PointAttributes;
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::output::row;
+use super::{Output, RepositoryArgs};
+use crate::body::Body;
+use crate::capture::{Capture, capture, store};
+use crate::environment::Environment;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::telling::{Telling, bytes};
+
+#[derive(Debug, clap::Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    repository: RepositoryArgs,
+    /// The directory to capture
+    #[arg(long, value_name = "DIR")]
+    source: PathBuf,
+    /// The component it belongs to, such as the policy's name
+    #[arg(long, value_name = "NAME")]
+    component: String,
+    /// A tag of the point; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    tags: Vec<(String, String)>,
+    /// Scratch space for the mirror of a ChromaDB, as large as the source; kept by nobody
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Longest time that writers of a ChromaDB may be held
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    max_writer_pause: SignedDuration,
+}
+
+fn tag(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is no tag; write KEY=VALUE")),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    point: String,
+    bytes: u64,
+    bytes_stored: u64,
+    files: u64,
+    duration_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writer_pause_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records: Option<u64>,
+    findings: u64,
+}
+
+pub async fn run(
+    args: BackupArgs,
+    output: Output,
+    environment: &Environment,
+    telling: &Telling,
+) -> Result<Exit> {
+    let begun = Instant::now();
+    let started = (environment.clock)();
+    let repository = args.repository.open(environment).await?;
+    let tags: BTreeMap<String, String> = args.tags.into_iter().collect();
+    let committed = if args.source.join(DATABASE).is_file() {
+        let scratch = match &args.scratch {
+            Some(dir) => tempfile::tempdir_in(dir),
+            None => tempfile::tempdir(),
+        };
+        let scratch = scratch.map_err(|e| {
+            Failure::new(
+                FailureReason::MoverFailed,
+                format!("can't make scratch space for the mirror: {e}; name a directory with --scratch"),
+            )
+        })?;
+        let max_writer_pause: Duration = args.max_writer_pause.try_into().map_err(|_| {
+            Failure::new(FailureReason::InvalidRequest, "--max-writer-pause must not be negative; write 5s")
+        })?;
+        let request = Capture {
+            volume: args.source,
+            data_path: String::new(),
+            scratch: scratch.path().to_owned(),
+            max_writer_pause,
+            image: String::new(),
+            component: args.component,
+            tags,
+            policy: None,
+            started,
+            attempt: None,
+        };
+        capture(&repository, request, telling).await?
+    } else {
+        let attributes = PointAttributes {
+            component: args.component,
+            consistency_time: started,
+            started,
+            tags,
+            body: Body::new(None, None).to_value(),
+            attempt: None,
+        };
+        store(&repository, args.source, attributes, telling).await?
+    };
+    telling.clear();
+    let point = committed.point;
+    let chroma = Body::of(&point)?.chroma;
+    let done = Done {
+        point: point.id.to_string(),
+        bytes: point.totals.bytes,
+        bytes_stored: point.totals.bytes_stored,
+        files: point.totals.files,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        writer_pause_ms: chroma.as_ref().map(|c| c.guard.longest_hold_ms),
+        records: chroma.as_ref().map(crate::body::ChromaFacts::records),
+        findings: chroma.as_ref().map_or(0, |c| c.findings.len() as u64 + c.more_findings),
+    };
+    for finding in chroma.iter().flat_map(|c| &c.findings) {
+        eprintln!("warning: {}: {}. {}", finding.file, finding.what, finding.remedy);
+    }
+    let pause = done.writer_pause_ms.map_or_else(|| "<none>".to_owned(), |ms| format!("{ms}ms"));
+    let rows = [
+        row(["POINT", "SIZE", "NEW", "FILES", "TOOK", "WRITER-PAUSE"]),
+        row([
+            &done.point,
+            &bytes(done.bytes),
+            &bytes(done.bytes_stored),
+            &done.files.to_string(),
+            &format!("{:.1}s", done.duration_ms as f64 / 1000.0),
+            &pause,
+        ]),
+    ];
+    output.print(&done, &rows);
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_a_key_and_a_value_and_the_value_may_hold_anything() {
+        assert_eq!(tag("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(tag("a="), Ok(("a".into(), String::new())));
+        assert!(tag("=b").is_err() && tag("a").is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! The command line, for the day the cluster is gone. Each command answers on standard output, as a table for people or as
+//! one line of JSON for scripts, and tells its progress on standard error. Passwords and credentials never come as
+//! arguments.
+
+mod backup;
+mod check;
+mod choose;
+mod key;
+mod output;
+mod points;
+mod repo;
+mod restore;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use crds::job::FailureReason;
+
+use crate::environment::Environment;
+use crate::exit::{self, Exit};
+use crate::failure::{Failure, Result};
+use crate::job::JobArgs;
+use crate::telling::Telling;
+pub use output::Output;
+use output::print_failure;
+
+/// Captures and recovers ChromaDB volumes, with or without a cluster.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = exit::HELP, arg_required_else_help = true)]
+pub struct Cli {
+    /// How to print results: a table for people, or JSON as the last line of standard output
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make, look at or probe a repository
+    #[command(subcommand)]
+    Repo(repo::RepoCommand),
+    /// Capture a directory into a new point; a ChromaDB is captured live, its server may be running
+    Backup(backup::BackupArgs),
+    /// List the points
+    Points(points::PointsArgs),
+    /// Restore a point into a directory
+    Restore(restore::RestoreArgs),
+    /// Hold what lies in the repository against what the points say
+    Verify(verify::VerifyArgs),
+    /// Check a ChromaDB directory that no server has open, without changing it
+    Check(check::CheckArgs),
+    /// Make keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Carry out the request of a Job of the controller
+    #[command(hide = true)]
+    Job(JobArgs),
+}
+
+/// Where the repository is and what opens it.
+#[derive(Debug, clap::Args)]
+pub struct RepositoryArgs {
+    /// file:///path or s3://bucket/prefix; S3 by the usual AWS environment, AWS_ENDPOINT_URL included
+    #[arg(long, value_name = "URL")]
+    repo: String,
+    /// File with the password; else HOLDFAST_PASSWORD
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl RepositoryArgs {
+    async fn store(&self, environment: &Environment) -> Result<std::sync::Arc<dyn engine::store::Store>> {
+        crate::access::store_at(&self.repo, environment).await
+    }
+
+    fn password(&self, environment: &Environment) -> Result<engine::Password> {
+        crate::access::given_key(self.password_file.as_deref(), environment)
+    }
+
+    async fn open(&self, environment: &Environment) -> Result<engine::Repository> {
+        let password = self.password(environment)?;
+        Ok(engine::Repository::open(self.store(environment).await?, &password).await?)
+    }
+}
+
+/// Runs the command.
+pub async fn run(cli: Cli, environment: Environment) -> Exit {
+    let Cli { output, command } = cli;
+    if let Command::Job(args) = command {
+        return crate::job::run(args, environment).await;
+    }
+    let telling = Telling::new();
+    let done = tokio::select! {
+        done = answer(command, output, &environment, &telling) => done,
+        _ = tokio::signal::ctrl_c() => {
+            telling.clear();
+            eprintln!("interrupted; no point was made, and a restore goes on with --onto-existing");
+            return Exit::Interrupted;
+        }
+    };
+    telling.clear();
+    match done {
+        Ok(exit) => exit,
+        Err(failure) => {
+            print_failure(output, &failure);
+            Exit::of(failure.reason)
+        }
+    }
+}
+
+async fn answer(
+    command: Command,
+    output: Output,
+    environment: &Environment,
+    telling: &Telling,
+) -> Result<Exit> {
+    match command {
+        Command::Repo(command) => repo::run(command, output, environment).await,
+        Command::Backup(args) => backup::run(args, output, environment, telling).await,
+        Command::Points(args) => points::run(args, output, environment).await,
+        Command::Restore(args) => restore::run(args, output, environment, telling).await,
+        Command::Verify(args) => verify::run(args, output, environment, telling).await,
+        Command::Check(args) => check::run(args, output, telling).await,
+        Command::Key(command) => key::run(&command, output),
+        Command::Job(_) => {
+            Err(Failure::new(FailureReason::InvalidRequest, "`holdfast job` was handled before"))
+        }
+    }
+}

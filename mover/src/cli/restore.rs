@@ -1,0 +1,88 @@
+//! `holdfast restore`.
+
+use std::path::PathBuf;
+
+use engine::RestoreMode;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::choose::{Choice, choose};
+use super::output::row;
+use super::{Output, RepositoryArgs};
+use crate::environment::Environment;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::telling::{Telling, bytes};
+
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    repository: RepositoryArgs,
+    /// latest, asof:2026-11-23T09:00:00Z, or a point id; latest and asof pass over points with damage
+    #[arg(long, value_name = "POINT")]
+    point: Choice,
+    /// Only points of this component, for latest and asof
+    #[arg(long, value_name = "NAME")]
+    component: Option<String>,
+    /// The directory to restore into, empty or not there yet
+    #[arg(long, value_name = "DIR")]
+    target: PathBuf,
+    /// Make what exists in the target equal to the point: writes what differs, REMOVES what the point doesn't have
+    #[arg(long)]
+    onto_existing: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    point: String,
+    consistency_time: Timestamp,
+    bytes: u64,
+    bytes_written: u64,
+    files: u64,
+    removed: u64,
+    duration_ms: u64,
+}
+
+pub async fn run(
+    args: RestoreArgs,
+    output: Output,
+    environment: &Environment,
+    telling: &Telling,
+) -> Result<Exit> {
+    let repository = args.repository.open(environment).await?;
+    let point = choose(&repository, &args.point, args.component.as_deref()).await?;
+    let mode = if args.onto_existing { RestoreMode::OntoExisting } else { RestoreMode::EmptyTarget };
+    let progress = telling.stage("restore");
+    let summary = engine::restore(&repository, &point, &args.target, mode, progress)
+        .await
+        .map_err(|e| Failure::from(e).while_reading_a_point())?;
+    telling.end_stage();
+    telling.clear();
+    if summary.owners_left > 0 {
+        eprintln!("warning: the owner of {} entries could not be set; they are yours", summary.owners_left);
+    }
+    let done = Done {
+        point: point.id.to_string(),
+        consistency_time: point.attributes.consistency_time,
+        bytes: summary.bytes,
+        bytes_written: summary.bytes_written,
+        files: summary.files,
+        removed: summary.removed,
+        duration_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
+    };
+    let rows = [
+        row(["POINT", "CONSISTENT", "SIZE", "WRITTEN", "FILES", "REMOVED", "TOOK"]),
+        row([
+            &done.point,
+            &format!("{:.0}", done.consistency_time),
+            &bytes(done.bytes),
+            &bytes(done.bytes_written),
+            &done.files.to_string(),
+            &done.removed.to_string(),
+            &format!("{:.1}s", done.duration_ms as f64 / 1000.0),
+        ]),
+    ];
+    output.print(&done, &rows);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,84 @@
+//! `holdfast verify`: what lies in the repository against what the points say.
+
+use engine::Level;
+use serde::Serialize;
+
+use super::choose::{Choice, choose};
+use super::output::row;
+use super::{Output, RepositoryArgs};
+use crate::environment::Environment;
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::telling::{Telling, bytes};
+
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    repository: RepositoryArgs,
+    /// One point instead of all: latest, asof:TIME, or an id
+    #[arg(long, value_name = "POINT")]
+    point: Option<Choice>,
+    /// Only points of this component, for latest and asof
+    #[arg(long, value_name = "NAME")]
+    component: Option<String>,
+    /// manifest: everything needed is there; sample: and some blocks are read; full: and every byte is
+    #[arg(long, value_enum, default_value_t = Depth::Manifest)]
+    level: Depth,
+}
+
+/// How deep to look.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Depth {
+    Manifest,
+    Sample,
+    Full,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    passed: bool,
+    #[serde(flatten)]
+    report: engine::VerifyReport,
+}
+
+pub async fn run(
+    args: VerifyArgs,
+    output: Output,
+    environment: &Environment,
+    telling: &Telling,
+) -> Result<Exit> {
+    let repository = args.repository.open(environment).await?;
+    let level = match args.level {
+        Depth::Manifest => Level::Manifest,
+        Depth::Sample => Level::Sample,
+        Depth::Full => Level::Full,
+    };
+    let progress = telling.stage("verify");
+    let report = match &args.point {
+        Some(choice) => {
+            let point = choose(&repository, choice, args.component.as_deref()).await?;
+            engine::verify(&repository, &point, level, progress).await?
+        }
+        None => engine::verify_all(&repository, level, progress).await?,
+    };
+    telling.end_stage();
+    telling.clear();
+    let done = Done { passed: report.passed(), report };
+    let mut rows = vec![
+        row(["POINTS", "FILES", "CHECKED", "VERDICT"]),
+        row([
+            &done.report.points.to_string(),
+            &done.report.files.to_string(),
+            &bytes(done.report.bytes_checked),
+            if done.passed { "Passed" } else { "Failed" },
+        ]),
+    ];
+    if !done.passed {
+        rows.push(Vec::new());
+        rows.push(row(["OBJECT", "FINDING"]));
+        rows.extend(done.report.findings.iter().map(|f| row([&f.object, &f.what])));
+    }
+    output.print(&done, &rows);
+    Ok(if done.passed { Exit::Done } else { Exit::Damaged })
+}

@@ -1,0 +1,58 @@
+//! What the process was given besides its arguments: read once, here, and passed on. Secrets are kept in types that print
+//! nothing.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+/// The environment as far as it concerns us.
+#[derive(Debug)]
+pub struct Environment {
+    /// `AWS_ACCESS_KEY_ID`.
+    pub access_key_id: Option<String>,
+    /// `AWS_SECRET_ACCESS_KEY`.
+    pub secret_access_key: Option<SecretString>,
+    /// `AWS_SESSION_TOKEN`.
+    pub session_token: Option<SecretString>,
+    /// `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`.
+    pub endpoint: Option<String>,
+    /// `AWS_REGION`, else `AWS_DEFAULT_REGION`.
+    pub region: Option<String>,
+    /// `AWS_CA_BUNDLE`.
+    pub ca_bundle: Option<PathBuf>,
+    /// `HOLDFAST_PASSWORD`.
+    pub password: Option<SecretString>,
+    /// `HOLDFAST_REQUEST`.
+    pub request: Option<String>,
+    /// `HOLDFAST_ROOT`: put before every directory of a Job, for tests.
+    pub root: Option<PathBuf>,
+    /// The clock.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Environment {
+    /// Reads the environment of this process. Empty variables count as absent.
+    pub fn read() -> Self {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let secret = |name| text(name).map(SecretString::from);
+        Self {
+            access_key_id: text("AWS_ACCESS_KEY_ID"),
+            secret_access_key: secret("AWS_SECRET_ACCESS_KEY"),
+            session_token: secret("AWS_SESSION_TOKEN"),
+            endpoint: text("AWS_ENDPOINT_URL_S3").or_else(|| text("AWS_ENDPOINT_URL")),
+            region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
+            ca_bundle: text("AWS_CA_BUNDLE").map(PathBuf::from),
+            password: secret("HOLDFAST_PASSWORD"),
+            request: text(crds::job::REQUEST_ENV),
+            root: text("HOLDFAST_ROOT").map(PathBuf::from),
+            clock: now,
+        }
+    }
+}
+
+/// The time of day: the one place where it is asked for.
+#[expect(clippy::disallowed_methods, reason = "everything else gets it from the environment")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}

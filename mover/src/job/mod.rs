@@ -1,0 +1,137 @@
+//! `holdfast job`: one Request in, one Report out. Whatever happens, also a signal or a panic, a Report is written before the
+//! process ends, and a lock that is held is released by the end of the process at the latest. Only a kill leaves no Report;
+//! then the controller asks again with Confirm.
+
+mod capture;
+mod confirm;
+mod integrity;
+mod probe;
+mod restore;
+mod validate;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use crds::job::{self, FailureReason, Report, Request};
+use engine::store::Location;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::environment::Environment;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::places::Places;
+use crate::telling::Telling;
+
+/// Arguments of the Job. All of them have the value that Kubernetes needs.
+#[derive(Debug, clap::Args)]
+pub struct JobArgs {
+    /// File that Kubernetes reads the Report from
+    #[arg(long, default_value = "/dev/termination-log", value_name = "FILE")]
+    termination_log: PathBuf,
+    /// A repository that is used instead of the bucket that the Request names
+    #[arg(long, hide = true, value_name = "URL")]
+    repository: Option<Location>,
+}
+
+/// What every request has at hand.
+struct Desk {
+    environment: Environment,
+    places: Places,
+    instead: Option<Location>,
+    telling: Telling,
+}
+
+/// Carries out the Request of the environment and writes the Report.
+pub async fn run(args: JobArgs, environment: Environment) -> Exit {
+    let places = Places::below(environment.root.clone());
+    let desk = Desk { environment, places, instead: args.repository, telling: Telling::new() };
+    let done = tokio::select! {
+        done = carry_out(&desk) => done,
+        () = terminated() => {
+            // The lock's process ends with ours: its end of the pipe closes.
+            let asked = "the mover was asked to end (SIGTERM) before it was through; nothing half-done counts, try again";
+            let report = Report::Failed(Failure::new(FailureReason::MoverFailed, asked).into());
+            write(&args.termination_log, &report);
+            return Exit::Terminated;
+        }
+    };
+    desk.telling.clear();
+    let (report, exit) = match done {
+        Ok(report) => (report, Exit::Done),
+        Err(failure) => {
+            let exit = Exit::of(failure.reason);
+            tracing::error!(reason = ?failure.reason, "{failure}");
+            (Report::Failed(failure.into()), exit)
+        }
+    };
+    if write(&args.termination_log, &report) { exit } else { Exit::Failed }
+}
+
+/// Without its Report a Job says nothing, so a Report that can't be written makes the Job fail.
+fn write(to: &Path, report: &Report) -> bool {
+    let message = report.to_message();
+    tracing::info!("report: {message}");
+    // Not created anew: the file is a mount of the kubelet's. A longer message of an earlier life must not show through.
+    let written = std::fs::write(to, &message);
+    if let Err(e) = &written {
+        tracing::error!("can't write the report to {}: {e}", to.display());
+    }
+    written.is_ok()
+}
+
+async fn terminated() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        Err(e) => {
+            tracing::warn!("SIGTERM can't be heard: {e}");
+            std::future::pending().await
+        }
+    }
+}
+
+async fn carry_out(desk: &Desk) -> Result<Report> {
+    match request(desk)? {
+        Request::Probe { repository } => probe::probe(desk, &repository).await,
+        Request::Capture { repository, attempt, source } => {
+            capture::capture(desk, &repository, attempt, source).await
+        }
+        Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
+        Request::CheckIntegrity { data_path } => integrity::check(desk, &data_path).await,
+        Request::Restore { repository, point, run } => {
+            restore::restore(desk, &repository, &point, &run).await
+        }
+        Request::VerifyOffline { repository, point, data_path } => {
+            verify::verify(desk, &repository, &point, &data_path).await
+        }
+        Request::Validate { repository, point, url } => {
+            validate::validate(desk, &repository, &point, &url).await
+        }
+    }
+}
+
+fn request(desk: &Desk) -> Result<Request> {
+    let text = desk.environment.request.as_deref().ok_or_else(|| {
+        let name = job::REQUEST_ENV;
+        Failure::new(
+            FailureReason::InvalidRequest,
+            format!("{name} is not set; `holdfast job` is started by the controller"),
+        )
+    })?;
+    serde_json::from_str(text).map_err(|e| {
+        let name = job::REQUEST_ENV;
+        let why = format!("{name} can't be read ({e}): controller and mover are of different versions; upgrade both together");
+        Failure::new(FailureReason::InvalidRequest, why)
+    })
+}
+
+impl Desk {
+    /// Opens the Request's repository.
+    async fn open(&self, access: &job::RepositoryAccess) -> Result<engine::Repository> {
+        let password = crate::access::mounted_key(&self.places)?;
+        let store =
+            crate::access::store_of(access, &self.environment, &self.places, self.instead.as_ref()).await?;
+        crate::access::open(access, store, &password).await
+    }
+}

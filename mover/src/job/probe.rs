@@ -1,0 +1,75 @@
+//! Opens the repository, or makes it where nothing is and nothing is expected, and finds out what the store really does.
+
+use std::sync::Arc;
+
+use crds::job::{FailureReason, Probed, Report, RepositoryAccess};
+use engine::store::{ConditionalWrites, probe as probe_store};
+use engine::{FORMAT, Password, Repository};
+
+use super::Desk;
+use crate::access::{expect_id, key_in, mounted_key, store_of};
+use crate::failure::{Failure, Result};
+
+pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Report> {
+    let password = mounted_key(&desk.places)?;
+    password.check_strength()?;
+    let escrow = escrow(desk)?;
+    let store = store_of(access, &desk.environment, &desk.places, desk.instead.as_ref()).await?;
+    desk.telling.say(format!("open {}", store.place()));
+    let repository = match access.expected_id.is_none() && !access.read_only {
+        true => Repository::open_or_init(Arc::clone(&store), &password, (desk.environment.clock)()).await?,
+        false => Repository::open(Arc::clone(&store), &password).await?,
+    };
+    expect_id(access, &repository)?;
+    if let (Some(escrow), false) = (&escrow, access.read_only) {
+        add_escrow(desk, &repository, escrow).await?;
+    }
+    let conditional_writes = match access.read_only {
+        // Nothing will be written, so nothing depends on it and nothing is tried.
+        true => true,
+        false => {
+            desk.telling.say("race eight writers for one object");
+            let report = probe_store(&store).await?;
+            report.conditional_writes == ConditionalWrites::Hold
+        }
+    };
+    let mut fingerprints: Vec<_> =
+        repository.slots().await?.into_iter().map(|slot| slot.fingerprint).collect();
+    fingerprints.sort();
+    fingerprints.dedup();
+    let objects = store.list("").await?;
+    Ok(Report::Probed(Probed {
+        id: repository.id(),
+        format_version: FORMAT,
+        key_fingerprint: repository.fingerprint().to_owned(),
+        key_slots: fingerprints.len().try_into().unwrap_or(u32::MAX),
+        conditional_writes,
+        points: objects.iter().filter(|object| object.name.starts_with("points/")).count() as u64,
+        bytes: objects.iter().map(|object| object.size).sum(),
+    }))
+}
+
+/// The escrow key, if one is mounted. One that protects nothing is refused like the repository's own.
+fn escrow(desk: &Desk) -> Result<Option<Password>> {
+    let unsafe_key = |e: Failure| Failure::new(e.reason, format!("the escrow key: {}", e.message));
+    let Some(escrow) = key_in(&desk.places.escrow()).map_err(unsafe_key)? else { return Ok(None) };
+    escrow.check_strength().map_err(|e| unsafe_key(e.into()))?;
+    Ok(Some(escrow))
+}
+
+async fn add_escrow(desk: &Desk, repository: &Repository, escrow: &Password) -> Result<()> {
+    let fingerprint = escrow.fingerprint();
+    if fingerprint == repository.fingerprint() {
+        return Err(Failure::new(
+            FailureReason::KeyUnsafe,
+            "the escrow key is the repository's own key: lost together they open nothing. Put another key into the Secret \
+             named in spec.encryption.escrow.keySecretRef",
+        ));
+    }
+    if repository.slots().await?.iter().any(|slot| slot.fingerprint == fingerprint) {
+        return Ok(());
+    }
+    desk.telling.say(format!("add the escrow key {fingerprint}"));
+    repository.add_key_slot(escrow, "escrow", (desk.environment.clock)()).await?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Where a Job's volumes and Secrets are mounted: the paths of the contract, below another root in tests.
+
+use std::path::{Component, Path, PathBuf};
+
+use crds::job::{self, FailureReason};
+
+use crate::failure::Failure;
+
+/// The directories of a Job.
+#[derive(Debug, Clone)]
+pub struct Places {
+    root: PathBuf,
+}
+
+impl Places {
+    /// The contract's paths, below `root` when there is one.
+    pub fn below(root: Option<PathBuf>) -> Self {
+        Self { root: root.unwrap_or_else(|| PathBuf::from("/")) }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// The file with the repository's key.
+    pub fn key(&self) -> PathBuf {
+        self.at(job::KEY_DIR).join(job::KEY_FILE)
+    }
+
+    /// The file with the escrow key.
+    pub fn escrow(&self) -> PathBuf {
+        self.at(job::ESCROW_DIR).join(job::KEY_FILE)
+    }
+
+    /// The file with the store's certificate authorities.
+    pub fn ca(&self) -> PathBuf {
+        self.at(job::CA_DIR).join(job::CA_FILE)
+    }
+
+    /// The volume to read.
+    pub fn source(&self) -> PathBuf {
+        self.at(job::SOURCE_DIR)
+    }
+
+    /// The volume to write, or the one that was written.
+    pub fn target(&self) -> PathBuf {
+        self.at(job::TARGET_DIR)
+    }
+
+    /// Scratch space.
+    pub fn scratch(&self) -> PathBuf {
+        self.at(job::SCRATCH_DIR)
+    }
+}
+
+/// The data directory within a mount. A path that leads out of the mount is refused.
+pub fn data_dir(mount: &Path, data_path: &str) -> Result<PathBuf, Failure> {
+    let inside = Path::new(data_path).components().all(|part| matches!(part, Component::Normal(_)));
+    if !inside {
+        return Err(Failure::new(
+            FailureReason::InvalidRequest,
+            format!(
+                "the data path \"{data_path}\" must be a path below the mount, without a leading slash, `.` or `..`"
+            ),
+        ));
+    }
+    Ok(if data_path.is_empty() { mount.to_owned() } else { mount.join(data_path) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_path_stays_within_its_mount() {
+        let mount = Path::new("/mount");
+        assert_eq!(data_dir(mount, "").unwrap(), Path::new("/mount"));
+        assert_eq!(data_dir(mount, "chroma/data").unwrap(), Path::new("/mount/chroma/data"));
+        for path in ["/etc", "..", "a/../../b", "./a"] {
+            assert!(data_dir(mount, path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_contracts_paths_can_be_put_below_another_root() {
+        assert_eq!(Places::below(None).key(), Path::new("/var/run/holdfast/key/password"));
+        let test = Places::below(Some("/tmp/x".into()));
+        assert_eq!(test.source(), Path::new("/tmp/x/var/run/holdfast/source"));
+    }
+}

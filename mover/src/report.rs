@@ -1,0 +1,91 @@
+//! From what was done to the Report of the contract: chosen, shortened, and always made from what the repository holds, so
+//! that a Report that was lost and one that was rebuilt say the same.
+
+use chroma::check::{CheckReport, Finding as Found};
+use crds::job::{Captured, Checked, CollectionSummary, FailureReason, Finding, Report};
+use jiff::SignedDuration;
+
+use crate::body::{Body, ChromaFacts, levels_text};
+use crate::failure::{Failure, Result};
+
+/// How much of a digest a Report shows.
+const DIGEST_SHOWN: usize = 16;
+
+/// The Report of a capture, from its point.
+pub fn captured(point: &engine::Point) -> Result<Report> {
+    let chroma = Body::of(point)?.chroma.ok_or_else(|| {
+        Failure::new(
+            FailureReason::PointUnreadable,
+            format!("point {} was not captured from a ChromaDB", point.id),
+        )
+    })?;
+    Ok(Report::Captured(Box::new(Captured {
+        point: point.id.to_string(),
+        digest: point.digest.clone(),
+        consistency_time: point.attributes.consistency_time,
+        released_at: chroma.guard.released_at,
+        longest_hold: SignedDuration::from_millis(
+            chroma.guard.longest_hold_ms.try_into().unwrap_or(i64::MAX),
+        ),
+        attempts: chroma.guard.attempts,
+        bytes: point.totals.bytes,
+        new_bytes: point.totals.bytes_stored,
+        files: point.totals.files,
+        migrations: levels_text(chroma.levels),
+        collection_count: chroma.collections.len() as u64,
+        records: chroma.records(),
+        findings: findings_of(&chroma),
+        collections: summaries(&chroma),
+    })))
+}
+
+/// The collections, the largest first.
+fn summaries(chroma: &ChromaFacts) -> Vec<CollectionSummary> {
+    let mut collections: Vec<_> = chroma.collections.iter().collect();
+    collections.sort_by(|a, b| (b.count, a.full_name()).cmp(&(a.count, b.full_name())));
+    let summary = |c: &chroma::fingerprint::CollectionFingerprint| CollectionSummary {
+        tenant: c.tenant.clone(),
+        database: c.database.clone(),
+        name: c.collection.clone(),
+        count: c.count,
+        dimension: c.dimension,
+        digest: c.digest.to_string().chars().take(DIGEST_SHOWN).collect(),
+    };
+    collections.into_iter().take(crds::job::MAX_COLLECTIONS).map(summary).collect()
+}
+
+/// What is wrong with captured bytes, in the words of the contract.
+fn findings_of(chroma: &ChromaFacts) -> Vec<Finding> {
+    let unreadable = chroma.unreadable.iter().map(|why| finding("collections", why.clone()));
+    let without = chroma.collections.iter().filter(|c| c.without_vector > 0).map(|c| {
+        finding(c.full_name(), format!("{} of {} records have no vector", c.without_vector, c.count))
+    });
+    chroma.findings.iter().map(translated).chain(unreadable).chain(without).collect()
+}
+
+/// The Report of a check. `unread` are files that could not be read at all.
+pub fn checked(report: &CheckReport, unread: Vec<Finding>) -> Checked {
+    let finding_count = unread.len() as u64 + report.findings.findings.len() as u64 + report.findings.more;
+    let findings = unread.into_iter().chain(report.findings.findings.iter().map(translated)).collect();
+    let migrations = report.levels.map(|levels| levels_text(Some(levels)));
+    Checked { findings, finding_count, migrations }
+}
+
+/// A finding of the check: where, and what.
+pub fn translated(found: &Found) -> Finding {
+    let subject = match &found.collection {
+        Some(collection) => format!("{collection} ({})", found.file),
+        None => found.file.clone(),
+    };
+    let message = match (found.record, &found.id) {
+        (Some(record), _) => format!("record {record}: {}", found.what),
+        (None, Some(id)) => format!("id {id}: {}", found.what),
+        (None, None) => found.what.clone(),
+    };
+    finding(subject, message)
+}
+
+/// A finding of our own.
+pub fn finding(subject: impl Into<String>, message: impl Into<String>) -> Finding {
+    Finding { subject: subject.into(), message: message.into() }
+}
