@@ -1,0 +1,249 @@
+//! Carrying out a RecoveryRun: from what is seen of the cluster to what is done next and what the status says.
+//!
+//! Where a run stands is derived from Jobs, claims, volumes and workloads; the status keeps only what those can't: marks
+//! written before a destructive effect, results already read, the chosen points, the replicas before the stop, the two
+//! volumes of a swap. It refuses one thing above all: **no effect is part of a plan whose status is not stored yet**. A
+//! plan that changes the status has no effects; the next look, at the stored status, has them. So a controller that dies
+//! between any two writes goes on from what is there, and no destructive effect lacks its mark.
+
+mod assess;
+mod choice;
+mod dry_run;
+pub mod effect;
+mod measure;
+mod mover;
+mod provision;
+pub mod quantity;
+pub mod seen;
+mod settle;
+mod start;
+mod steps;
+mod stop;
+mod swap;
+mod texts;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use crds::condition::{self, Status};
+use crds::run::{RecoveryRunStatus, RunMode, StepPhase};
+use jiff::{Timestamp, TimestampRound, Unit};
+
+use crate::effect::{Event, Next};
+pub use effect::Effect;
+pub use seen::Observed;
+use settle::settled;
+use steps::Step;
+
+/// What to do and to write after a look.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What to carry out, in this order; empty whenever `status` differs from the stored one.
+    pub effects: Vec<Effect>,
+    /// The status as it should be stored.
+    pub status: RecoveryRunStatus,
+    /// What to tell the user, once the status is stored.
+    pub events: Vec<Event>,
+    /// When to look again, besides whenever something changes.
+    pub next: Next,
+}
+
+/// What a step comes to at this look.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// Not ended: these effects are due (none while it waits), and this is what it does or waits for.
+    Acting { effects: Vec<Effect>, note: String },
+    /// The same, to be looked at again at a time although nothing changes.
+    Polling { effects: Vec<Effect>, note: String, at: Timestamp },
+    /// The next attempt is due.
+    Again { why: String },
+    /// Ended well.
+    Done(String),
+    /// Not needed.
+    Skipped(String),
+    /// Ended badly, for a reason of the condition Failed.
+    Failed { reason: String, message: String },
+}
+
+impl Progress {
+    fn acting(effects: Vec<Effect>, note: impl Into<String>) -> Self {
+        Self::Acting { effects, note: note.into() }
+    }
+
+    fn failed(reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Failed { reason: reason.into(), message: message.into() }
+    }
+}
+
+/// A plan while it is made.
+pub(crate) struct Draft<'a> {
+    pub(crate) seen: &'a Observed,
+    pub(crate) now: Timestamp,
+    pub(crate) status: RecoveryRunStatus,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) next: Next,
+}
+
+impl Draft<'_> {
+    pub(crate) fn condition(
+        &mut self,
+        kind: &str,
+        status: impl Into<Status>,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        let generation = self.seen.run.generation;
+        condition::set(
+            &mut self.status.conditions,
+            kind,
+            status.into(),
+            reason,
+            message,
+            generation,
+            self.now,
+        );
+    }
+}
+
+/// Decides what is done next for a run.
+///
+/// Guarantees: total; no effects when the returned status differs from the stored one, when a controller of a younger
+/// term carries the run, or when the run is a DryRun.
+#[must_use]
+pub fn plan(seen: &Observed) -> Plan {
+    let stored = &seen.run.status;
+    let mut draft = Draft {
+        seen,
+        // Milliseconds, so that the parts of the recovery time add up to it exactly.
+        now: seen.now.round(TimestampRound::new().smallest(Unit::Millisecond)).unwrap_or(seen.now),
+        status: stored.clone(),
+        effects: Vec::new(),
+        events: Vec::new(),
+        next: Next::OnChange,
+    };
+    if stored.epoch > seen.epoch {
+        return Plan { effects: Vec::new(), status: draft.status, events: Vec::new(), next: Next::OnChange };
+    }
+    draft.status.epoch = seen.epoch;
+    draft.status.observed_generation = Some(seen.run.generation);
+    decide(&mut draft);
+    texts::summarize(&mut draft);
+    let Draft { status, mut effects, events, next, .. } = draft;
+    if status != *stored || seen.run.spec.mode == RunMode::DryRun {
+        effects.clear();
+    }
+    // Events tell of transitions, and every transition is a change of the status.
+    let events = if status == *stored { Vec::new() } else { events };
+    Plan { effects, status, events, next }
+}
+
+/// Whether `run` holds the component of `policy`: it was begun, has not ended, and its effects concern that component.
+/// No capture of that policy should be started meanwhile.
+#[must_use]
+pub fn holds(run: &crds::RecoveryRun, policy: &str) -> bool {
+    let Some(status) = &run.status else { return false };
+    run.spec.mode == RunMode::Run
+        && !settled(status)
+        && !status.steps.is_empty()
+        && status.steps.iter().any(|step| step.policy.as_deref() == Some(policy))
+}
+
+fn decide(draft: &mut Draft<'_>) {
+    if settled(&draft.status) {
+        settle::tidy(draft);
+        return;
+    }
+    if draft.seen.run.deleting {
+        settle::leave(draft);
+        return;
+    }
+    if draft.status.steps.iter().any(|step| step.phase == StepPhase::Failed) {
+        settle::finish_failed(draft);
+        return;
+    }
+    if draft.status.steps.is_empty() && !assess::begin(draft) {
+        return;
+    }
+    if draft.seen.run.spec.mode == RunMode::DryRun {
+        dry_run::complete(draft);
+        return;
+    }
+    let deadline = assess::deadline(&draft.seen.run);
+    draft.next = draft.next.or_at(deadline);
+    walk(draft, deadline);
+}
+
+/// Carries the steps forward, each after the one before it, until one has to wait.
+fn walk(draft: &mut Draft<'_>, deadline: Timestamp) {
+    settle::delete_spent_jobs(draft);
+    for index in 0..draft.status.steps.len() {
+        match draft.status.steps[index].phase {
+            StepPhase::Done | StepPhase::Skipped => continue,
+            StepPhase::Waiting => {
+                let now = draft.now;
+                let step = &mut draft.status.steps[index];
+                step.phase = StepPhase::Running;
+                step.start = Some(now);
+                step.attempts = 1;
+                step.message.clear();
+            }
+            StepPhase::Running => {}
+            StepPhase::Failed => return,
+        }
+        let Some(step) = Step::of(&draft.status.steps[index]) else {
+            steps::fail(
+                draft,
+                index,
+                "StepFailed",
+                "this controller does not know the step; it was planned by another version",
+            );
+            return;
+        };
+        let progress = if draft.now >= deadline && !swap::between(draft.seen, &draft.status) {
+            let limit = texts::span(
+                draft.seen.run.spec.deadline.unwrap_or_else(|| assess::default_deadline(&draft.seen.run)),
+            );
+            let doing = &draft.status.steps[index].message;
+            let doing = if doing.is_empty() { String::new() } else { format!(" ({doing})") };
+            Progress::failed(
+                "DeadlineExceeded",
+                format!(
+                    "the run was not through after {limit}; it was at {}{doing}",
+                    draft.status.steps[index].name
+                ),
+            )
+        } else {
+            steps::advance(draft, index, &step)
+        };
+        match progress {
+            Progress::Acting { effects, note } => {
+                draft.effects.extend(effects);
+                draft.status.steps[index].message = texts::bounded(&note);
+                return;
+            }
+            Progress::Polling { effects, note, at } => {
+                draft.effects.extend(effects);
+                draft.status.steps[index].message = texts::bounded(&note);
+                draft.next = draft.next.or_at(at);
+                return;
+            }
+            Progress::Again { why } => {
+                let step = &mut draft.status.steps[index];
+                step.attempts += 1;
+                let message = format!("{why}; attempt {} follows", step.attempts);
+                step.message = texts::bounded(&message);
+                let event = Event::warning("MoverRestarted", format!("{}: {message}", step.name));
+                draft.events.push(event);
+                return;
+            }
+            Progress::Done(message) => steps::end(draft, index, StepPhase::Done, &message),
+            Progress::Skipped(message) => steps::end(draft, index, StepPhase::Skipped, &message),
+            Progress::Failed { reason, message } => {
+                steps::fail(draft, index, &reason, &message);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The step Assess: whether the run can be carried out at all, before anything is touched. What can't come true is
+//! refused for good, with a sentence; what may come true is waited for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::Span;
+use crds::condition::{Status, clear};
+use crds::names;
+use crds::run::{RunMode, StepPhase};
+use jiff::{SignedDuration, Timestamp};
+
+use super::choice::{self, Choice};
+use super::effect::Effect;
+use super::seen::{ClaimSeen, Component, Observed, RunSeen, Source, VolumeSeen};
+use super::steps::{self, Step};
+use super::{Draft, Progress, dry_run, settle, texts};
+
+/// When both clocks start: what was declared, else the creation of the run.
+pub(crate) fn declared(run: &RunSeen) -> Timestamp {
+    run.spec.incident.as_ref().and_then(|incident| incident.detected_at).unwrap_or(run.created)
+}
+
+/// When the run gives up.
+pub(crate) fn deadline(run: &RunSeen) -> Timestamp {
+    let limit = run.spec.deadline.unwrap_or_else(|| default_deadline(run));
+    run.created.checked_add(limit.to_duration()).unwrap_or(Timestamp::MAX)
+}
+
+/// Twice the scenario's RTO.
+pub(crate) fn default_deadline(run: &RunSeen) -> Span {
+    let (rto, _) = run.spec.scenario.objectives();
+    Span::from_secs(rto.as_secs().saturating_mul(2))
+}
+
+/// What came out of a first look.
+enum First {
+    Clear(BTreeMap<String, Choice>),
+    Wait(&'static str, String),
+    Refuse(&'static str, String),
+}
+
+/// Lays down the steps when the run can begin. Returns whether it can.
+pub(crate) fn begin(draft: &mut Draft<'_>) -> bool {
+    let seen = draft.seen;
+    match look(seen, draft.now) {
+        First::Clear(choices) => {
+            let policies: Vec<String> =
+                seen.components.iter().map(|component| component.policy.clone()).collect();
+            let table = steps::table(&policies);
+            draft.status.steps = table
+                .iter()
+                .map(|step| steps::waiting(step, &dry_run::foretell(seen, step, &choices)))
+                .collect();
+            draft.status.plan = Some(dry_run::summary(&draft.status.steps, policies.len()));
+            draft.condition(
+                "PlanReady",
+                Status::True,
+                "Planned",
+                format!("{}, {}", texts::count(table.len() as u64, "step"), policies_text(policies.len())),
+            );
+            clear(&mut draft.status.conditions, "Reconciling");
+            true
+        }
+        First::Wait(reason, message) => {
+            if draft.now >= deadline(&seen.run) {
+                refuse(draft, "DeadlineExceeded", format!("the run never began: {message}"));
+                return false;
+            }
+            draft.condition("Ready", false, "Running", message.clone());
+            draft.condition("Reconciling", true, reason, message);
+            draft.next = draft.next.or_at(deadline(&seen.run));
+            false
+        }
+        First::Refuse(reason, message) => {
+            refuse(draft, reason, message);
+            false
+        }
+    }
+}
+
+fn policies_text(n: usize) -> String {
+    if n == 1 { "1 policy".to_owned() } else { format!("{n} policies") }
+}
+
+fn refuse(draft: &mut Draft<'_>, reason: &'static str, message: String) {
+    let step = Step { kind: steps::Kind::Assess, policy: None };
+    let now = draft.now;
+    let mut stored = steps::waiting(&step, &message);
+    (stored.phase, stored.start, stored.end, stored.attempts) = (StepPhase::Failed, Some(now), Some(now), 1);
+    draft.status.steps = vec![stored];
+    draft.condition("Ready", false, reason, message);
+    settle::finish_failed(draft);
+}
+
+fn look(seen: &Observed, now: Timestamp) -> First {
+    let namespace = &seen.run.namespace;
+    let spec = &seen.run.spec;
+    if let Some(refused) = refusal(seen, now) {
+        return First::Refuse(refused.0, refused.1);
+    }
+    if spec.mode == RunMode::Run
+        && let Some(rival) = seen.others.iter().find(|other| {
+            let shared = other.policies.iter().any(|policy| seen.component(policy).is_some());
+            shared && (other.begun || (other.created, &other.name) < (seen.run.created, &seen.run.name))
+        })
+    {
+        let shared: Vec<&str> = rival
+            .policies
+            .iter()
+            .filter(|policy| seen.component(policy).is_some())
+            .map(String::as_str)
+            .collect();
+        return First::Wait(
+            "WaitingForRun",
+            format!(
+                "{} waits: {} holds {}; let that one end, or delete it: kubectl delete hfrun {} -n {namespace}",
+                seen.run.name,
+                rival.name,
+                shared.join(", "),
+                rival.name
+            ),
+        );
+    }
+    for component in &seen.components {
+        if let Err(why) = &component.access {
+            return First::Wait("WaitingForRepository", why.clone());
+        }
+    }
+    let mut choices = BTreeMap::new();
+    for component in &seen.components {
+        match choice::choose(seen, component) {
+            Ok(choice) => choices.insert(component.policy.clone(), choice),
+            Err((reason, message)) => return First::Refuse(reason, message),
+        };
+    }
+    for component in &seen.components {
+        if let Err(why) = current(seen, component) {
+            return First::Refuse("StepFailed", why);
+        }
+    }
+    First::Clear(choices)
+}
+
+/// What no waiting changes.
+fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
+    let run = &seen.run;
+    let namespace = &run.namespace;
+    if seen.namespace_terminating {
+        return Some((
+            "TargetTerminating",
+            format!(
+                "namespace {namespace} is being deleted: nothing can be restored into it; recover from the repository in another namespace"
+            ),
+        ));
+    }
+    let confirm = run.spec.target.in_place.as_ref().map(|target| target.confirm.as_str());
+    if confirm != Some(namespace.as_str()) {
+        return Some((
+            "ConfirmMismatch",
+            format!(
+                "spec.target.inPlace.confirm is {:?} and must be the namespace {namespace:?}; this run replaces the volumes of its workloads. Create a new run",
+                confirm.unwrap_or_default()
+            ),
+        ));
+    }
+    if let Some(refused) = executed_by_another(seen) {
+        return Some(refused);
+    }
+    let detected = declared(run);
+    if detected > now && detected > run.created {
+        return Some((
+            "InvalidSpec",
+            format!(
+                "spec.incident.detectedAt {} is in the future (it is {} now): both clocks start there. Create a new run with the time at which the failure was noticed, or leave it out",
+                detected.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            ),
+        ));
+    }
+    for asked in run.spec.policies.iter().flatten() {
+        if seen.component(&asked.name).is_none() {
+            let have = if seen.policies.is_empty() {
+                "there is none".to_owned()
+            } else {
+                format!("there are: {}", seen.policies.join(", "))
+            };
+            return Some((
+                "InvalidSpec",
+                format!(
+                    "spec.policies names {}, which does not exist in namespace {namespace} ({have}). Create a new run",
+                    asked.name
+                ),
+            ));
+        }
+    }
+    if seen.components.is_empty() {
+        return Some((
+            "InvalidSpec",
+            format!(
+                "namespace {namespace} has no BackupPolicy, so nothing says what to recover; apply the policies first, then create a new run"
+            ),
+        ));
+    }
+    if let (Some(named), true) = (&run.spec.point.named, seen.components.len() > 1) {
+        return Some((
+            "InvalidSpec",
+            format!(
+                "spec.point.named is {}, a point of one policy, but the run has {}; write policies: [{{name: ...}}] with that one",
+                named.name,
+                seen.components.len()
+            ),
+        ));
+    }
+    shared_claim(&seen.components)
+}
+
+fn shared_claim(components: &[Component]) -> Option<(&'static str, String)> {
+    let mut claims = BTreeSet::new();
+    for component in components {
+        if let Ok(source) = &component.source
+            && !claims.insert(&source.claim)
+        {
+            return Some((
+                "InvalidSpec",
+                format!(
+                    "claim {} is named by two policies of this run, {} among them; recover one of them",
+                    source.claim, component.policy
+                ),
+            ));
+        }
+    }
+    None
+}
+
+fn executed_by_another(seen: &Observed) -> Option<(&'static str, String)> {
+    let executed = seen.executed.as_ref().filter(|executed| executed.uid != seen.run.uid)?;
+    if seen.run.spec.mode == RunMode::DryRun {
+        return None;
+    }
+    Some((
+        "AlreadyExecuted",
+        format!(
+            "run {} was carried out on {}; a new recovery needs a new name",
+            seen.run.name, executed.time
+        ),
+    ))
+}
+
+/// The claim and the volume of `component` as they are now, or a sentence why they can't be touched.
+///
+/// Guarantee: the volume's claimRef names this very claim by its uid, so that a claim that names somebody else's volume
+/// leads nowhere.
+pub(crate) fn current<'a>(
+    seen: &'a Observed,
+    component: &'a Component,
+) -> Result<(&'a Source, &'a ClaimSeen, &'a VolumeSeen), String> {
+    let namespace = &seen.run.namespace;
+    let source = component.source.as_ref().map_err(Clone::clone)?;
+    if component.workloads.is_empty() {
+        return Err(format!(
+            "policy {}: none of its workloads exists in namespace {namespace}",
+            component.policy
+        ));
+    }
+    let Some(claim) = seen.claims.get(&source.claim) else {
+        return Err(format!(
+            "claim {} of policy {} does not exist in namespace {namespace}; a recovery from corruption replaces a volume that is there. Start the workload once, so that the claim is made, then create a new run",
+            source.claim, component.policy
+        ));
+    };
+    if claim.deleting {
+        return Err(format!(
+            "claim {} is being deleted; wait until it is gone or whole again, then create a new run",
+            claim.name
+        ));
+    }
+    if claim.volume_mode.as_deref() == Some("Block") {
+        return Err(format!("claim {} is a raw block device, which holds no ChromaDB files", claim.name));
+    }
+    let Some(volume) = claim.volume.as_deref().filter(|_| claim.bound) else {
+        return Err(format!(
+            "claim {} of policy {} is not bound to a volume; look at kubectl describe pvc {} -n {namespace}",
+            claim.name, component.policy, claim.name
+        ));
+    };
+    let volume = owned(seen, claim, volume)?;
+    Ok((source, claim, volume))
+}
+
+/// Volume `name`, when it belongs to `claim` by uid.
+pub(crate) fn owned<'a>(seen: &'a Observed, claim: &ClaimSeen, name: &str) -> Result<&'a VolumeSeen, String> {
+    let Some(volume) = seen.volumes.get(name) else {
+        return Err(format!(
+            "claim {} names volume {name}, which does not exist; nothing is touched",
+            claim.name
+        ));
+    };
+    match &volume.claim {
+        Some(owner) if owner.uid.as_deref() == Some(claim.uid.as_str()) => Ok(volume),
+        Some(owner) => Err(format!(
+            "claim {} names volume {name}, which belongs to claim {}/{}; nothing is touched",
+            claim.name, owner.namespace, owner.name
+        )),
+        None => Err(format!(
+            "claim {} names volume {name}, which belongs to no claim; nothing is touched",
+            claim.name
+        )),
+    }
+}
+
+/// The step itself: after the steps are stored, the mark that this run is carried out is made, the first effect of all.
+pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
+    let seen = draft.seen;
+    let run = &seen.run;
+    if let Some((reason, message)) = executed_by_another(seen) {
+        return Progress::failed(reason, message);
+    }
+    if seen.namespace_terminating {
+        return Progress::failed(
+            "TargetTerminating",
+            format!("namespace {} is being deleted", run.namespace),
+        );
+    }
+    if seen.executed.is_some() {
+        return Progress::Done(assessed(seen));
+    }
+    let data = BTreeMap::from([
+        ("run".to_owned(), run.name.clone()),
+        ("uid".to_owned(), run.uid.clone()),
+        ("specHash".to_owned(), run.spec.identity_hash()),
+        ("time".to_owned(), draft.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+    ]);
+    Progress::acting(
+        vec![Effect::CreateExecuted { name: names::executed(&run.name), data }],
+        "the run can be carried out; its name is taken for ever",
+    )
+}
+
+fn assessed(seen: &Observed) -> String {
+    let parts: Vec<String> = seen
+        .components
+        .iter()
+        .map(|component| match current(seen, component) {
+            Ok((source, _, volume)) => {
+                format!("{}: claim {} on volume {}", component.policy, source.claim, volume.name)
+            }
+            Err(why) => why,
+        })
+        .collect();
+    parts.join("; ")
+}
+
+/// How a step ends whose policy was deleted meanwhile.
+pub(crate) fn policy_gone(draft: &Draft<'_>, policy: &str) -> Progress {
+    Progress::failed(
+        "StepFailed",
+        format!(
+            "policy {policy} was deleted from namespace {} while the run was under way; apply it again and create a new run",
+            draft.seen.run.namespace
+        ),
+    )
+}
+
+/// A time to look again although nothing changes.
+pub(crate) fn soon(draft: &Draft<'_>, millis: i64) -> Timestamp {
+    draft.now.checked_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX)
+}

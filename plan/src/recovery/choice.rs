@@ -1,0 +1,169 @@
+//! Which point is restored. A Quarantined point is never chosen, and why it was passed over is said.
+
+use crds::condition::Status;
+use crds::run::{ChosenPoint, PointChoice};
+use jiff::Timestamp;
+
+use super::seen::{Component, Observed, PointSeen, PointState};
+use super::{Draft, Progress, texts};
+use crate::effect::Event;
+
+/// A point, and what was passed over for it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Choice {
+    pub(crate) point: PointSeen,
+    pub(crate) consistency_time: Timestamp,
+    /// Newer points that are not healthy, and why.
+    pub(crate) passed_over: Vec<(String, String)>,
+    /// Reason of SourceResolved.
+    pub(crate) reason: &'static str,
+}
+
+/// Why there is none: a reason of the condition Failed and a sentence.
+pub(crate) type Refusal = (&'static str, String);
+
+/// Chooses a point for `component`.
+pub(crate) fn choose(seen: &Observed, component: &Component) -> Result<Choice, Refusal> {
+    let choice = &seen.run.spec.point;
+    match choice {
+        PointChoice { named: Some(named), .. } => named_point(seen, component, &named.name),
+        PointChoice { as_of: Some(as_of), .. } => newest(seen, component, Some(as_of.time)),
+        PointChoice { latest: _, named: None, as_of: None } => newest(seen, component, None),
+    }
+}
+
+fn named_point(seen: &Observed, component: &Component, name: &str) -> Result<Choice, Refusal> {
+    let namespace = &seen.run.namespace;
+    let policy = &component.policy;
+    let Some(point) = seen.points.iter().find(|point| point.name == name) else {
+        return Err((
+            "PointNotFound",
+            format!(
+                "point {name} does not exist in namespace {namespace}; list those of the policy: kubectl get hfpoint -n {namespace} -l holdfast.dev/policy={policy}"
+            ),
+        ));
+    };
+    if point.policy != *policy {
+        return Err((
+            "PointNotFound",
+            format!(
+                "point {name} belongs to policy {}, not to {policy}; name a point of {policy}, or recover {}",
+                point.policy, point.policy
+            ),
+        ));
+    }
+    if point.repository != component.repository {
+        return Err((
+            "PointNotFound",
+            format!(
+                "point {name} is in repository {}, but policy {policy} uses {}; name a point of {}",
+                point.repository, component.repository, component.repository
+            ),
+        ));
+    }
+    match (&point.state, point.consistency_time) {
+        (PointState::Quarantined(why), _) => Err((
+            "PointQuarantined",
+            format!(
+                "point {name} is Quarantined ({why}) and is not restored; name an Available one, or use latest: {{}}"
+            ),
+        )),
+        (PointState::Available, Some(time)) => Ok(Choice {
+            point: point.clone(),
+            consistency_time: time,
+            passed_over: Vec::new(),
+            reason: "Named",
+        }),
+        (PointState::Available | PointState::Unknown, _) => Err((
+            "PointNotFound",
+            format!(
+                "point {name} is not Available: its record is not complete; look at kubectl get hfpoint {name} -n {namespace}, or use latest: {{}}"
+            ),
+        )),
+    }
+}
+
+fn newest(seen: &Observed, component: &Component, until: Option<Timestamp>) -> Result<Choice, Refusal> {
+    let policy = &component.policy;
+    let mut candidates: Vec<(Timestamp, &PointSeen)> = seen
+        .points
+        .iter()
+        .filter(|point| point.policy == *policy && point.repository == component.repository)
+        .filter_map(|point| point.consistency_time.map(|time| (time, point)))
+        .filter(|(time, _)| until.is_none_or(|until| *time <= until))
+        .collect();
+    candidates.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| y.name.cmp(&x.name)));
+    let mut passed_over = Vec::new();
+    for (time, point) in candidates {
+        match &point.state {
+            PointState::Available => {
+                let reason = match (until, passed_over.is_empty()) {
+                    (Some(_), _) => "AsOf",
+                    (None, true) => "Latest",
+                    (None, false) => "LatestHealthy",
+                };
+                return Ok(Choice { point: point.clone(), consistency_time: time, passed_over, reason });
+            }
+            PointState::Quarantined(why) => passed_over.push((point.name.clone(), why.clone())),
+            PointState::Unknown => {}
+        }
+    }
+    let which = match until {
+        Some(until) => format!("not younger than {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")),
+        None => "at all".to_owned(),
+    };
+    let passed = match passed_over.len() {
+        0 => String::new(),
+        n => format!(" ({} Quarantined, the newest {}: {})", n, passed_over[0].0, passed_over[0].1),
+    };
+    Err((
+        "NoHealthyPoint",
+        format!(
+            "policy {policy} has no Available point {which} in repository {}{passed}; nothing can be restored",
+            component.repository
+        ),
+    ))
+}
+
+/// The step SelectPoint: fixes the point once the volume is stopped.
+pub(crate) fn select(draft: &mut Draft<'_>, policy: &str) -> Progress {
+    let Some(component) = draft.seen.component(policy) else {
+        return super::assess::policy_gone(draft, policy);
+    };
+    let choice = match choose(draft.seen, component) {
+        Ok(choice) => choice,
+        Err((reason, message)) => {
+            draft.condition("SourceResolved", false, reason, message.clone());
+            return Progress::failed(reason, message);
+        }
+    };
+    for (name, why) in choice.passed_over.iter().take(8) {
+        draft.events.push(Event::warning("PointPassedOver", format!("{name} is Quarantined: {why}")));
+    }
+    let message = describe(&choice);
+    draft.condition("SourceResolved", Status::True, choice.reason, message.clone());
+    draft.status.points.retain(|point| point.policy != policy);
+    draft.status.points.push(ChosenPoint {
+        policy: policy.to_owned(),
+        name: choice.point.name,
+        id: choice.point.id,
+        repository: choice.point.repository,
+        consistency_time: choice.consistency_time,
+    });
+    Progress::Done(message)
+}
+
+/// The choice in words.
+pub(crate) fn describe(choice: &Choice) -> String {
+    let mut text = choice.point.name.clone();
+    if !choice.passed_over.is_empty() {
+        let names: Vec<String> = choice
+            .passed_over
+            .iter()
+            .map(|(name, why)| format!("{name} (Quarantined: {})", texts::cut(why, 120)))
+            .collect();
+        text.push_str("; passed over ");
+        text.push_str(&names.join(", "));
+    }
+    text
+}

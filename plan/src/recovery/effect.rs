@@ -1,0 +1,143 @@
+//! What a recovery may do to the cluster, as data. Whoever carries it out matches every variant.
+
+use std::collections::BTreeMap;
+
+use crds::reference::WorkloadRef;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::seen::ClaimSeen;
+use crate::effect::MoverJob;
+
+/// One change of the cluster. Uids and versions are preconditions: an effect planned on an outdated look does nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Creates the mark that this run is carried out: immutable, without an owner, so that it outlives the run.
+    CreateExecuted {
+        /// Name of the ConfigMap.
+        name: String,
+        /// Its content.
+        data: BTreeMap<String, String>,
+    },
+    /// Puts our finalizer on the run, so that it stays until the claims are whole.
+    AddFinalizer,
+    /// Takes it away.
+    RemoveFinalizer,
+    /// Remembers the claims in a ConfigMap that fences nothing yet.
+    CreateFence {
+        /// Name of the ConfigMap.
+        name: String,
+        /// The claims, by policy.
+        remembered: BTreeMap<String, ClaimSeen>,
+    },
+    /// Fences these claims and no others.
+    RaiseFence {
+        /// Name of the ConfigMap.
+        name: String,
+        /// Version that was seen.
+        resource_version: String,
+        /// The claims; empty lifts the fence but keeps what is remembered.
+        claims: Vec<String>,
+    },
+    /// Lifts the fence for good.
+    DeleteFence {
+        /// Name of the ConfigMap.
+        name: String,
+        /// Uid that was seen.
+        uid: String,
+    },
+    /// Sets the reclaim policy of a volume.
+    SetReclaimPolicy {
+        /// Name of the volume.
+        volume: String,
+        /// Version that was seen.
+        resource_version: String,
+        /// `Retain` or what it was before.
+        policy: String,
+    },
+    /// Scales a workload.
+    Scale {
+        /// Which.
+        workload: WorkloadRef,
+        /// Version that was seen.
+        resource_version: String,
+        /// Replicas.
+        replicas: i32,
+    },
+    /// Creates a claim.
+    CreateClaim(NewClaim),
+    /// Creates a mover Job.
+    CreateJob {
+        /// Step that it belongs to, without its policy: `Restore`.
+        step: &'static str,
+        /// The Job.
+        job: Box<MoverJob>,
+    },
+    /// Deletes a Job and its pods.
+    DeleteJob {
+        /// Name.
+        name: String,
+        /// Uid that was seen.
+        uid: String,
+    },
+    /// Deletes a claim. Destructive: its volume is Retained, its swap recorded, the fence held.
+    DeleteClaim {
+        /// Name.
+        name: String,
+        /// Uid that is recorded.
+        uid: String,
+    },
+    /// Reserves a volume for a claim of the run's namespace that does not exist yet.
+    PatchVolume {
+        /// Name of the volume.
+        volume: String,
+        /// Version that was seen.
+        resource_version: String,
+        /// Name of the claim.
+        claim: String,
+    },
+}
+
+/// A claim to create.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewClaim {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Owners.
+    pub owners: Vec<OwnerReference>,
+    /// The volume to bind; absent: a new one.
+    pub volume: Option<String>,
+    /// StorageClass; absent: the cluster's default.
+    pub class: Option<String>,
+    /// Requested size.
+    pub size: String,
+    /// Access modes.
+    pub access_modes: Vec<String>,
+    /// Volume mode.
+    pub volume_mode: Option<String>,
+}
+
+impl Effect {
+    /// Name of the effect as logs, metrics and fail points have it.
+    #[must_use]
+    pub fn mark(&self) -> String {
+        match self {
+            Self::CreateExecuted { .. } => "CreateExecuted".into(),
+            Self::AddFinalizer => "AddFinalizer".into(),
+            Self::RemoveFinalizer => "RemoveFinalizer".into(),
+            Self::CreateFence { .. } => "CreateFence".into(),
+            Self::RaiseFence { .. } => "RaiseFence".into(),
+            Self::DeleteFence { .. } => "DeleteFence".into(),
+            Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
+            Self::Scale { .. } => "Scale".into(),
+            Self::CreateClaim(_) => "CreateClaim".into(),
+            Self::CreateJob { step, .. } => format!("CreateJob/{step}"),
+            Self::DeleteJob { .. } => "DeleteJob".into(),
+            Self::DeleteClaim { .. } => "DeleteClaims".into(),
+            Self::PatchVolume { .. } => "PatchVolume".into(),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The step Report: recovery time and data loss as measured, held against what was promised, and the run's end.
+
+use crds::Span;
+use crds::condition::Status;
+use crds::run::{
+    Measured, ObjectiveVerdict, ObjectiveVerdicts, ObjectivesStatus, Part, PolicyObjectiveVerdicts,
+    StepPhase, Verdict,
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::assess::declared;
+use super::steps::{Kind, Step};
+use super::{Draft, Progress};
+use crate::effect::Event;
+
+/// Measures, and completes the run.
+pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
+    let start = declared(&draft.seen.run);
+    let end = restored_at(draft);
+    let rto = end.duration_since(start).max(SignedDuration::ZERO);
+    let mut policies = Vec::new();
+    let mut measured = Vec::new();
+    let mut worst_rpo = SignedDuration::ZERO;
+    for component in &draft.seen.components {
+        let Some(point) = draft.status.points.iter().find(|point| point.policy == component.policy) else {
+            continue;
+        };
+        let rpo = start.duration_since(point.consistency_time).max(SignedDuration::ZERO);
+        worst_rpo = worst_rpo.max(rpo);
+        let objectives = component.objectives;
+        policies.push(PolicyObjectiveVerdicts {
+            policy: component.policy.clone(),
+            verdicts: verdicts(objectives.rpo, rpo, objectives.rto, rto),
+        });
+        measured.push(Measured {
+            policy: component.policy.clone(),
+            rpo: Span::floor(rpo).to_string(),
+            rto: Span::floor(rto).to_string(),
+            breakdown: breakdown(draft, &component.policy, start, end),
+            not_measured: not_measured(draft),
+        });
+    }
+    let (rto_goal, rpo_goal) = draft.seen.run.spec.scenario.objectives();
+    let scenario = verdicts(rpo_goal, worst_rpo, rto_goal, rto);
+    let goals = policies
+        .iter()
+        .map(|p| (p.verdicts.rpo, p.verdicts.rto))
+        .fold((rpo_goal, rto_goal), |a, b| (a.0.min(b.0), a.1.min(b.1)));
+    let missed_rpo = missed(&policies, |v| v.rpo_verdict);
+    let missed_rto = missed(&policies, |v| v.rto_verdict);
+    // What the columns show is what was promised for the components; with one, its own.
+    let (rpo_shown, rto_shown) = match policies.as_slice() {
+        [one] => (one.verdicts.rpo, one.verdicts.rto),
+        _ => goals,
+    };
+    let (rpo, rto) = (Span::floor(worst_rpo), Span::floor(rto));
+    let numbers = format!("RPO {rpo} of {rpo_shown}, RTO {rto} of {rto_shown}");
+    let (met, reason) = match (missed_rpo, missed_rto) {
+        (false, false) => (Status::True, "Met"),
+        (true, false) => (Status::False, "RPOMissed"),
+        (false, true) => (Status::False, "RTOMissed"),
+        (true, true) => (Status::False, "BothMissed"),
+    };
+    draft.condition("ObjectivesMet", met, reason, numbers.clone());
+    draft.status.measured = measured;
+    draft.status.objectives = Some(ObjectivesStatus { scenario, policies });
+    let display = draft.status.display.get_or_insert_default();
+    display.rpo = Some(format!("{rpo}/{rpo_shown}"));
+    display.rto = Some(format!("{rto}/{rto_shown}"));
+    draft.status.verdict.get_or_insert(Verdict::Passed);
+    let served: Vec<String> = draft
+        .status
+        .points
+        .iter()
+        .map(|point| format!("{} serves point {}", point.policy, point.name))
+        .collect();
+    let message = format!("{}; {numbers}", served.join(", "));
+    draft.condition("Ready", Status::True, "Recovered", message.clone());
+    draft.condition("Complete", Status::True, "Recovered", message.clone());
+    draft.events.push(Event::normal("Recovered", numbers.clone()));
+    Progress::Done(numbers)
+}
+
+/// When the recovery was proved: the end of Validate; without one, the end of the last step before it.
+fn restored_at(draft: &Draft<'_>) -> Timestamp {
+    let ended = |kind: Kind| {
+        draft
+            .status
+            .steps
+            .iter()
+            .filter(|step| {
+                step.phase == StepPhase::Done && Step::of(step).is_some_and(|step| step.kind == kind)
+            })
+            .filter_map(|step| step.end)
+            .max()
+    };
+    ended(Kind::Validate).or_else(|| ended(Kind::Start)).or_else(|| ended(Kind::Swap)).unwrap_or(draft.now)
+}
+
+fn missed(policies: &[PolicyObjectiveVerdicts], of: fn(&ObjectiveVerdicts) -> ObjectiveVerdict) -> bool {
+    policies.iter().any(|policy| of(&policy.verdicts) == ObjectiveVerdict::Missed)
+}
+
+fn verdicts(
+    rpo: Span,
+    rpo_measured: SignedDuration,
+    rto: Span,
+    rto_measured: SignedDuration,
+) -> ObjectiveVerdicts {
+    let verdict = |promised: Span, measured: SignedDuration| {
+        if measured <= promised.to_duration() { ObjectiveVerdict::Met } else { ObjectiveVerdict::Missed }
+    };
+    ObjectiveVerdicts {
+        rpo,
+        rpo_verdict: verdict(rpo, rpo_measured),
+        rto,
+        rto_verdict: verdict(rto, rto_measured),
+    }
+}
+
+fn not_measured(draft: &Draft<'_>) -> Vec<String> {
+    let mut list = vec!["the time between the failure and its declaration".to_owned()];
+    if draft.seen.run.spec.incident.as_ref().and_then(|incident| incident.detected_at).is_none() {
+        list.push("anything before the run was created: incident.detectedAt was not given".to_owned());
+    }
+    list.push("records written after the point: their number is not counted".to_owned());
+    if draft.status.verdict == Some(Verdict::Inconclusive) {
+        list.push("validation: no replica ran".to_owned());
+    }
+    list
+}
+
+/// The recovery time by step. Adds up to it exactly: every instant between `start` and `end` is in one part.
+fn breakdown(draft: &Draft<'_>, policy: &str, start: Timestamp, end: Timestamp) -> Vec<Part> {
+    let mut line = Line { at: start, end, parts: Vec::new() };
+    line.until("beforeRun", draft.seen.run.created);
+    let mut first = true;
+    for stored in &draft.status.steps {
+        let (Some(begun), Some(step)) = (stored.start, Step::of(stored)) else { continue };
+        line.until(if first { "queued" } else { "between" }, begun);
+        first = false;
+        let part = if step.policy.as_ref().is_none_or(|p| p == policy) { step.kind.part() } else { "others" };
+        line.until(part, stored.end.unwrap_or(end));
+    }
+    line.until("between", end);
+    line.parts
+}
+
+struct Line {
+    at: Timestamp,
+    end: Timestamp,
+    parts: Vec<Part>,
+}
+
+impl Line {
+    /// The time up to `until` belongs to `part`. Time never runs backwards here, whatever the clocks did.
+    fn until(&mut self, part: &str, until: Timestamp) {
+        let until = until.clamp(self.at, self.end.max(self.at));
+        // Differences of rounded instants add up to the difference of the rounded ends.
+        let millis = until.as_millisecond() - self.at.as_millisecond();
+        self.at = until;
+        match self.parts.iter_mut().find(|known| known.part == part) {
+            Some(known) => known.millis += millis,
+            None if millis > 0 => self.parts.push(Part { part: part.to_owned(), millis }),
+            None => {}
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The steps that a mover Job does: CheckIntegrity, Restore, VerifyOffline; and what every Job of a run has in common. A
+//! Job that ended without a Report is neither success nor failure, and every request here may be repeated, so it is.
+
+use std::collections::BTreeMap;
+
+use crds::condition::Status;
+use crds::job::{Failure, Finding, Report, Request, RunMark};
+use crds::names;
+use crds::reference::{POLICY_LABEL, RUN_LABEL};
+
+use super::assess::{deadline, policy_gone};
+use super::effect::Effect;
+use super::seen::{Access, Component, Source};
+use super::steps::Kind;
+use super::stop::claim_of;
+use super::{Draft, Progress, texts};
+use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, Volume};
+
+/// How often a step is tried when nothing says that trying again is useless.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// A Job of a step, but for its name, which follows from the attempt.
+pub(crate) struct Wanted {
+    pub(crate) kind: Kind,
+    pub(crate) policy: String,
+    pub(crate) request: Request,
+    pub(crate) keys: Option<RepositoryKeys>,
+    pub(crate) source: Option<Volume>,
+    pub(crate) target: Option<Volume>,
+    pub(crate) place: Place,
+    pub(crate) identity: Identity,
+}
+
+/// What a Job came to.
+pub(crate) enum Outcome {
+    /// It has not ended, or has to be made first.
+    Pending(Progress),
+    /// It said this; a Failure is final.
+    Said(Report),
+    /// It failed for good, also after all attempts.
+    GaveUp(Failure),
+}
+
+/// Name of the Job of `kind` for `policy` in `attempt`.
+pub(crate) fn job_name(draft: &Draft<'_>, kind: Kind, policy: &str, attempt: u32) -> String {
+    let run = &draft.seen.run;
+    names::job(&run.name, &run.uid, &format!("{}/{policy}", kind.as_str()), attempt)
+}
+
+/// Looks at the Job of step `index`, or makes it.
+pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome {
+    let attempt = draft.status.steps[index].attempts.max(1);
+    // What CheckIntegrity finds is worth knowing, not worth waiting for.
+    let last = if wanted.kind == Kind::CheckIntegrity { 1 } else { MAX_ATTEMPTS };
+    let name = job_name(draft, wanted.kind, &wanted.policy, attempt);
+    let state = draft.seen.jobs.get(&name).map(|job| &job.state);
+    match state {
+        None | Some(JobState::Absent) => Outcome::Pending(make(draft, attempt, name, wanted)),
+        Some(JobState::Running { waiting }) => {
+            let note = waiting.clone().unwrap_or_else(|| format!("Job {name} runs"));
+            Outcome::Pending(Progress::acting(Vec::new(), note))
+        }
+        Some(JobState::Ended(Report::Failed(failure))) => {
+            if failure.reason.is_transient() && attempt < last {
+                Outcome::Pending(Progress::Again {
+                    why: format!("{:?}: {}", failure.reason, failure.message),
+                })
+            } else {
+                Outcome::GaveUp(failure.clone())
+            }
+        }
+        Some(JobState::Ended(report)) => Outcome::Said(report.clone()),
+        Some(JobState::Silent { why }) => {
+            if attempt < last {
+                Outcome::Pending(Progress::Again {
+                    why: format!("attempt {attempt} ended without a report: {why}"),
+                })
+            } else {
+                Outcome::GaveUp(Failure {
+                    reason: crds::job::FailureReason::MoverFailed,
+                    message: format!("attempt {attempt}, the last one, ended without a report: {why}"),
+                })
+            }
+        }
+    }
+}
+
+fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progress {
+    let seen = draft.seen;
+    // Two writers in one volume would tear it: an earlier attempt must be gone, its pod included.
+    for earlier in 1..attempt {
+        let name = job_name(draft, wanted.kind, &wanted.policy, earlier);
+        if seen.jobs.contains_key(&name) {
+            return Progress::acting(Vec::new(), format!("waiting until Job {name} is gone"));
+        }
+    }
+    if let Some(target) = wanted.target.as_ref().filter(|target| !target.read_only)
+        && let Some(pod) = seen.pods_of(&target.claim).next()
+    {
+        return Progress::acting(
+            Vec::new(),
+            format!("waiting until pod {} lets go of claim {}", pod.name, target.claim),
+        );
+    }
+    let end = deadline(&seen.run);
+    let left = match wanted.kind {
+        Kind::CheckIntegrity => end.duration_since(seen.run.created) / 8,
+        _ => end.duration_since(draft.now),
+    };
+    let job = MoverJob {
+        name: name.clone(),
+        labels: BTreeMap::from([
+            (RUN_LABEL.to_owned(), label(&seen.run.name)),
+            (POLICY_LABEL.to_owned(), label(&wanted.policy)),
+        ]),
+        request: wanted.request,
+        keys: wanted.keys,
+        source: wanted.source,
+        target: wanted.target,
+        place: wanted.place,
+        identity: wanted.identity,
+        deadline: crds::Span::from_secs(crds::Span::floor(left).as_secs().max(60)),
+    };
+    Progress::acting(
+        vec![Effect::CreateJob { step: wanted.kind.as_str(), job: Box::new(job) }],
+        format!("Job {name} runs"),
+    )
+}
+
+/// A name as the value of a label: hashed when it is too long for one.
+pub(crate) fn label(name: &str) -> String {
+    if name.len() <= 63 { name.to_owned() } else { format!("{}-{}", &name[..50], names::short_hash(&[name])) }
+}
+
+/// What a step about `policy` needs to know of its component.
+pub(crate) fn parts<'a>(
+    draft: &Draft<'a>,
+    policy: &str,
+) -> Result<(&'a Component, &'a Access, &'a Source), Progress> {
+    let Some(component) = draft.seen.component(policy) else { return Err(policy_gone(draft, policy)) };
+    let source = component.source.as_ref().map_err(|why| Progress::failed("StepFailed", why.clone()))?;
+    // Unreachable for now is not a failure of the step.
+    let access = component.access.as_ref().map_err(|why| Progress::acting(Vec::new(), why.clone()))?;
+    Ok((component, access, source))
+}
+
+fn found(findings: &[Finding], count: u64) -> String {
+    let named: Vec<String> =
+        findings.iter().map(|finding| format!("{}: {}", finding.subject, finding.message)).collect();
+    let more = count.saturating_sub(findings.len() as u64);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", named.join("; "))
+}
+
+/// The step CheckIntegrity: says what is broken. Whatever comes out, the recovery goes on.
+pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
+    let Some(component) = draft.seen.component(policy) else { return policy_gone(draft, policy) };
+    let Ok(source) = &component.source else {
+        return Progress::Skipped("the volume could not be found in the pod template any more".to_owned());
+    };
+    if component.workloads.iter().any(|workload| workload.deletes_claims) {
+        let volume = draft.seen.remembered(policy).and_then(|claim| claim.volume.clone()).unwrap_or_default();
+        return Progress::Skipped(format!(
+            "the StatefulSet deletes its claim when it is scaled down (whenScaled: Delete); volume {volume} is retained and was not opened"
+        ));
+    }
+    let Some(claim) = claim_of(draft.seen, component) else {
+        return Progress::Skipped("the claim is not known any more".to_owned());
+    };
+    let wanted = Wanted {
+        kind: Kind::CheckIntegrity,
+        policy: policy.to_owned(),
+        request: Request::CheckIntegrity { data_path: source.data_path.clone() },
+        keys: None,
+        source: Some(Volume { claim: claim.to_owned(), read_only: true }),
+        target: None,
+        place: source.place.clone(),
+        identity: source.identity.clone(),
+    };
+    match drive(draft, index, wanted) {
+        Outcome::Pending(progress) => progress,
+        Outcome::Said(Report::Checked(checked))
+            if checked.finding_count == 0 && checked.findings.is_empty() =>
+        {
+            Progress::Done("nothing is broken in the files; the recovery goes on, as asked".to_owned())
+        }
+        Outcome::Said(Report::Checked(checked)) => {
+            Progress::Done(found(&checked.findings, checked.finding_count))
+        }
+        Outcome::Said(other) => Progress::Done(format!("not checked: unexpected answer {}", kind_of(&other))),
+        Outcome::GaveUp(failure) => Progress::Done(format!("not checked: {}", failure.message)),
+    }
+}
+
+/// The step Restore: the point into the new volume.
+pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
+    let (component, access, source) = match parts(draft, policy) {
+        Ok(parts) => parts,
+        Err(progress) => return progress,
+    };
+    let (Some(point), Some(claim)) = (chosen(draft, policy), claim_of(draft.seen, component)) else {
+        return Progress::failed("StepFailed", format!("no point was chosen for policy {policy}"));
+    };
+    let run = &draft.seen.run;
+    let wanted = Wanted {
+        kind: Kind::Restore,
+        policy: policy.to_owned(),
+        request: Request::Restore {
+            repository: access.access.clone(),
+            point,
+            run: RunMark {
+                namespace: run.namespace.clone(),
+                name: run.name.clone(),
+                uid: run.uid.clone(),
+                spec_hash: run.spec.identity_hash(),
+            },
+        },
+        keys: Some(access.keys.clone()),
+        source: None,
+        target: Some(Volume { claim: names::restore_claim(claim, &run.uid), read_only: false }),
+        place: source.place.clone(),
+        identity: source.identity.clone(),
+    };
+    match drive(draft, index, wanted) {
+        Outcome::Pending(progress) => progress,
+        Outcome::Said(Report::Restored(restored)) => {
+            let reused = if restored.reused_bytes > 0 {
+                format!(", {} of them from an earlier attempt", crate::size::bytes(restored.reused_bytes))
+            } else {
+                String::new()
+            };
+            Progress::Done(format!(
+                "{}, {}{reused}",
+                texts::count(restored.files, "file"),
+                crate::size::bytes(restored.bytes)
+            ))
+        }
+        Outcome::Said(other) => unexpected(&other),
+        Outcome::GaveUp(failure) => {
+            let (reason, message) = reason_of(&failure);
+            draft.condition("DataRestored", false, &reason, message.clone());
+            Progress::failed(reason, message)
+        }
+    }
+}
+
+/// The step VerifyOffline: the new volume against the point, before anything is swapped.
+pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
+    let (component, access, source) = match parts(draft, policy) {
+        Ok(parts) => parts,
+        Err(progress) => return progress,
+    };
+    let (Some(point), Some(claim)) = (chosen(draft, policy), claim_of(draft.seen, component)) else {
+        return Progress::failed("StepFailed", format!("no point was chosen for policy {policy}"));
+    };
+    let target = names::restore_claim(claim, &draft.seen.run.uid);
+    let wanted = Wanted {
+        kind: Kind::VerifyOffline,
+        policy: policy.to_owned(),
+        request: Request::VerifyOffline {
+            repository: access.access.clone(),
+            point,
+            data_path: source.data_path.clone(),
+        },
+        keys: Some(access.keys.clone()),
+        source: None,
+        target: Some(Volume { claim: target.clone(), read_only: true }),
+        place: source.place.clone(),
+        identity: source.identity.clone(),
+    };
+    let refused = |draft: &mut Draft<'_>, reason: String, message: String| {
+        draft.condition("DataRestored", false, &reason, message.clone());
+        Progress::failed(reason, message)
+    };
+    match drive(draft, index, wanted) {
+        Outcome::Pending(progress) => progress,
+        Outcome::Said(Report::Verified(verified)) => {
+            let equal = format!(
+                "{} of {} digests, {} of {} collections as captured",
+                verified.files_equal, verified.files, verified.collections_equal, verified.collections
+            );
+            if verified.findings.is_empty()
+                && verified.files_equal == verified.files
+                && verified.collections_equal == verified.collections
+            {
+                draft.condition("DataRestored", Status::True, "DigestsMatch", equal.clone());
+                Progress::Done(equal)
+            } else {
+                let what = found(&verified.findings, verified.findings.len() as u64);
+                let message = format!("claim {target} is not what was captured ({equal}): {what}");
+                refused(draft, "IntegrityMismatch".to_owned(), message)
+            }
+        }
+        Outcome::Said(other) => unexpected(&other),
+        Outcome::GaveUp(failure) => {
+            let (reason, message) = reason_of(&failure);
+            refused(draft, reason, message)
+        }
+    }
+}
+
+/// Id of the point that was chosen for `policy`.
+pub(crate) fn chosen(draft: &Draft<'_>, policy: &str) -> Option<String> {
+    draft.status.points.iter().find(|point| point.policy == policy).map(|point| point.id.clone())
+}
+
+/// A mover's failure as a reason of the condition Failed.
+pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
+    use crds::job::FailureReason as R;
+    let reason = match failure.reason {
+        R::PointNotFound
+        | R::PointUnreadable
+        | R::TargetNotEmpty
+        | R::IntegrityMismatch
+        | R::AlreadyExecuted => {
+            format!("{:?}", failure.reason)
+        }
+        R::RepositoryDamaged => "PointUnreadable".to_owned(),
+        R::CredentialsMissing
+        | R::AccessDenied
+        | R::BucketUnreachable
+        | R::Throttled
+        | R::KeyMissing
+        | R::KeyMismatch
+        | R::KeyUnsafe
+        | R::RepositoryReplaced
+        | R::RepositoryMissing
+        | R::FormatTooNew
+        | R::ChromaDBNotFound
+        | R::VersionUnsupported
+        | R::LocksNotShared
+        | R::Torn
+        | R::WriterPauseExceeded
+        | R::SourceUnreadable
+        | R::NotServing
+        | R::ScratchFull
+        | R::InvalidRequest
+        | R::MoverFailed => {
+            return ("StepFailed".to_owned(), format!("{:?}: {}", failure.reason, failure.message));
+        }
+    };
+    (reason, failure.message.clone())
+}
+
+/// A mover of another version.
+pub(crate) fn unexpected(report: &Report) -> Progress {
+    Progress::failed(
+        "StepFailed",
+        format!(
+            "the mover answered {}, which is no answer to this request; are controller and mover of one version?",
+            kind_of(report)
+        ),
+    )
+}
+
+fn kind_of(report: &Report) -> &'static str {
+    match report {
+        Report::Probed(_) => "Probed",
+        Report::Captured(_) => "Captured",
+        Report::NotCommitted => "NotCommitted",
+        Report::Checked(_) => "Checked",
+        Report::Restored(_) => "Restored",
+        Report::Verified(_) => "Verified",
+        Report::Validated { .. } => "Validated",
+        Report::Failed(_) => "Failed",
+    }
+}

@@ -1,0 +1,314 @@
+//! What is seen of the cluster at one look, in the words of a recovery. Nothing here is decided.
+
+use std::collections::BTreeMap;
+
+use crds::job::RepositoryAccess;
+use crds::policy::Objectives;
+use crds::reference::WorkloadRef;
+use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Identity, JobState, Place, RepositoryKeys};
+
+/// One look at everything that concerns a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// The time of the look.
+    pub now: Timestamp,
+    /// Term of this controller.
+    pub epoch: i64,
+    /// The namespace is being deleted: nothing can be created in it any more.
+    pub namespace_terminating: bool,
+    /// The run.
+    pub run: RunSeen,
+    /// Who carried out a run of this name, when somebody did.
+    pub executed: Option<Executed>,
+    /// The other runs of the namespace that have not ended.
+    pub others: Vec<OtherRun>,
+    /// Every policy of the namespace, by name.
+    pub policies: Vec<String>,
+    /// What the policies of the run protect, in the run's order. A policy that does not exist is missing here.
+    pub components: Vec<Component>,
+    /// Every point of the namespace.
+    pub points: Vec<PointSeen>,
+    /// The Jobs of this run, by name.
+    pub jobs: BTreeMap<String, JobSeen>,
+    /// Claims that matter to the run, by name.
+    pub claims: BTreeMap<String, ClaimSeen>,
+    /// Volumes that matter to the run, by name.
+    pub volumes: BTreeMap<String, VolumeSeen>,
+    /// Pods that mount one of the claims.
+    pub pods: Vec<PodSeen>,
+    /// What the run remembers of the claims it replaces, and which of them are fenced.
+    pub fence: Option<FenceSeen>,
+}
+
+impl Observed {
+    /// The component of `policy`.
+    #[must_use]
+    pub fn component(&self, policy: &str) -> Option<&Component> {
+        self.components.iter().find(|component| component.policy == policy)
+    }
+
+    /// Pods that mount `claim`.
+    pub fn pods_of<'a>(&'a self, claim: &'a str) -> impl Iterator<Item = &'a PodSeen> {
+        self.pods.iter().filter(move |pod| pod.claims.iter().any(|name| name == claim))
+    }
+
+    /// The claim of `policy` as it was when the run stopped its workloads.
+    #[must_use]
+    pub fn remembered(&self, policy: &str) -> Option<&ClaimSeen> {
+        self.fence.as_ref().and_then(|fence| fence.remembered.get(policy))
+    }
+}
+
+/// The run itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSeen {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// When it was created, whole seconds.
+    pub created: Timestamp,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// It carries our finalizer.
+    pub finalizer: bool,
+    /// What was asked.
+    pub spec: RecoveryRunSpec,
+    /// What is stored.
+    pub status: RecoveryRunStatus,
+}
+
+/// The mark that a run of this name was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Uid of that run.
+    pub uid: String,
+    /// When, as the mark says it.
+    pub time: String,
+}
+
+/// Another run that has not ended. A DryRun is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherRun {
+    /// Name.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Its policies.
+    pub policies: Vec<String>,
+    /// It passed Assess, so it holds its components whoever is older.
+    pub begun: bool,
+}
+
+/// What a policy protects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// Name of the policy.
+    pub policy: String,
+    /// What was promised.
+    pub objectives: Objectives,
+    /// Name of the repository.
+    pub repository: String,
+    /// How to reach it, or a sentence why it can't be used yet.
+    pub access: Result<Access, String>,
+    /// Its workloads that exist.
+    pub workloads: Vec<WorkloadSeen>,
+    /// Where its data is, or a sentence why that can't be told.
+    pub source: Result<Source, String>,
+}
+
+/// How to reach a repository.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    /// Where it is.
+    pub access: RepositoryAccess,
+    /// Its Secrets.
+    pub keys: RepositoryKeys,
+}
+
+/// Where a ChromaDB's data is and how its pods run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Name of the claim.
+    pub claim: String,
+    /// Path of the data below the claim's root, without a leading slash.
+    pub data_path: String,
+    /// Base URL of the server, or a sentence why there is none.
+    pub url: Result<String, String>,
+    /// Node constraints of the pods.
+    pub place: Place,
+    /// Who the pods run as.
+    pub identity: Identity,
+}
+
+/// A workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadSeen {
+    /// Which.
+    pub workload: WorkloadRef,
+    /// Uid.
+    pub uid: String,
+    /// Version that was seen.
+    pub resource_version: String,
+    /// Replicas asked for.
+    pub replicas: i32,
+    /// Replicas ready.
+    pub ready: i32,
+    /// `persistentVolumeClaimRetentionPolicy.whenScaled` is Delete: scaling down deletes its claims.
+    pub deletes_claims: bool,
+}
+
+/// A point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointSeen {
+    /// Name.
+    pub name: String,
+    /// Id in the repository.
+    pub id: String,
+    /// Policy that captured it.
+    pub policy: String,
+    /// Repository that holds it.
+    pub repository: String,
+    /// What is known of its health.
+    pub state: PointState,
+    /// The instant that it shows.
+    pub consistency_time: Option<Timestamp>,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// Whether a point may be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PointState {
+    /// It may.
+    Available,
+    /// It may not, and why.
+    Quarantined(String),
+    /// Its record is not complete.
+    Unknown,
+}
+
+/// A Job of the run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSeen {
+    /// Uid.
+    pub uid: String,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// How it goes.
+    pub state: JobState,
+}
+
+/// A claim. Also the form in which a run remembers the claim that it replaces.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimSeen {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Owners.
+    pub owners: Vec<OwnerReference>,
+    /// Name of its volume.
+    pub volume: Option<String>,
+    /// It is bound.
+    pub bound: bool,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// StorageClass.
+    pub class: Option<String>,
+    /// Requested size, as written.
+    pub size: String,
+    /// Access modes.
+    pub access_modes: Vec<String>,
+    /// Volume mode.
+    pub volume_mode: Option<String>,
+}
+
+/// A PersistentVolume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeSeen {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// Version that was seen.
+    pub resource_version: String,
+    /// The claim that it belongs to.
+    pub claim: Option<ClaimOf>,
+    /// Reclaim policy.
+    pub reclaim: String,
+    /// Phase: Available, Bound, Released, Failed.
+    pub phase: String,
+    /// StorageClass.
+    pub class: Option<String>,
+    /// Capacity, as written.
+    pub size: String,
+}
+
+/// The claim that a volume belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimOf {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid; absent when the volume is reserved for a claim that does not exist yet.
+    pub uid: Option<String>,
+}
+
+/// A pod that mounts a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSeen {
+    /// Name.
+    pub name: String,
+    /// Claims that it mounts.
+    pub claims: Vec<String>,
+    /// It has ended: no container of it runs or will run.
+    pub ended: bool,
+    /// Name of its node, when that node does not answer: what the pod does is unknown.
+    pub lost_on: Option<String>,
+    /// It is ready.
+    pub ready: bool,
+    /// Restarts of its containers.
+    pub restarts: i32,
+}
+
+/// The object that feeds the admission policy while claims are swapped, and remembers what the claims looked like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FenceSeen {
+    /// Uid.
+    pub uid: String,
+    /// Version that was seen.
+    pub resource_version: String,
+    /// Fenced claims.
+    pub claims: Vec<String>,
+    /// The claims as they were, by policy.
+    pub remembered: BTreeMap<String, ClaimSeen>,
+    /// Whether the fence was found to hold at this look.
+    pub proof: Proof,
+}
+
+/// Whether a pod that mounts a fenced claim is refused, tried at this look without creating one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing is fenced, so nothing was tried.
+    NotTried,
+    /// It is refused, while the same pod with another claim is not.
+    Holds,
+    /// It is not refused, or every pod is; a sentence.
+    Open(String),
+}

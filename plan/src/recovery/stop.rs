@@ -1,0 +1,198 @@
+//! The steps Stop and Quarantine: nothing writes any more, and what is there stays as it is. Unknown is not stopped: a
+//! pod on a node that does not answer is never taken for gone.
+
+use std::collections::BTreeMap;
+
+use crds::condition::Status;
+use crds::names;
+use crds::run::StoppedWorkload;
+
+use super::assess::{self, current, owned};
+use super::effect::Effect;
+use super::seen::{Component, Observed, PodSeen, WorkloadSeen};
+use super::{Draft, Progress};
+
+/// Every workload of the run once.
+pub(crate) fn workloads(seen: &Observed) -> Vec<&WorkloadSeen> {
+    let mut all: Vec<&WorkloadSeen> = Vec::new();
+    for workload in seen.components.iter().flat_map(|component| &component.workloads) {
+        if !all.iter().any(|known| known.workload == workload.workload) {
+            all.push(workload);
+        }
+    }
+    all
+}
+
+/// Name of the claim of `component` that the run replaces.
+pub(crate) fn claim_of<'a>(seen: &'a Observed, component: &'a Component) -> Option<&'a str> {
+    seen.remembered(&component.policy)
+        .map(|claim| claim.name.as_str())
+        .or_else(|| component.source.as_ref().ok().map(|source| source.claim.as_str()))
+}
+
+/// The step Stop: remember, retain, read back, and only then scale to zero.
+pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
+    let seen = draft.seen;
+    if draft.status.stopped.is_empty() {
+        draft.status.stopped = workloads(seen)
+            .into_iter()
+            .map(|seen| StoppedWorkload { workload: seen.workload.clone(), replicas: seen.replicas })
+            .collect();
+    }
+    if seen.fence.is_none() {
+        return match remember(seen) {
+            Ok(remembered) => Progress::acting(
+                vec![Effect::CreateFence { name: names::fence(&seen.run.name, &seen.run.uid), remembered }],
+                "remembering claims and replicas",
+            ),
+            Err(why) => Progress::failed("StepFailed", why),
+        };
+    }
+    match retain(seen) {
+        Ok(effects) if effects.is_empty() => {}
+        Ok(effects) => {
+            return Progress::acting(effects, "setting the volumes to Retain before anything is scaled");
+        }
+        Err(why) => return Progress::failed("StepFailed", why),
+    }
+    // From here on the claims of such a StatefulSet are not whole until the swap: the run must not go before.
+    if workloads(seen).iter().any(|workload| workload.deletes_claims) && !seen.run.finalizer {
+        return Progress::acting(
+            vec![Effect::AddFinalizer],
+            "holding the run until its claims are whole again",
+        );
+    }
+    let running: Vec<Effect> = scale_down(seen);
+    let pods: Vec<&PodSeen> = mounting(seen);
+    if let Some(progress) = unknown(draft, &pods) {
+        return with_effects(progress, running);
+    }
+    if !running.is_empty() || !pods.is_empty() {
+        return Progress::acting(running, waiting_text(&pods));
+    }
+    let text = stopped_text(draft);
+    draft.condition("Stopped", Status::True, "AllGone", text.clone());
+    Progress::Done(text)
+}
+
+fn with_effects(progress: Progress, more: Vec<Effect>) -> Progress {
+    match progress {
+        Progress::Acting { mut effects, note } => {
+            effects.extend(more);
+            Progress::Acting { effects, note }
+        }
+        other => other,
+    }
+}
+
+fn remember(seen: &Observed) -> Result<BTreeMap<String, super::seen::ClaimSeen>, String> {
+    seen.components
+        .iter()
+        .map(|component| {
+            current(seen, component).map(|(_, claim, _)| (component.policy.clone(), claim.clone()))
+        })
+        .collect()
+}
+
+/// What is left to do until every remembered volume is seen as Retain.
+fn retain(seen: &Observed) -> Result<Vec<Effect>, String> {
+    let mut effects = Vec::new();
+    for component in &seen.components {
+        let Some(claim) = seen.remembered(&component.policy) else {
+            return Err(format!(
+                "what policy {} looked like was not remembered before the stop",
+                component.policy
+            ));
+        };
+        let name = claim.volume.as_deref().unwrap_or_default();
+        let volume = owned(seen, claim, name)?;
+        if volume.reclaim != "Retain" {
+            effects.push(Effect::SetReclaimPolicy {
+                volume: volume.name.clone(),
+                resource_version: volume.resource_version.clone(),
+                policy: "Retain".to_owned(),
+            });
+        }
+    }
+    Ok(effects)
+}
+
+/// Effects that scale to zero what is not.
+pub(crate) fn scale_down(seen: &Observed) -> Vec<Effect> {
+    workloads(seen)
+        .into_iter()
+        .filter(|workload| workload.replicas != 0)
+        .map(|workload| Effect::Scale {
+            workload: workload.workload.clone(),
+            resource_version: workload.resource_version.clone(),
+            replicas: 0,
+        })
+        .collect()
+}
+
+fn mounting(seen: &Observed) -> Vec<&PodSeen> {
+    let claims: Vec<&str> =
+        seen.components.iter().filter_map(|component| claim_of(seen, component)).collect();
+    seen.pods.iter().filter(|pod| pod.claims.iter().any(|claim| claims.contains(&claim.as_str()))).collect()
+}
+
+/// A pod of which nobody can say whether it still writes.
+pub(crate) fn unknown(draft: &mut Draft<'_>, pods: &[&PodSeen]) -> Option<Progress> {
+    let (pod, node) = pods.iter().find_map(|pod| pod.lost_on.as_ref().map(|node| (pod, node)))?;
+    let message = format!(
+        "pod {} is on node {node}, which does not answer: whether it still writes is unknown. Bring the node back, or, when the machine is off for certain, say so: kubectl taint node {node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
+        pod.name
+    );
+    draft.condition("Stopped", Status::False, "PodUnknown", message.clone());
+    Some(Progress::acting(Vec::new(), message))
+}
+
+pub(crate) fn waiting_text(pods: &[&PodSeen]) -> String {
+    if pods.is_empty() {
+        return "scaling to zero".to_owned();
+    }
+    let names: Vec<String> = pods
+        .iter()
+        .take(4)
+        .map(|pod| if pod.ended { format!("{} (ended; delete it)", pod.name) } else { pod.name.clone() })
+        .collect();
+    format!("waiting until these pods are gone: {}", names.join(", "))
+}
+
+fn stopped_text(draft: &Draft<'_>) -> String {
+    let parts: Vec<String> = draft
+        .status
+        .stopped
+        .iter()
+        .map(|stopped| format!("{} {}->0", stopped.workload.name, stopped.replicas))
+        .collect();
+    parts.join(", ")
+}
+
+/// The step Quarantine: the old volume is left alone, and stays when its claim goes.
+pub(crate) fn quarantine(draft: &mut Draft<'_>, policy: &str) -> Progress {
+    let seen = draft.seen;
+    if seen.component(policy).is_none() {
+        return assess::policy_gone(draft, policy);
+    }
+    let Some(claim) = seen.remembered(policy) else {
+        return Progress::failed(
+            "StepFailed",
+            format!("what the claim of policy {policy} looked like is no longer known"),
+        );
+    };
+    match owned(seen, claim, claim.volume.as_deref().unwrap_or_default()) {
+        Ok(volume) if volume.reclaim == "Retain" => {
+            Progress::Done(format!("volume {} is left as it is and set to Retain", volume.name))
+        }
+        Ok(volume) => Progress::acting(
+            vec![Effect::SetReclaimPolicy {
+                volume: volume.name.clone(),
+                resource_version: volume.resource_version.clone(),
+                policy: "Retain".to_owned(),
+            }],
+            format!("setting volume {} to Retain", volume.name),
+        ),
+        Err(why) => Progress::failed("StepFailed", why),
+    }
+}

@@ -1,0 +1,374 @@
+//! The step Swap: the new volume takes the claim's name, the old one is kept under the quarantine claim. Nothing is
+//! copied and nothing overwritten.
+//!
+//! Order: record both claims and volumes; hold the run by a finalizer; fence the claim's name and prove that the fence
+//! holds; see no pod on either claim; see Retain on both volumes; delete both claims by uid; reserve both volumes for
+//! their new claims and see them Available (the PV controller then binds at once, instead of at its next resync); create
+//! both claims; see both Bound; put the new volume's reclaim policy back; lift the fence. Every state in between is told
+//! by what exists, so that whoever comes next goes on. A volume is touched only while it belongs to a recorded claim.
+
+use std::collections::BTreeMap;
+
+use crds::condition::Status;
+use crds::names;
+use crds::reference::{POLICY_LABEL, QUARANTINE_LABEL};
+use crds::run::{QuarantinedVolume, RecoveryRunStatus, Swap};
+use jiff::SignedDuration;
+
+use super::assess::{owned, soon};
+use super::effect::{Effect, NewClaim};
+use super::mover::label;
+use super::seen::{ClaimSeen, FenceSeen, Observed, PodSeen, Proof, VolumeSeen};
+use super::{Draft, Progress, stop};
+
+/// How long the API server may take until a fence holds.
+const FENCE_BOUND: SignedDuration = SignedDuration::from_secs(60);
+
+/// The recorded swap of `policy`.
+pub(crate) fn recorded<'a>(status: &'a RecoveryRunStatus, policy: &str) -> Option<&'a Swap> {
+    status.swaps.iter().find(|swap| swap.policy == policy)
+}
+
+/// Whether claim `claim` is bound to `volume` and the volume to this very claim.
+pub(crate) fn bound(seen: &Observed, claim: &str, volume: &str) -> bool {
+    let Some(claim) = seen.claims.get(claim) else { return false };
+    claim.bound
+        && !claim.deleting
+        && claim.volume.as_deref() == Some(volume)
+        && owned(seen, claim, volume).is_ok()
+}
+
+/// Whether the claim of `swap` is the untouched old one.
+fn untouched(seen: &Observed, swap: &Swap) -> bool {
+    seen.claims.get(&swap.claim).is_some_and(|claim| claim.uid == swap.claim_uid && !claim.deleting)
+}
+
+/// Whether some claim has been taken apart and is not whole yet: the run must not end here.
+pub(crate) fn between(seen: &Observed, status: &RecoveryRunStatus) -> bool {
+    status.swaps.iter().any(|swap| !untouched(seen, swap) && !bound(seen, &swap.claim, &swap.new_volume))
+}
+
+/// Whether the claim of `policy` holds its new volume.
+pub(crate) fn swapped(seen: &Observed, status: &RecoveryRunStatus, policy: &str) -> bool {
+    recorded(status, policy).is_some_and(|swap| bound(seen, &swap.claim, &swap.new_volume))
+}
+
+/// The step.
+pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
+    let seen = draft.seen;
+    let Some(swap) = recorded(&draft.status, policy).cloned() else { return record(draft, policy) };
+    let (Some(old), Some(new)) = (seen.volumes.get(&swap.old_volume), seen.volumes.get(&swap.new_volume))
+    else {
+        return Progress::failed(
+            "StepFailed",
+            format!(
+                "volume {} or {} does not exist any more; nothing else is touched",
+                swap.old_volume, swap.new_volume
+            ),
+        );
+    };
+    if bound(seen, &swap.claim, &swap.new_volume) && bound(seen, &swap.quarantine_claim, &swap.old_volume) {
+        return whole(draft, &swap, new);
+    }
+    if !seen.run.finalizer {
+        return Progress::acting(
+            vec![Effect::AddFinalizer],
+            "holding the run until its claims are whole again",
+        );
+    }
+    let Some(fence) = &seen.fence else {
+        return Progress::failed(
+            "StepFailed",
+            format!(
+                "ConfigMap {} is gone, and with it what claim {} looked like; somebody deleted it",
+                names::fence(&seen.run.name, &seen.run.uid),
+                swap.claim
+            ),
+        );
+    };
+    if let Some(progress) = foreign(seen, &swap) {
+        return progress;
+    }
+    if !fence.claims.contains(&swap.claim) {
+        let mut claims = fence.claims.clone();
+        claims.push(swap.claim.clone());
+        return Progress::acting(vec![raise(seen, fence, claims)], format!("fencing claim {}", swap.claim));
+    }
+    let retain: Vec<Effect> = [old, new].into_iter().filter_map(|volume| reclaim(volume, "Retain")).collect();
+    if !retain.is_empty() {
+        return Progress::acting(retain, "setting both volumes to Retain before a claim is deleted");
+    }
+    take_apart(draft, index, &swap, fence).unwrap_or_else(|| put_together(seen, &swap, old, new))
+}
+
+/// The write-ahead mark: which claims and volumes are exchanged.
+fn record(draft: &mut Draft<'_>, policy: &str) -> Progress {
+    let seen = draft.seen;
+    let Some(claim) = seen.remembered(policy) else {
+        return Progress::failed(
+            "StepFailed",
+            format!("what the claim of policy {policy} looked like is no longer known"),
+        );
+    };
+    let restore = names::restore_claim(&claim.name, &seen.run.uid);
+    let Some(restored) = seen.claims.get(&restore) else {
+        return Progress::failed(
+            "StepFailed",
+            format!("claim {restore}, which holds the restored point, is gone"),
+        );
+    };
+    let Some(new) = restored.volume.as_deref().filter(|_| restored.bound) else {
+        return Progress::acting(Vec::new(), format!("waiting until claim {restore} is bound"));
+    };
+    let pair = owned(seen, claim, claim.volume.as_deref().unwrap_or_default())
+        .and_then(|old| owned(seen, restored, new).map(|new| (old, new)));
+    let (old, new) = match pair {
+        Ok(pair) => pair,
+        Err(why) => return Progress::failed("StepFailed", why),
+    };
+    draft.status.swaps.push(Swap {
+        policy: policy.to_owned(),
+        claim: claim.name.clone(),
+        claim_uid: claim.uid.clone(),
+        quarantine_claim: names::quarantine_claim(&claim.name, &seen.run.uid),
+        restore_claim: restore,
+        restore_claim_uid: restored.uid.clone(),
+        old_volume: old.name.clone(),
+        new_volume: new.name.clone(),
+        new_reclaim_policy: new.reclaim.clone(),
+    });
+    Progress::acting(Vec::new(), format!("{} and {} will be exchanged", old.name, new.name))
+}
+
+/// A claim of a name that we need and that is neither the recorded one nor ours leads nowhere.
+fn foreign(seen: &Observed, swap: &Swap) -> Option<Progress> {
+    let wrong = |name: &str, recorded: Option<&str>, volume: &str| {
+        let claim = seen.claims.get(name)?;
+        let ours = recorded == Some(claim.uid.as_str()) || claim.volume.as_deref() == Some(volume);
+        (!ours).then(|| {
+            Progress::failed(
+                "StepFailed",
+                format!(
+                    "claim {name} was made by somebody else (volume {}); delete it when it holds nothing, both volumes {} and {} are retained",
+                    claim.volume.as_deref().unwrap_or("none"),
+                    swap.old_volume,
+                    swap.new_volume
+                ),
+            )
+        })
+    };
+    wrong(&swap.claim, Some(&swap.claim_uid), &swap.new_volume)
+        .or_else(|| wrong(&swap.quarantine_claim, None, &swap.old_volume))
+}
+
+fn raise(seen: &Observed, fence: &FenceSeen, claims: Vec<String>) -> Effect {
+    Effect::RaiseFence {
+        name: names::fence(&seen.run.name, &seen.run.uid),
+        resource_version: fence.resource_version.clone(),
+        claims,
+    }
+}
+
+fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
+    (volume.reclaim != policy).then(|| Effect::SetReclaimPolicy {
+        volume: volume.name.clone(),
+        resource_version: volume.resource_version.clone(),
+        policy: policy.to_owned(),
+    })
+}
+
+/// Deletes the recorded claims once the fence is proved and no pod uses them. Nothing when both are gone.
+fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, fence: &FenceSeen) -> Option<Progress> {
+    let seen = draft.seen;
+    let present: Vec<&ClaimSeen> =
+        [(&swap.claim, &swap.claim_uid), (&swap.restore_claim, &swap.restore_claim_uid)]
+            .into_iter()
+            .filter_map(|(name, uid)| seen.claims.get(name).filter(|claim| claim.uid == *uid))
+            .collect();
+    if present.is_empty() {
+        return None;
+    }
+    match &fence.proof {
+        Proof::Holds => {
+            let message = format!("no pod may mount claim {} and nobody else may create it", swap.claim);
+            draft.condition("Fenced", Status::True, "FenceHeld", message);
+        }
+        Proof::NotTried => return Some(polling(draft, "trying whether the fence holds".to_owned())),
+        Proof::Open(why) => {
+            let since = draft.status.steps[index].start.unwrap_or(draft.now);
+            if draft.now.duration_since(since) < FENCE_BOUND {
+                return Some(polling(draft, format!("waiting until claim {} is fenced", swap.claim)));
+            }
+            return Some(Progress::failed(
+                "IsolationNotEnforced",
+                format!(
+                    "claim {} can't be fenced, so a controller could re-create it empty in mid-swap: {why}. Install the ValidatingAdmissionPolicies of the chart, then create a new run; no claim was touched",
+                    swap.claim
+                ),
+            ));
+        }
+    }
+    let pods: Vec<&PodSeen> = present.iter().flat_map(|claim| seen.pods_of(&claim.name)).collect();
+    if let Some(progress) = stop::unknown(draft, &pods) {
+        return Some(progress);
+    }
+    if !pods.is_empty() {
+        // A rival scaled up before the fence stood. Behind it no pod comes back, so this ends.
+        return Some(Progress::acting(stop::scale_down(seen), stop::waiting_text(&pods)));
+    }
+    for claim in &present {
+        if let Err(why) = owned(seen, claim, claim.volume.as_deref().unwrap_or_default()) {
+            return Some(Progress::failed("StepFailed", why));
+        }
+    }
+    let deletes: Vec<Effect> = present
+        .iter()
+        .filter(|claim| !claim.deleting)
+        .map(|claim| Effect::DeleteClaim { name: claim.name.clone(), uid: claim.uid.clone() })
+        .collect();
+    Some(Progress::acting(deletes, "taking both claims off their volumes"))
+}
+
+fn polling(draft: &Draft<'_>, note: String) -> Progress {
+    Progress::Polling { effects: Vec::new(), note, at: soon(draft, 300) }
+}
+
+/// Reserves the volumes and creates the claims.
+fn put_together(seen: &Observed, swap: &Swap, old: &VolumeSeen, new: &VolumeSeen) -> Progress {
+    let pairs = [(new, &swap.claim, &swap.restore_claim_uid), (old, &swap.quarantine_claim, &swap.claim_uid)];
+    let mut reserving = Vec::new();
+    let mut free = true;
+    for (volume, claim, before) in pairs {
+        if seen.claims.contains_key(claim) {
+            continue;
+        }
+        match reserve(seen, volume, claim, before) {
+            Ok(Some(effect)) => reserving.push(effect),
+            Ok(None) => free &= volume.phase == "Available",
+            Err(why) => return Progress::failed("StepFailed", why),
+        }
+    }
+    if !reserving.is_empty() {
+        return Progress::acting(reserving, "reserving both volumes for their new claims");
+    }
+    if !free {
+        return Progress::acting(Vec::new(), "waiting until both volumes are Available");
+    }
+    let Some(model) = seen.fence.as_ref().and_then(|fence| fence.remembered.get(&swap.policy)) else {
+        return Progress::failed(
+            "StepFailed",
+            format!("what claim {} looked like is no longer known", swap.claim),
+        );
+    };
+    let mut creating = Vec::new();
+    if !seen.claims.contains_key(&swap.claim) {
+        creating.push(Effect::CreateClaim(successor(seen, model, new)));
+    }
+    if !seen.claims.contains_key(&swap.quarantine_claim) {
+        creating.push(Effect::CreateClaim(keeper(seen, swap, model)));
+    }
+    Progress::acting(creating, format!("binding claim {} to volume {}", swap.claim, swap.new_volume))
+}
+
+/// Reserves `volume` for `claim`, which does not exist. `before` is the uid of the claim that it was recorded with.
+pub(crate) fn reserve(
+    seen: &Observed,
+    volume: &VolumeSeen,
+    claim: &str,
+    before: &str,
+) -> Result<Option<Effect>, String> {
+    let patch = || Effect::PatchVolume {
+        volume: volume.name.clone(),
+        resource_version: volume.resource_version.clone(),
+        claim: claim.to_owned(),
+    };
+    let Some(owner) = &volume.claim else { return Ok(Some(patch())) };
+    let for_us = owner.namespace == seen.run.namespace && owner.name == claim;
+    match &owner.uid {
+        None if for_us => Ok(None),
+        // The recorded claim, or one of ours that somebody deleted again; or reserved by us for its other name.
+        Some(uid) if uid == before || for_us => Ok(Some(patch())),
+        None if owner.namespace == seen.run.namespace && !seen.claims.contains_key(&owner.name) => {
+            Ok(Some(patch()))
+        }
+        Some(_) | None => Err(format!(
+            "volume {} now belongs to claim {}/{}, not to the recorded one; it is not touched",
+            volume.name, owner.namespace, owner.name
+        )),
+    }
+}
+
+/// The claim as it was, on another volume, whose class and size it takes: a claim binds to no volume of another class,
+/// nor to a smaller one.
+fn successor(seen: &Observed, model: &ClaimSeen, volume: &VolumeSeen) -> NewClaim {
+    let mut claim = like(seen, model, &volume.name);
+    claim.class.clone_from(&volume.class);
+    claim.size.clone_from(&volume.size);
+    claim
+}
+
+/// The claim as it was, on `volume`.
+pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim {
+    // Owners that are gone would have the new claim collected at once; a pod is such an owner under whenScaled: Delete.
+    let alive = |uid: &str| {
+        seen.components.iter().flat_map(|component| &component.workloads).any(|workload| workload.uid == uid)
+    };
+    NewClaim {
+        name: model.name.clone(),
+        labels: model.labels.clone(),
+        annotations: model
+            .annotations
+            .iter()
+            .filter(|(key, _)| !key.contains("kubernetes.io/"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+        owners: model.owners.iter().filter(|owner| alive(&owner.uid)).cloned().collect(),
+        volume: Some(volume.to_owned()),
+        class: model.class.clone(),
+        size: model.size.clone(),
+        access_modes: model.access_modes.clone(),
+        volume_mode: model.volume_mode.clone(),
+    }
+}
+
+/// The claim that keeps the old volume.
+fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
+    NewClaim {
+        name: swap.quarantine_claim.clone(),
+        labels: BTreeMap::from([
+            (QUARANTINE_LABEL.to_owned(), label(&seen.run.name)),
+            (POLICY_LABEL.to_owned(), label(&swap.policy)),
+        ]),
+        annotations: BTreeMap::new(),
+        owners: Vec::new(),
+        volume: Some(swap.old_volume.clone()),
+        class: model.class.clone(),
+        size: model.size.clone(),
+        access_modes: model.access_modes.clone(),
+        volume_mode: model.volume_mode.clone(),
+    }
+}
+
+/// Both claims are bound: put back what was set for the time between.
+fn whole(draft: &mut Draft<'_>, swap: &Swap, new: &VolumeSeen) -> Progress {
+    let seen = draft.seen;
+    let mut effects: Vec<Effect> = reclaim(new, &swap.new_reclaim_policy).into_iter().collect();
+    if let Some(fence) = seen.fence.as_ref().filter(|fence| fence.claims.contains(&swap.claim)) {
+        let rest = fence.claims.iter().filter(|claim| **claim != swap.claim).cloned().collect();
+        effects.push(raise(seen, fence, rest));
+    }
+    if !effects.is_empty() {
+        return Progress::acting(effects, "lifting the fence");
+    }
+    draft.condition("Fenced", Status::False, "FenceLifted", format!("claim {} is whole", swap.claim));
+    draft.status.quarantine.retain(|kept| kept.claim != swap.quarantine_claim);
+    draft.status.quarantine.push(QuarantinedVolume {
+        claim: swap.quarantine_claim.clone(),
+        policy: swap.policy.clone(),
+        volume: swap.old_volume.clone(),
+    });
+    Progress::Done(format!(
+        "{} is now {}; the old volume {} is kept as {}",
+        swap.claim, swap.new_volume, swap.old_volume, swap.quarantine_claim
+    ))
+}

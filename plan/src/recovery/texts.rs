@@ -1,0 +1,99 @@
+//! What people read: texts in their bounds, columns, the phase and the Ready condition of a run that goes on.
+
+use crds::Span;
+use crds::condition::{clear, get, is_true};
+use crds::run::{Display, RunPhase, StepPhase, Verdict};
+use jiff::Timestamp;
+
+use super::{Draft, settle::settled};
+
+/// Longest message of a step, in bytes.
+const MAX_MESSAGE: usize = 1024;
+
+/// `text`, cut to what the message of a step may hold.
+pub(crate) fn bounded(text: &str) -> String {
+    cut(text, MAX_MESSAGE)
+}
+
+/// `text`, cut at a character to `limit` bytes.
+pub(crate) fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let end = (0..=limit.saturating_sub(3)).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    format!("{}...", &text[..end])
+}
+
+/// A duration for people.
+pub(crate) fn span(span: Span) -> String {
+    span.to_string()
+}
+
+/// From `start` to `end` for people; nothing when the order is the other one.
+pub(crate) fn between(start: Timestamp, end: Timestamp) -> String {
+    Span::floor(end.duration_since(start)).to_string()
+}
+
+/// `n thing` or `n things`.
+pub(crate) fn count(n: u64, thing: &str) -> String {
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
+/// Derives phase, Ready, Reconciling and the columns from steps and conditions.
+pub(crate) fn summarize(draft: &mut Draft<'_>) {
+    if draft.status.steps.is_empty() && !settled(&draft.status) {
+        draft.status.phase = Some(RunPhase::Pending);
+    } else if !settled(&draft.status) {
+        running(draft);
+    } else {
+        clear(&mut draft.status.conditions, "Reconciling");
+        draft.status.phase = Some(if is_true(&draft.status.conditions, "Failed") {
+            RunPhase::Failed
+        } else if get(&draft.status.conditions, "Complete").is_some_and(|c| c.reason == "Planned") {
+            RunPhase::Planned
+        } else {
+            RunPhase::Succeeded
+        });
+    }
+    columns(draft);
+}
+
+fn running(draft: &mut Draft<'_>) {
+    draft.status.phase = Some(RunPhase::Running);
+    // A step that failed has said why in Ready already; the run ends as soon as its claims are whole.
+    if draft.status.steps.iter().any(|step| step.phase == StepPhase::Failed) {
+        draft.condition(
+            "Reconciling",
+            true,
+            "Progressing",
+            "the run failed; its claims are made whole before it ends",
+        );
+        return;
+    }
+    let Some(step) = draft.status.steps.iter().find(|step| step.phase == StepPhase::Running) else { return };
+    let message =
+        if step.message.is_empty() { step.name.clone() } else { format!("{}: {}", step.name, step.message) };
+    draft.condition("Ready", false, "Running", message.clone());
+    draft.condition("Reconciling", true, "Progressing", message);
+}
+
+fn columns(draft: &mut Draft<'_>) {
+    let status = &draft.status;
+    let mut display = status.display.clone().unwrap_or_default();
+    display.step = status
+        .steps
+        .iter()
+        .find(|step| matches!(step.phase, StepPhase::Running | StepPhase::Failed))
+        .map(|step| step.name.clone());
+    display.point = match status.points.as_slice() {
+        [] => display.point,
+        [one] => Some(one.name.clone()),
+        more => Some(format!("{} points", more.len())),
+    };
+    let counted = status.checks.iter().filter(|check| check.verdict != Verdict::Skipped).count();
+    if counted > 0 {
+        let passed = status.checks.iter().filter(|check| check.verdict == Verdict::Passed).count();
+        display.checks = Some(format!("{passed}/{counted}"));
+    }
+    draft.status.display = (display != Display::default()).then_some(display);
+}
