@@ -219,7 +219,10 @@ fn read_under_lock(
     mirror: &mut Mirror,
     budget: &Budget,
 ) -> Result<Read, GuardError> {
-    let before = settle(&options.data_dir, budget)?;
+    let before = match settle(&options.data_dir, budget)? {
+        Ok(tree) => tree,
+        Err(because) => return Ok(Err(because)),
+    };
     let expected = mirror.unknown_bytes(&before);
     let mut done = 0;
     let levelled = mirror.level(&before, &mut |bytes| {
@@ -246,15 +249,17 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// A flush writes its files before its transaction, so one may be under way although we hold the lock. It cannot commit and
 /// no other can follow it (one actor does them all), so waiting until nothing changes is enough. Costs nothing when no
 /// segment was written lately. The check of the mirror's structure catches a flush that was starved for longer.
-fn settle(data: &Path, budget: &Budget) -> Result<Tree, GuardError> {
+fn settle(data: &Path, budget: &Budget) -> Result<Result<Tree, String>, GuardError> {
     let mut tree = scan(data)?;
     loop {
-        let newest = tree.segment_files().map(|(_, stamp)| stamp.mtime.max(stamp.ctime)).max();
-        let quiet_for = newest.map_or(i128::MAX, |newest| now() - newest);
-        if quiet_for >= QUIET.as_nanos() as i128 {
-            return Ok(tree);
+        let newest = tree.segment_files().max_by_key(|(_, stamp)| stamp.changed());
+        let Some((path, stamp)) = newest else { return Ok(Ok(tree)) };
+        if now() - stamp.changed() >= QUIET.as_nanos() as i128 {
+            return Ok(Ok(tree));
         }
-        budget.check(0, 0)?;
+        if budget.since.elapsed() > budget.allowed / 4 {
+            return Ok(Err(format!("{} kept changing under the lock", path.display())));
+        }
         thread::sleep(GLANCE);
         tree = scan(data)?;
     }
@@ -265,7 +270,7 @@ fn suspects(mirror: &Mirror, tree: &Tree) -> Vec<String> {
     const LATELY: i128 = 10_000_000_000;
     let mut fresh: Vec<_> = tree
         .segment_files()
-        .filter(|(_, stamp)| now() - stamp.mtime.max(stamp.ctime) < LATELY)
+        .filter(|(_, stamp)| now() - stamp.changed() < LATELY)
         .filter_map(|(path, _)| path.parent().filter(|parent| !parent.as_os_str().is_empty()))
         .collect();
     fresh.dedup();

@@ -30,15 +30,12 @@ pub(super) struct Mirror {
 
 impl Mirror {
     pub fn open(data: &Path, dir: &Path) -> Result<Mirror, GuardError> {
-        let unwritable = |source| GuardError::Write { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(unwritable)?;
-        let real = |path: &Path| {
-            path.canonicalize().map_err(|source| GuardError::Read { path: path.to_owned(), source })
-        };
         let (data, dir) = (real(data)?, real(dir)?);
+        // Before anything is made: a mirror inside the source would be a write to it.
         if data.starts_with(&dir) || dir.starts_with(&data) {
             return Err(GuardError::MirrorOverlaps { mirror: dir, data });
         }
+        fs::create_dir_all(&dir).map_err(|source| GuardError::Write { path: dir.clone(), source })?;
         Ok(Mirror { data, dir, leveller: Leveller::new(), known: BTreeMap::new() })
     }
 
@@ -57,7 +54,7 @@ impl Mirror {
             }
             let done = self.leveller.level(&self.data.join(path), &self.dir.join(path), &mut |_| Ok(()))?;
             total += done.unwrap_or_default();
-            let settled = begun - stamp.mtime.max(stamp.ctime) > FRESH.as_nanos() as i128;
+            let settled = begun - stamp.changed() > FRESH.as_nanos() as i128;
             if settled && done.is_some() {
                 self.known.insert(path.clone(), *stamp);
             } else {
@@ -159,6 +156,15 @@ impl Mirror {
         }
         Ok(())
     }
+}
+
+/// The path without links and dots, also where its end does not exist yet.
+fn real(path: &Path) -> Result<PathBuf, GuardError> {
+    let fail = |source| GuardError::Read { path: path.to_owned(), source };
+    let path = std::path::absolute(path).map_err(fail)?;
+    let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("/"));
+    let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+    Ok(existing.canonicalize().map_err(fail)?.join(rest))
 }
 
 /// Nanoseconds since the epoch by the clock that the kernel stamps files with.

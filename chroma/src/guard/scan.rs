@@ -36,6 +36,13 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    /// When it changed last, in any way.
+    pub fn changed(&self) -> i128 {
+        self.mtime.max(self.ctime)
+    }
+}
+
 /// A directory's content, by path relative to it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tree {

@@ -81,8 +81,11 @@ fn filesystem_of(data: &Path) -> Result<Filesystem, GuardError> {
     let facts =
         statfs(data).map_err(|error| GuardError::Read { path: data.to_owned(), source: error.into() })?;
     // The field's type differs between architectures; the numbers are 32 bits wide everywhere.
-    let magic = facts.f_type as u32;
-    Ok(match magic {
+    Ok(filesystem_named(facts.f_type as u32))
+}
+
+fn filesystem_named(magic: u32) -> Filesystem {
+    match magic {
         0x6969 => Filesystem::Unshared("NFS".into()),
         0x6573_5546 => Filesystem::Unshared("FUSE".into()),
         0x517B | 0xFF53_4D42 | 0xFE53_4D42 => Filesystem::Unshared("SMB".into()),
@@ -96,7 +99,7 @@ fn filesystem_of(data: &Path) -> Result<Filesystem, GuardError> {
         0x0102_1994 => Filesystem::Shared("tmpfs".into()),
         0x794C_7630 => Filesystem::Shared("overlayfs".into()),
         other => Filesystem::Shared(format!("{other:#x}")),
-    })
+    }
 }
 
 /// Bytes 18 and 19 of the header are 1 for a rollback journal and 2 for a WAL. A file under a writer is still read right
@@ -170,4 +173,19 @@ fn reserved(file: &File, db: &Path) -> Result<bool, GuardError> {
     fcntl_getlk(file, &question)
         .map(|holder| holder.is_some())
         .map_err(|error| GuardError::Read { path: db.to_owned(), source: error.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_and_user_space_filesystems_are_refused_by_their_numbers() {
+        for magic in [0x6969, 0x6573_5546, 0xFE53_4D42, 0x0102_1997] {
+            assert!(matches!(filesystem_named(magic), Filesystem::Unshared(_)), "{magic:#x}");
+        }
+        for magic in [0xEF53, 0x9123_683E, 0x0102_1994, 0x1234_5678] {
+            assert!(matches!(filesystem_named(magic), Filesystem::Shared(_)), "{magic:#x}");
+        }
+    }
 }

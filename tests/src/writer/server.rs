@@ -82,11 +82,12 @@ impl Server {
         Ok(())
     }
 
-    /// Makes the collection unless it exists; returns its id.
+    /// Makes the collection unless it exists; returns its id. In space `l2`, where a server answers the bits it was sent: a
+    /// `cosine` vector comes back as its direction times its length, which differs from it in the last bits.
     pub async fn create_collection(&self, name: &str, sync_threshold: u32) -> Result<String> {
         let body = json!({
             "name": name, "get_or_create": true,
-            "configuration": {"hnsw": {"space": "cosine", "sync_threshold": sync_threshold, "batch_size": sync_threshold.min(100)}},
+            "configuration": {"hnsw": {"space": "l2", "sync_threshold": sync_threshold, "batch_size": sync_threshold.min(100)}},
         });
         let made = self.post(&format!("{DATABASE}/collections"), &body).await?;
         made["id"].as_str().map(str::to_owned).with_context(|| format!("collection {name} got no id: {made}"))

@@ -1,0 +1,107 @@
+//! Live captures of a real server under a real writer, each restored to another real server and held against the writer's
+//! ledger: what was acknowledged before the lock is there, what was sent after the release is not, in between whole
+//! requests only.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use chroma::{
+    check::check_dir,
+    client::{Auth, Client, Scope},
+    fingerprint::{Key, of_dir, of_server},
+    guard::{CaptureOptions, Captured, LockCommand, capture_live},
+};
+use tempfile::TempDir;
+use tests::{
+    chroma_server::ChromaServer,
+    writer::{Ledger, Load, Server, Writer, truth},
+};
+
+const CAPTURES: usize = 6;
+
+fn options(data: &Path) -> CaptureOptions {
+    let lock_command =
+        LockCommand { program: env!("CARGO_BIN_EXE_lock_process").into(), args: vec!["hold".into()] };
+    CaptureOptions::new(data, lock_command)
+}
+
+async fn capture(data: &Path, mirror: &Path) -> Captured {
+    let (options, mirror) = (options(data), mirror.to_owned());
+    tokio::task::spawn_blocking(move || capture_live(&options, &mirror)).await.unwrap().unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
+    assert!(done.success());
+}
+
+/// Restores a mirror to a server of its own and holds it against the ledger and against its own files.
+async fn hold_against(ledger: &Ledger, mirror: &Path, captured: &Captured) -> truth::Found {
+    let key = Key::new([42; 32]);
+    let offline = of_dir(mirror, &key).unwrap();
+    let server = ChromaServer::start(mirror).await.unwrap();
+    let served = Server::new(Arc::new(server.url().to_owned())).unwrap();
+    let found = truth::hold(&served, ledger, captured.locked_at, captured.released_at).await.unwrap();
+    let client = Client::new(server.url(), Auth::None, Duration::from_secs(30)).unwrap();
+    let scopes = [Scope::new("default_tenant", "default_database")];
+    let online = of_server(&client, &key, &scopes).await.unwrap();
+    assert_eq!(offline.len(), online.len());
+    for (offline, online) in offline.iter().zip(&online) {
+        assert!(offline.same_content(online), "files {offline:?}\nserver {online:?}");
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_capture_under_a_writer_holds_what_was_acknowledged_and_nothing_that_was_sent_later() {
+    let data = tempfile::tempdir().unwrap();
+    let server = ChromaServer::start(data.path()).await.unwrap();
+    let load = Load { sync_threshold: 40, between: Duration::from_millis(2), ..Load::synthetic(11, 3, 24) };
+    let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
+    writer.progress(60, Duration::from_secs(60)).await.unwrap();
+
+    // One mirror that is kept, as a long-lived capture pod does, copied away after each capture.
+    let mirror = tempfile::tempdir().unwrap();
+    let mut kept: Vec<(Captured, TempDir)> = Vec::new();
+    for _ in 0..CAPTURES {
+        let captured = capture(data.path(), mirror.path()).await;
+        let report = check_dir(mirror.path()).unwrap();
+        assert!(report.is_whole(), "{captured:?}\n{report:#?}");
+        let copied = tempfile::tempdir().unwrap();
+        copy(mirror.path(), copied.path());
+        kept.push((captured, copied));
+        // Some requests later, so that each capture has its own to lose or to invent.
+        writer.progress(30, Duration::from_secs(60)).await.unwrap();
+    }
+    let ledger = writer.stop().await.unwrap();
+    server.stop().unwrap();
+
+    let mut records = Vec::new();
+    for (captured, mirror) in &kept {
+        eprintln!(
+            "hold {} ms, attempts {}, {} bytes compared, {} written under the lock, torn {:?}",
+            captured.longest_hold_ms,
+            captured.attempts,
+            captured.compared_under_lock,
+            captured.written_under_lock,
+            captured.torn_because
+        );
+        records.push(hold_against(&ledger, mirror.path(), captured).await.records());
+    }
+    assert!(records.windows(2).any(|pair| pair[0] != pair[1]), "nothing was written in between: {records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_capture_without_a_server_works_the_same() {
+    let data = tempfile::tempdir().unwrap();
+    let server = ChromaServer::start(data.path()).await.unwrap();
+    let mut writer =
+        Writer::start(Arc::new(server.url().to_owned()), Load::synthetic(5, 2, 16)).await.unwrap();
+    writer.progress(20, Duration::from_secs(60)).await.unwrap();
+    let ledger = writer.stop().await.unwrap();
+    server.stop().unwrap();
+
+    let mirror = tempfile::tempdir().unwrap();
+    let captured = capture(data.path(), mirror.path()).await;
+    assert_eq!((captured.attempts, captured.written_under_lock), (1, 0));
+    hold_against(&ledger, mirror.path(), &captured).await;
+}
