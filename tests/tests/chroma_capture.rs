@@ -2,11 +2,18 @@
 //! ledger: what was acknowledged before the lock is there, what was sent after the release is not, in between whole
 //! requests only.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use chroma::{
     check::check_dir,
     client::{Auth, Client, Scope},
+    files,
     fingerprint::{Key, of_dir, of_server},
     guard::{CaptureOptions, Captured, LockCommand, capture_live},
 };
@@ -16,7 +23,17 @@ use tests::{
     writer::{Ledger, Load, Server, Writer, truth},
 };
 
-const CAPTURES: usize = 6;
+/// How many captures one run makes; `HOLDFAST_CAPTURES` sets another number, for a night of it.
+fn captures() -> usize {
+    std::env::var("HOLDFAST_CAPTURES")
+        .map_or(6, |count| count.parse().expect("HOLDFAST_CAPTURES is a number"))
+}
+
+/// The times at which the server rewrote a pickle last: each is the end of a flush.
+fn flushes(mirror: &Path) -> Vec<SystemTime> {
+    let pickles = fs::read_dir(mirror).unwrap().map(|entry| entry.unwrap().path().join(files::PICKLE));
+    pickles.filter_map(|pickle| fs::metadata(pickle).ok()?.modified().ok()).collect()
+}
 
 fn options(data: &Path) -> CaptureOptions {
     let lock_command =
@@ -55,17 +72,24 @@ async fn hold_against(ledger: &Ledger, mirror: &Path, captured: &Captured) -> tr
 async fn every_capture_under_a_writer_holds_what_was_acknowledged_and_nothing_that_was_sent_later() {
     let data = tempfile::tempdir().unwrap();
     let server = ChromaServer::start(data.path()).await.unwrap();
-    let load = Load { sync_threshold: 40, between: Duration::from_millis(2), ..Load::synthetic(11, 3, 24) };
+    let load = Load {
+        sync_threshold: 40,
+        between: Duration::from_millis(2),
+        per_request: 30,
+        ..Load::synthetic(11, 3, 24)
+    };
     let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
     writer.progress(60, Duration::from_secs(60)).await.unwrap();
 
     // One mirror that is kept, as a long-lived capture pod does, copied away after each capture.
     let mirror = tempfile::tempdir().unwrap();
     let mut kept: Vec<(Captured, TempDir)> = Vec::new();
-    for _ in 0..CAPTURES {
+    let mut flushed = BTreeSet::new();
+    for _ in 0..captures() {
         let captured = capture(data.path(), mirror.path()).await;
         let report = check_dir(mirror.path()).unwrap();
         assert!(report.is_whole(), "{captured:?}\n{report:#?}");
+        flushed.extend(flushes(mirror.path()));
         let copied = tempfile::tempdir().unwrap();
         copy(mirror.path(), copied.path());
         kept.push((captured, copied));
@@ -87,6 +111,8 @@ async fn every_capture_under_a_writer_holds_what_was_acknowledged_and_nothing_th
         );
         records.push(hold_against(&ledger, mirror.path(), captured).await.records());
     }
+    eprintln!("{} flushes seen", flushed.len());
+    assert!(flushed.len() >= 3, "too few flushes to fall into a capture: {flushed:?}");
     assert!(records.windows(2).any(|pair| pair[0] != pair[1]), "nothing was written in between: {records:?}");
 }
 
