@@ -1,2 +1,81 @@
-//! Entry point.
-fn main() {}
+//! The user's stories on a real cluster: a real ChromaDB, a real S3 server, the chart as users install it. Nothing here
+//! stands in for a part that users have. Runs where the pods can be reached: e2e/run.sh sees to that.
+
+#![allow(missing_docs, reason = "a program, not a library")]
+#![allow(clippy::disallowed_methods, reason = "the stories' clock is the real one")]
+
+mod bucket;
+mod damage;
+mod demo;
+mod evidence;
+mod install;
+mod manifests;
+mod place;
+mod program;
+mod reach;
+mod runner;
+mod stage;
+mod stories;
+mod wait;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The user's stories on a real cluster.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Names the stories.
+    List,
+    /// Plays stories: those named, or all.
+    Run {
+        /// Names of stories.
+        stories: Vec<String>,
+        /// Say what happens while it happens.
+        #[arg(long, short)]
+        verbose: bool,
+        /// Leave the installation in the cluster for the next run.
+        #[arg(long)]
+        keep_install: bool,
+    },
+    /// Protects, loses and recovers a real ChromaDB, telling the story.
+    Demo {
+        /// File of documents and their vectors, as e2e/demo/embed.py writes it.
+        #[arg(long)]
+        vectors: std::path::PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match play(Arguments::parse().command).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("e2e: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn play(command: Command) -> Result<bool> {
+    match command {
+        Command::List => {
+            for story in stories::ALL {
+                println!("{:<24} {}", story.name, story.promise);
+            }
+            Ok(true)
+        }
+        Command::Run { stories, verbose, keep_install } => {
+            runner::run(&stories::chosen(&stories)?, verbose, keep_install).await
+        }
+        Command::Demo { vectors } => demo::run(&vectors).await,
+    }
+}

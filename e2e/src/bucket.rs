@@ -1,0 +1,42 @@
+//! The bucket as its owner sees it: which objects are there.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use engine::store::{S3Credentials, S3Options, S3Store, Store};
+use secrecy::SecretString;
+
+use crate::place::S3;
+
+/// A prefix of the bucket.
+pub struct Bucket {
+    store: S3Store,
+}
+
+impl Bucket {
+    pub async fn open(s3: &S3, prefix: &str) -> Result<Self> {
+        let mut options = S3Options::new(&s3.bucket, prefix);
+        options.endpoint = Some(s3.endpoint_here.clone());
+        options.region = Some(s3.region.clone());
+        options.credentials = Some(S3Credentials {
+            access_key_id: s3.writer.access_key.clone(),
+            secret_access_key: SecretString::from(s3.writer.secret_key.clone()),
+            session_token: None,
+        });
+        Ok(Self { store: S3Store::connect(options).await? })
+    }
+
+    /// Name, size and time of every object.
+    pub async fn listing(&self) -> Result<BTreeMap<String, String>> {
+        let objects = self.store.list("").await?;
+        Ok(objects.into_iter().map(|o| (o.name, format!("{} bytes, {:?}", o.size, o.modified))).collect())
+    }
+
+    /// Removes everything.
+    pub async fn empty(&self) -> Result<()> {
+        for object in self.store.list("").await? {
+            self.store.delete(&object.name).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! Repositories that can't work, or not yet.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use crds::RecoveryRepository;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::{Value, json};
+
+use super::says;
+use crate::manifests;
+use crate::place::S3;
+use crate::stage::{PATIENCE, Stage};
+use crate::wait;
+
+fn with_secrets(stage: &Stage, name: &str, s3: &S3, credentials: &str, key: &str) -> Value {
+    let mut made = manifests::repository(name, s3, &format!("{}{name}/", stage.prefix));
+    made["spec"]["s3"]["credentials"]["writer"]["secretRef"]["name"] = json!(credentials);
+    made["spec"]["encryption"]["keySecretRef"]["name"] = json!(key);
+    made
+}
+
+/// Waits until condition `kind` of a repository has `status` and one of `reasons`; returns its message.
+async fn reason(stage: &Stage, name: &str, kind: &str, status: &str, reasons: &[&str]) -> Result<String> {
+    let what = format!("{kind}={status} for {reasons:?}");
+    wait::object(&stage.api::<RecoveryRepository>(), name, &what, PATIENCE, |repo| {
+        let conditions =
+            repo.and_then(|r| r.status.as_ref()).map(|s| s.conditions.clone()).unwrap_or_default();
+        let fits =
+            |c: &&Condition| c.type_ == kind && c.status == status && reasons.contains(&c.reason.as_str());
+        Ok(conditions.iter().find(fits).map(|c| c.message.clone()))
+    })
+    .await
+}
+
+/// What never gets into the cluster.
+pub async fn refused(stage: &Stage) -> Result<()> {
+    let good = manifests::repository("never", &stage.place.s3, "never/");
+    let mut unknown = good.clone();
+    unknown["spec"]["s3"]["bukcet"] = json!("typo");
+    says(&stage.refused(&unknown).await?, &["unknown field", "spec.s3.bukcet"])?;
+    let mut bare = good.clone();
+    bare["spec"]["s3"]["endpoint"] = json!("s3.example.com");
+    says(&stage.refused(&bare).await?, &["spec.s3.endpoint", "https://s3.example.com"])?;
+    let mut keyless = good.clone();
+    keyless["spec"].as_object_mut().context("a spec")?.remove("encryption");
+    says(&stage.refused(&keyless).await?, &["spec.encryption", "Required"])?;
+    let mut slashless = good;
+    slashless["spec"]["s3"]["prefix"] = json!("arxiv");
+    says(&stage.refused(&slashless).await?, &["spec.s3.prefix", "ending in a slash"])
+}
+
+/// A key that is missing, well known, or another one than the repository was made with.
+pub async fn keys(stage: &Stage) -> Result<()> {
+    let s3 = &stage.place.s3;
+    stage
+        .apply(&[
+            manifests::s3_secret("s3", &s3.writer),
+            manifests::key_secret("default-key", "changeme"),
+            with_secrets(stage, "no-key", s3, "s3", "a-key-that-is-not-there"),
+            with_secrets(stage, "default-key", s3, "s3", "default-key"),
+        ])
+        .await?;
+    let message = reason(stage, "no-key", "Ready", "False", &["KeyMissing"]).await?;
+    says(&message, &["a-key-that-is-not-there"])?;
+    let message = reason(stage, "default-key", "Ready", "False", &["KeyUnsafe"]).await?;
+    says(&message, &["key"])?;
+    // The missing one comes: nobody has to do more.
+    stage
+        .apply(&[manifests::key_secret("a-key-that-is-not-there", "late-but-long-enough-to-be-one")])
+        .await?;
+    reason(stage, "no-key", "Ready", "False", &["KeyNotEscrowed"]).await?;
+    stage.acknowledge("no-key").await?;
+    stage.say("a missing key: found as soon as it came");
+
+    // Another key for the same place.
+    let mut other = with_secrets(stage, "wrong-key", s3, "s3", "another-key");
+    other["spec"]["s3"]["prefix"] = json!(format!("{}no-key/", stage.prefix));
+    stage.apply(&[manifests::key_secret("another-key", "long-enough-and-yet-the-wrong-one"), other]).await?;
+    let message = reason(stage, "wrong-key", "Ready", "False", &["KeyMismatch"]).await?;
+    says(&message, &["key"])?;
+    Ok(())
+}
+
+/// A bucket that is missing or that may only be read; no credentials at all.
+pub async fn access(stage: &Stage) -> Result<()> {
+    let s3 = &stage.place.s3;
+    let missing = S3 { bucket: "holdfast-e2e-no-such-bucket".to_owned(), ..s3.clone() };
+    stage
+        .apply(&[
+            manifests::s3_secret("s3-writer", &s3.writer),
+            manifests::key_secret("some-key", "some-key-that-is-long-enough"),
+            with_secrets(stage, "no-bucket", &missing, "s3-writer", "some-key"),
+            with_secrets(stage, "no-credentials", s3, "s3-that-is-not-there", "some-key"),
+        ])
+        .await?;
+    let message = reason(
+        stage,
+        "no-bucket",
+        "Ready",
+        "False",
+        &["BucketUnreachable", "RepositoryMissing", "AccessDenied"],
+    )
+    .await?;
+    says(&message, &["holdfast-e2e-no-such-bucket"])?;
+    let message = reason(stage, "no-credentials", "Ready", "False", &["CredentialsMissing"]).await?;
+    says(&message, &["s3-that-is-not-there"])?;
+    let Some(reader) = &s3.reader else {
+        stage.say("read-only credentials: not tried, none were given");
+        return Ok(());
+    };
+    stage
+        .apply(&[
+            manifests::s3_secret("s3-reader", reader),
+            with_secrets(stage, "may-only-read", s3, "s3-reader", "some-key"),
+        ])
+        .await?;
+    let message = reason(stage, "may-only-read", "Ready", "False", &["AccessDenied"]).await?;
+    ensure!(!message.is_empty(), "AccessDenied says nothing");
+    Ok(())
+}
+
+/// A server that can't be reached: parked, tried again, Ready by itself when it is there.
+pub async fn unreachable(stage: &Stage) -> Result<()> {
+    let s3 = &stage.place.s3;
+    let Some((host, port)) = address(&s3.endpoint) else {
+        stage.say("an unreachable server: not tried, the endpoint is no address");
+        return Ok(());
+    };
+    let away = S3 { endpoint: format!("http://later.{}.svc:{port}", stage.namespace), ..s3.clone() };
+    stage
+        .apply(&[
+            manifests::s3_secret("s3-away", &s3.writer),
+            manifests::key_secret("away-key", "away-key-that-is-long-enough"),
+            with_secrets(stage, "away", &away, "s3-away", "away-key"),
+        ])
+        .await?;
+    let message = reason(stage, "away", "Ready", "False", &["BucketUnreachable"]).await?;
+    says(&message, &["later"])?;
+    stage.say(format!("an unreachable server: {message}"));
+    // It comes: a Service by that name, in front of the real server.
+    stage
+        .apply(&[
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "later"}, "spec": {"ports": [{"port": port}]}}),
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "later",
+                "labels": {"kubernetes.io/service-name": "later"}}, "addressType": "IPv4",
+                "endpoints": [{"addresses": [host]}], "ports": [{"port": port}]}),
+        ])
+        .await?;
+    let api = stage.api::<RecoveryRepository>();
+    wait::object(&api, "away", "the repository to recover by itself", Duration::from_secs(150), |repo| {
+        let status = repo.and_then(|r| r.status.clone()).unwrap_or_default();
+        Ok(wait::condition(&status.conditions, "BackendReachable").filter(|c| c.status == "True").map(|_| ()))
+    })
+    .await?;
+    stage.say("the server came, and the repository with it");
+    Ok(())
+}
+
+/// Host and port of an endpoint that is an IPv4 address.
+fn address(endpoint: &str) -> Option<(String, u16)> {
+    let (host, port) = endpoint.strip_prefix("http://")?.trim_end_matches('/').rsplit_once(':')?;
+    host.parse::<std::net::Ipv4Addr>().ok()?;
+    Some((host.to_owned(), port.parse().ok()?))
+}

@@ -1,0 +1,111 @@
+//! The stories, one promise each.
+
+mod bad_input;
+mod capture_live;
+mod controller_killed_midway;
+mod dry_run;
+mod recover_corruption;
+mod replay_guard;
+mod swap_is_safe;
+mod uninstall_keeps_data;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use crds::RecoveryPoint;
+use crds::point::ChromaDbContent;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tests::writer::truth::{self, Found};
+use tests::writer::{Address, Ledger, Load, Server, Writer};
+
+use crate::manifests::CHROMADB;
+use crate::runner::Story;
+use crate::stage::Stage;
+
+/// All of them, the longest first, so that two at a time end early.
+pub const ALL: &[&Story] = &[
+    &bad_input::STORY,
+    &swap_is_safe::STORY,
+    &replay_guard::STORY,
+    &recover_corruption::STORY,
+    &capture_live::STORY,
+    &dry_run::STORY,
+    &uninstall_keeps_data::STORY,
+    &controller_killed_midway::STORY,
+];
+
+/// The stories named, or all.
+pub fn chosen(names: &[String]) -> Result<Vec<&'static Story>> {
+    if names.is_empty() {
+        return Ok(ALL.to_vec());
+    }
+    names
+        .iter()
+        .map(|name| match ALL.iter().find(|story| story.name == name) {
+            Some(story) => Ok(*story),
+            None => bail!(
+                "there is no story {name}; there are {}",
+                ALL.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
+            ),
+        })
+        .collect()
+}
+
+/// A load that flushes often, so that flushes fall into captures.
+fn load(seed: u64) -> Load {
+    Load::synthetic(seed, 3, 64)
+}
+
+/// What a point says about its content.
+pub fn content(point: &RecoveryPoint) -> Result<(Timestamp, ChromaDbContent)> {
+    let status =
+        point.status.as_ref().with_context(|| format!("point {} has no status", point.name_any()))?;
+    let time = status
+        .consistency_time
+        .with_context(|| format!("point {} has no consistency time", point.name_any()))?;
+    let content =
+        status.chroma_db.clone().with_context(|| format!("point {} names no content", point.name_any()))?;
+    Ok((time, content))
+}
+
+/// Holds a server against the ledger and against what the point recorded.
+pub async fn holds(address: &Arc<dyn Address>, ledger: &Ledger, point: &RecoveryPoint) -> Result<Found> {
+    let (time, content) = content(point)?;
+    let server = Server::new(address.clone())?;
+    let found = truth::hold(&server, ledger, time, content.released_at)
+        .await
+        .with_context(|| format!("what is served is not point {}", point.name_any()))?;
+    for collection in &content.collections {
+        if found.counts.get(&collection.name) != Some(&collection.count) {
+            bail!(
+                "point {} recorded {} records of {}, served are {:?}",
+                point.name_any(),
+                collection.count,
+                collection.name,
+                found.counts.get(&collection.name)
+            );
+        }
+    }
+    if content.records != found.records() || content.collection_count != found.counts.len() as u64 {
+        bail!(
+            "point {} recorded {} records, served are {}",
+            point.name_any(),
+            content.records,
+            found.records()
+        );
+    }
+    Ok(found)
+}
+
+/// A ChromaDB under protection that was written to, with one point of it and the ledger up to where the writer stopped,
+/// some requests after the point.
+async fn written_and_captured(stage: &Stage, seed: u64) -> Result<(Arc<dyn Address>, Ledger, RecoveryPoint)> {
+    let address = stage.protected_chromadb().await?;
+    let mut writer = Writer::start(address.clone(), load(seed)).await?;
+    writer.progress(60, Duration::from_secs(60)).await?;
+    let point = stage.capture(CHROMADB).await?;
+    writer.progress(10, Duration::from_secs(30)).await?;
+    Ok((address, writer.stop().await?, point))
+}

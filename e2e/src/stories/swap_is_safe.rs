@@ -1,0 +1,148 @@
+//! The exchange of two volumes under a claim's name, with everything against it: a StatefulSet that deletes claims when it
+//! is scaled, a rival that scales up in the window and makes the claim, and a claim that names another tenant's volume.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use crds::RecoveryRun;
+use crds::run::{RunPhase, StepPhase};
+use futures::FutureExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::{holds, written_and_captured};
+use crate::manifests::{self, CHROMADB, CLAIM};
+use crate::runner::Story;
+use crate::stage::{PATIENCE, Stage};
+use crate::{damage, wait};
+
+pub const STORY: Story = Story {
+    name: "swap-is-safe",
+    promise: "no reclaim policy, rival or foreign claim makes the exchange of volumes lose or touch data",
+    alone: false,
+    play: |stage| play(stage).boxed(),
+};
+
+async fn play(stage: &Stage) -> Result<()> {
+    let (_, ledger, point) = written_and_captured(stage, 6).await?;
+    let delete = json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete", "whenDeleted": "Delete"}}});
+    stage.api::<StatefulSet>().patch(CHROMADB, &PatchParams::default(), &Patch::Merge(delete)).await?;
+    let damaged = damage::overwrite_pages(stage, CLAIM).await?;
+    let claim: PersistentVolumeClaim = stage.get(CLAIM).await?;
+    stage.apply(&[manifests::run("recover", &stage.namespace)]).await?;
+    let rival = rival(stage);
+    let (refused, run) = tokio::try_join!(rival, stage.succeeded("recover"))?;
+    stage.say(format!("the rival was told: {refused}"));
+    ensure!(refused.contains("recover") && refused.contains(CLAIM), "the rival was told: {refused}");
+    let address = stage.chromadb_ready().await?;
+    holds(&address, &ledger, &point).await?;
+    stage.say("recovered in spite of whenScaled: Delete and a rival");
+    old_volume_kept(stage, &run, &claim, &damaged).await?;
+    let set: StatefulSet = stage.get(CHROMADB).await?;
+    let retention =
+        set.spec.and_then(|s| s.persistent_volume_claim_retention_policy).and_then(|p| p.when_scaled);
+    ensure!(retention.as_deref() == Some("Delete"), "the user's own setting was changed: {retention:?}");
+    foreign_volume(stage).await
+}
+
+/// From the moment the claims are exchanged: scales the workload up, makes the claim and a pod by hand. Returns what the
+/// attempt on the claim was answered.
+async fn rival(stage: &Stage) -> Result<String> {
+    wait::object(
+        &stage.api::<RecoveryRun>(),
+        "recover",
+        "the fence",
+        Duration::from_secs(180),
+        |run: Option<&RecoveryRun>| {
+            let status = run.and_then(|r| r.status.clone()).unwrap_or_default();
+            if status.phase == Some(RunPhase::Failed) {
+                bail!("the run failed before the swap: {}", json!(status.conditions));
+            }
+            let swapping =
+                status.steps.iter().any(|s| s.name.starts_with("Swap") && s.phase == StepPhase::Running);
+            let fenced = wait::condition(&status.conditions, "Fenced").is_some_and(|c| c.status == "True");
+            Ok((swapping && fenced).then_some(()))
+        },
+    )
+    .await?;
+    let up = json!({"spec": {"replicas": 1}});
+    stage.api::<StatefulSet>().patch(CHROMADB, &PatchParams::default(), &Patch::Merge(up)).await?;
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let api = stage.api::<PersistentVolumeClaim>();
+    let made = api.create(&PostParams::default(), &serde_json::from_value(claim)?).await;
+    match made {
+        Ok(_) => bail!("the rival made claim {CLAIM} in the middle of the swap"),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            bail!("the fence stood, but claim {CLAIM} was not refused by it: {}", status.message)
+        }
+        Err(kube::Error::Api(status)) => Ok(status.message.clone()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+async fn old_volume_kept(
+    stage: &Stage,
+    run: &RecoveryRun,
+    before: &PersistentVolumeClaim,
+    damaged: &BTreeMap<String, String>,
+) -> Result<()> {
+    let status = run.status.clone().unwrap_or_default();
+    let kept = status.quarantine.first().context("nothing is in quarantine")?;
+    let old = before.spec.as_ref().and_then(|s| s.volume_name.clone());
+    ensure!(Some(&kept.volume) == old.as_ref(), "volume {} is kept, the old one is {old:?}", kept.volume);
+    ensure!(damage::digests(stage, &kept.claim).await? == *damaged, "the old volume is not as it was");
+    Ok(())
+}
+
+/// A claim in this namespace names the volume of another tenant. A run must neither use nor change it.
+async fn foreign_volume(stage: &Stage) -> Result<()> {
+    let tenant = Stage::set(&stage.place, &format!("{}-tenant", stage.story)).await?;
+    let told = tenants(stage, &tenant).await;
+    let struck = tenant.strike().await;
+    told.and(struck)
+}
+
+async fn tenants(stage: &Stage, tenant: &Stage) -> Result<()> {
+    let volumes: Api<PersistentVolume> = Api::all(stage.place.client.clone());
+    tenant.chromadb().await?;
+    let theirs = tenant
+        .get::<PersistentVolumeClaim>(CLAIM)
+        .await?
+        .spec
+        .and_then(|s| s.volume_name)
+        .context("no volume")?;
+    let before = volumes.get(&theirs).await?;
+
+    // The claim is made anew, by its owner, so that it names the other tenant's volume.
+    stage.kubectl(&["scale", "statefulset", CHROMADB, "--replicas=0"]).await?;
+    let claims = stage.api::<PersistentVolumeClaim>();
+    match claims.delete(CLAIM, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        other => drop(other?),
+    }
+    wait::object(&claims, CLAIM, "the claim to be gone", PATIENCE, |c| Ok(c.is_none().then_some(()))).await?;
+    let thief: Value = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM},
+        "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": theirs, "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": before.spec.as_ref().and_then(|s| s.storage_class_name.clone())}});
+    stage.apply(&[thief]).await?;
+    stage.apply(&[manifests::run("steal", &stage.namespace)]).await?;
+    let run = stage.ended("steal").await?;
+    let status = run.status.unwrap_or_default();
+    ensure!(status.phase == Some(RunPhase::Failed), "a run with a foreign volume is {:?}", status.phase);
+    let failed = wait::condition(&status.conditions, "Failed").context("no condition Failed")?;
+    ensure!(failed.message.contains(CLAIM), "the message does not name the claim: {}", failed.message);
+    stage.say(format!("a claim on another tenant's volume: {}", failed.message));
+
+    let after = volumes.get(&theirs).await?;
+    ensure!(
+        after.resource_version() == before.resource_version(),
+        "the other tenant's volume was touched: {after:?}"
+    );
+    tenant.chromadb_ready().await?;
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Waiting for a condition: a watch and a deadline, never a sleep. What was seen last is part of the failure.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Watches the object `name` until `judge` returns something. `judge` sees `None` while the object doesn't exist, and
+/// fails when the condition can no longer come true.
+pub async fn object<K, T>(
+    api: &Api<K>,
+    name: &str,
+    what: &str,
+    limit: Duration,
+    mut judge: impl FnMut(Option<&K>) -> Result<Option<T>>,
+) -> Result<T>
+where
+    K: Resource + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
+{
+    let mut last = "nothing".to_owned();
+    let seen = async {
+        let mut stream = std::pin::pin!(watcher::watch_object(api.clone(), name));
+        while let Some(next) = stream.next().await {
+            // The watcher itself tries again after an error, for as long as we wait.
+            let Ok(found) = next else { continue };
+            last = found.as_ref().map_or_else(|| "no such object".to_owned(), describe);
+            if let Some(value) = judge(found.as_ref())? {
+                return Ok(value);
+            }
+        }
+        bail!("the watch ended")
+    };
+    match tokio::time::timeout(limit, seen).await {
+        Ok(result) => result.with_context(|| format!("waiting for {what} ({name})")),
+        Err(_) => bail!("waited {limit:?} for {what} ({name}); last seen: {last}"),
+    }
+}
+
+/// Watches every object of a selection until `judge` returns something for one of them.
+pub async fn any<K, T>(
+    api: &Api<K>,
+    labels: &str,
+    what: &str,
+    limit: Duration,
+    mut judge: impl FnMut(&K) -> Result<Option<T>>,
+) -> Result<T>
+where
+    K: Resource + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
+{
+    let mut last = "nothing".to_owned();
+    let config = watcher::Config::default().labels(labels);
+    let seen = async {
+        let mut stream = std::pin::pin!(watcher(api.clone(), config).default_backoff().applied_objects());
+        loop {
+            match stream.try_next().await {
+                Ok(Some(found)) => {
+                    last = describe(&found);
+                    if let Some(value) = judge(&found)? {
+                        return Ok(value);
+                    }
+                }
+                Ok(None) => bail!("the watch ended"),
+                Err(_) => {}
+            }
+        }
+    };
+    match tokio::time::timeout(limit, seen).await {
+        Ok(result) => result.with_context(|| format!("waiting for {what}")),
+        Err(_) => bail!("waited {limit:?} for {what}; last seen: {last}"),
+    }
+}
+
+/// Asks again until the answer is good: for what can't be watched, such as a server's first answer.
+pub async fn answer<T, F>(what: &str, limit: Duration, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let deadline = tokio::time::Instant::now() + limit;
+    loop {
+        match ask().await {
+            Ok(value) => return Ok(value),
+            Err(error) if tokio::time::Instant::now() >= deadline => {
+                return Err(error).with_context(|| format!("waited {limit:?} for {what}"));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// The conditions of any object, for judging.
+pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == kind)
+}
+
+/// Status of an object as one line: all of it, since a failure has no second chance to look.
+fn describe<K: Serialize>(object: &K) -> String {
+    let value = serde_json::to_value(object).unwrap_or(Value::Null);
+    let name = value["metadata"]["name"].as_str().unwrap_or("?").to_owned();
+    match value.get("status") {
+        Some(status) => format!("{name}: {status}"),
+        None => format!("{name}, without a status"),
+    }
+}
