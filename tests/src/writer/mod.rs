@@ -145,6 +145,29 @@ impl Drop for Writer {
     }
 }
 
+/// Adds these records, `per_request` at a time, and notes it in the ledger as a writer does.
+pub async fn fill(
+    address: Arc<dyn Address>,
+    collections: &BTreeMap<String, BTreeMap<String, Record>>,
+    per_request: usize,
+    sync_threshold: u32,
+    mut ledger: Ledger,
+) -> Result<Ledger> {
+    let server = Server::new(address)?;
+    for (name, records) in collections {
+        let id = server.create_collection(name, sync_threshold).await?;
+        let all: Vec<(&String, &Record)> = records.iter().collect();
+        for some in all.chunks(per_request.max(1)) {
+            let records = some.iter().map(|(id, record)| ((*id).clone(), Some((*record).clone()))).collect();
+            let request = Request { verb: Verb::Add, records };
+            let index = ledger.begin(name, request.clone(), Timestamp::now());
+            server.send(&id, &request).await.with_context(|| format!("filling collection {name}"))?;
+            ledger.acknowledge(name, index, Timestamp::now());
+        }
+    }
+    Ok(ledger)
+}
+
 /// Writes to one collection.
 struct Hand {
     server: Server,
