@@ -26,7 +26,7 @@ spawn() {
 alive() {
   local pid started stat
   { read -r pid started <"$RUN/$1.pid"; } 2>/dev/null || return 1
-  { stat=$(<"/proc/$pid/stat"); } 2>/dev/null || return 1
+  { read -r stat <"/proc/$pid/stat"; } 2>/dev/null || return 1
   # The name in brackets may contain blanks; what follows the last bracket does not. A zombie has ended.
   read -r -a stat <<<"${stat##*) }"
   [ "${stat[19]}" = "$started" ] && [ "${stat[0]}" != Z ]

@@ -37,7 +37,8 @@ claim_binds() {
 
 # Three identities: one that makes buckets, one that writes, one that only reads.
 s3_up() {
-  mkdir -p "$STATE/s3"
+  local weed
+  mkdir -p "$STATE/s3/data"
   if [ ! -s "$S3_FILE" ]; then
     local identity lines=()
     for identity in ADMIN WRITER READER; do
@@ -58,15 +59,18 @@ s3_up() {
       {name: "writer", actions: ["Read", "Write", "List", "Tagging"], credentials: [{accessKey: $ARGS.positional[2], secretKey: $ARGS.positional[3]}]},
       {name: "reader", actions: ["Read", "List"], credentials: [{accessKey: $ARGS.positional[4], secretKey: $ARGS.positional[5]}]}
     ]}' --args "$S3_ADMIN_ACCESS_KEY" "$S3_ADMIN_SECRET_KEY" "$S3_WRITER_ACCESS_KEY" "$S3_WRITER_SECRET_KEY" \
-      "$S3_READER_ACCESS_KEY" "$S3_READER_SECRET_KEY" >"$STATE/s3.json"
+      "$S3_READER_ACCESS_KEY" "$S3_READER_SECRET_KEY" >"$STATE/s3/s3.json"
   )
   # Its parts talk over sockets in /tmp that are named by port only, so that two servers on one machine would meet in them:
-  # each gets a /tmp of its own. A bucket takes seven volumes of the server's; small and many leave room for a few dozen.
+  # each gets a /tmp of its own, and its directory as /mnt, since that may lie in the /tmp that is covered. A bucket takes
+  # seven volumes of the server's; small and many leave room for a few dozen.
+  weed=$("$CLUSTER_SCRIPTS/python.sh" --print-path weed)
+  ln --force "$weed" "$STATE/s3/weed" 2>/dev/null || cp "$weed" "$STATE/s3/weed"
   # shellcheck disable=SC2016
-  spawn seaweedfs nsenter --net="$NETNS" -- unshare --mount sh -c 'mount -t tmpfs -o size=64M tmpfs /tmp && exec "$@"' seaweedfs \
-    "$("$CLUSTER_SCRIPTS/python.sh" --print-path weed)" -logdir="$STATE/s3" server -dir="$STATE/s3" \
-    -ip="$CONTROL_PLANE_IP" -ip.bind="$CONTROL_PLANE_IP" -master.volumeSizeLimitMB=64 -volume.max=300 \
-    -filer -s3 -s3.port="$S3_PORT" -s3.config="$STATE/s3.json"
+  spawn seaweedfs nsenter --net="$NETNS" -- unshare --mount \
+    sh -c 'mount --bind "$1" /mnt && shift && mount -t tmpfs -o size=64M tmpfs /tmp && exec "$@"' seaweedfs "$STATE/s3" \
+    /mnt/weed -logdir=/mnt server -dir=/mnt/data -ip="$CONTROL_PLANE_IP" -ip.bind="$CONTROL_PLANE_IP" \
+    -master.volumeSizeLimitMB=64 -volume.max=300 -filer -s3 -s3.port="$S3_PORT" -s3.config=/mnt/s3.json
 }
 
 # s3 IDENTITY METHOD PATH [curl's options]: one signed request.
