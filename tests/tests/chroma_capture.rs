@@ -2,6 +2,8 @@
 //! ledger: what was acknowledged before the lock is there, what was sent after the release is not, in between whole
 //! requests only.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::{
     collections::BTreeSet,
     fs,

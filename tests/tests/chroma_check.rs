@@ -1,6 +1,8 @@
 //! Damage that a server hides, hangs on or dies of, one fault at a time on the files of a real server: the offline check finds
 //! what is wrong with the structure, the fingerprints what is wrong with the content, and neither changes a byte.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},

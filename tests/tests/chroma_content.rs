@@ -1,5 +1,7 @@
 //! What the files of a real server contain, read without it, held against what the server itself answers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::{path::Path, time::Duration};
 
 use chroma::{

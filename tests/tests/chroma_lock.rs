@@ -1,6 +1,8 @@
 //! The lock of a live capture: nobody else gets it while the capture reads, it never outlives its parent or its deadline, and
 //! a source that can't be captured safely is refused by name. No server: the locks are SQLite's and the kernel's own.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
