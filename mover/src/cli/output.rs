@@ -51,19 +51,28 @@ pub fn print_failure(output: Output, failure: &Failure) {
     }
 }
 
-/// Rows in columns, as wide as the widest cell.
+/// Rows in columns, as wide as the widest cell. An empty row ends a table; the next has columns of its own.
 fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column| {
-        rows.iter().filter_map(|row| row.get(column)).map(|c: &String| c.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
-        let line: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(line.join("   ").trim_end());
-        text.push('\n');
+    for (number, rows) in rows.split(Vec::is_empty).enumerate() {
+        if number > 0 {
+            text.push('\n');
+        }
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|c: &String| c.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in rows {
+            let line: Vec<String> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            text.push_str(line.join("   ").trim_end());
+            text.push('\n');
+        }
     }
     text
 }
@@ -81,5 +90,7 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell_and_lines_end_without_blanks() {
         let rows = [row(["NAME", "SIZE"]), row(["chromadb", "1"]), row(["x", ""])];
         assert_eq!(table(&rows), "NAME       SIZE\nchromadb   1\nx\n");
+        let two = [row(["A"]), Vec::new(), row(["LONGER", "B"])];
+        assert_eq!(table(&two), "A\n\nLONGER   B\n");
     }
 }

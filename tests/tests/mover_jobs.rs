@@ -1,0 +1,480 @@
+//! The mover's Jobs as Kubernetes runs them: the real program, its Request in the environment, its Report in a file, a real
+//! S3 server, a real ChromaDB under a writer. Only the mounts lie below another root.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use crds::{
+    job::{
+        CA_DIR, CaptureSource, Captured, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, Report,
+        RepositoryAccess, Request, RunMark, SCRATCH_DIR, SOURCE_DIR, TARGET_DIR,
+    },
+    repository::Addressing,
+    run::Verdict,
+};
+use jiff::SignedDuration;
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tests::{
+    chroma_server::ChromaServer,
+    seaweedfs::{BUCKET, SeaweedFs, WRITER},
+    writer::{Load, Server, Writer, truth},
+};
+
+const KEY: &str = "a key for the tests, long enough\n";
+
+/// The real program, built when it isn't there yet.
+fn holdfast() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    static BUILT: std::sync::Once = std::sync::Once::new();
+    // Cargo knows best whether it is up to date.
+    BUILT.call_once(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built =
+            Command::new(cargo).current_dir(root).args(["build", "--quiet", "-p", "mover"]).status().unwrap();
+        assert!(built.success(), "the mover can't be built");
+    });
+    target.join("debug/holdfast")
+}
+
+/// What a pod of the mover has: mounts below one directory, and where its repository is.
+struct Pod {
+    root: TempDir,
+    endpoint: Option<String>,
+    prefix: String,
+    expected_id: Option<String>,
+}
+
+impl Pod {
+    /// One with a key and a repository of its own in the S3 server.
+    fn with_s3(name: &str) -> Pod {
+        let mut pod = Pod::with_directory();
+        pod.endpoint = Some(SeaweedFs::shared().endpoint().to_owned());
+        pod.prefix = format!("mover/{name}/");
+        pod
+    }
+
+    /// One whose repository is a directory.
+    fn with_directory() -> Pod {
+        let pod = Pod {
+            root: tempfile::tempdir().unwrap(),
+            endpoint: None,
+            prefix: String::new(),
+            expected_id: None,
+        };
+        for dir in [KEY_DIR, SOURCE_DIR, TARGET_DIR, SCRATCH_DIR] {
+            fs::create_dir_all(pod.at(dir)).unwrap();
+        }
+        fs::write(pod.at(KEY_DIR).join(KEY_FILE), KEY).unwrap();
+        pod
+    }
+
+    fn at(&self, dir: &str) -> PathBuf {
+        self.root.path().join(dir.trim_start_matches('/'))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.root.path().join("termination-log")
+    }
+
+    fn access(&self) -> RepositoryAccess {
+        RepositoryAccess {
+            endpoint: self.endpoint.clone(),
+            region: "us-east-1".into(),
+            bucket: BUCKET.into(),
+            prefix: self.prefix.clone(),
+            addressing: Addressing::Path,
+            expected_id: self.expected_id.clone(),
+            read_only: false,
+        }
+    }
+
+    fn command(&self, request: &Request) -> Command {
+        let mut command = Command::new(holdfast());
+        command.arg("job").arg("--termination-log").arg(self.log());
+        if self.endpoint.is_none() {
+            command
+                .arg("--repository")
+                .arg(format!("file://{}", self.root.path().join("repository").display()));
+        }
+        command
+            .env("HOLDFAST_REQUEST", serde_json::to_string(request).unwrap())
+            .env("HOLDFAST_ROOT", self.root.path())
+            .env("AWS_ACCESS_KEY_ID", WRITER.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", WRITER.secret_key)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn report(&self) -> Report {
+        serde_json::from_slice(&fs::read(self.log()).expect("a report was written")).unwrap()
+    }
+
+    fn run(&self, request: &Request) -> (Report, i32) {
+        self.run_with(self.command(request))
+    }
+
+    fn run_with(&self, mut command: Command) -> (Report, i32) {
+        let _ = fs::remove_file(self.log());
+        let output = command.output().unwrap();
+        keeps_secrets(&output);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        eprintln!("{said}");
+        (self.report(), output.status.code().expect("it was not killed"))
+    }
+
+    fn failure(&self, request: &Request) -> (FailureReason, String, i32) {
+        match self.run(request) {
+            (Report::Failed(failure), code) => (failure.reason, failure.message, code),
+            (other, _) => panic!("{other:?} is no failure"),
+        }
+    }
+
+    fn probe(&self) -> Request {
+        Request::Probe { repository: self.access() }
+    }
+
+    fn capture(&self, attempt: &str) -> Request {
+        let source = CaptureSource {
+            policy: "chromadb".into(),
+            namespace: "arxiv".into(),
+            claim: "data-chromadb-0".into(),
+            data_path: String::new(),
+            image: "chroma@sha256:5b7e11aa".into(),
+            max_writer_pause: SignedDuration::from_secs(20),
+            policy_spec: serde_json::json!({"component": {"chromaDB": {}}}),
+        };
+        Request::Capture { repository: self.access(), attempt: attempt.into(), source }
+    }
+
+    fn captured(&self, attempt: &str) -> Captured {
+        match self.run(&self.capture(attempt)) {
+            (Report::Captured(captured), 0) => *captured,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn confirm(&self, attempt: &str) -> Report {
+        self.run(&Request::Confirm { repository: self.access(), attempt: attempt.into() }).0
+    }
+
+    fn restore(&self, point: &str, uid: &str) -> Request {
+        let run = RunMark {
+            namespace: "arxiv".into(),
+            name: "db-2026-11-23".into(),
+            uid: uid.into(),
+            spec_hash: "77d0".into(),
+        };
+        Request::Restore { repository: self.access(), point: point.into(), run }
+    }
+
+    fn verify(&self, point: &str) -> Request {
+        Request::VerifyOffline { repository: self.access(), point: point.into(), data_path: String::new() }
+    }
+}
+
+/// I11: neither keys nor credentials in anything a mover prints.
+fn keeps_secrets(output: &Output) {
+    for stream in [&output.stdout, &output.stderr] {
+        let text = String::from_utf8_lossy(stream);
+        assert!(!text.contains(KEY.trim()) && !text.contains(WRITER.secret_key), "{text}");
+    }
+}
+
+/// A process that tries the write lock all the time.
+struct Rival(Child);
+
+impl Rival {
+    fn start(data: &Path) -> Rival {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lock_process"))
+            .arg("contend")
+            .arg(data.join("chroma.sqlite3"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::from(fs::File::create(data.with_extension("rival")).unwrap()))
+            .spawn()
+            .unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        Rival(child)
+    }
+
+    /// How often it failed, and how often it had the lock, while `captured` says that it was held.
+    fn stop(mut self, data: &Path, captured: &Captured) -> (usize, usize) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+        let (from, to) = (captured.consistency_time.as_nanosecond(), captured.released_at.as_nanosecond());
+        let number = |word: &str| word.parse::<i128>().unwrap();
+        let (mut failed, mut succeeded) = (0, 0);
+        for line in fs::read_to_string(data.with_extension("rival")).unwrap().lines() {
+            match line.split(' ').collect::<Vec<_>>().as_slice() {
+                ["busy", at] => failed += usize::from((from..to).contains(&number(at))),
+                ["got", before, after] => {
+                    succeeded += usize::from(number(before) > from && number(after) < to)
+                }
+                _ => {}
+            }
+        }
+        (failed, succeeded)
+    }
+}
+
+/// An SQLite database of some megabytes where a ChromaDB should be: the guard captures it, and the check says what it is.
+fn ballast(data: &Path, megabytes: usize) {
+    let connection = Connection::open(data.join("chroma.sqlite3")).unwrap();
+    connection.execute_batch("CREATE TABLE rows (content BLOB)").unwrap();
+    for _ in 0..megabytes {
+        connection.execute("INSERT INTO rows VALUES (randomblob(1000000))", []).unwrap();
+    }
+}
+
+fn can_lock(data: &Path) -> bool {
+    let connection = Connection::open(data.join("chroma.sqlite3")).unwrap();
+    connection.busy_timeout(Duration::from_secs(5)).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_jobs() {
+    let mut pod = Pod::with_s3("round-trip");
+    fs::create_dir_all(pod.at(ESCROW_DIR)).unwrap();
+    fs::write(pod.at(ESCROW_DIR).join(KEY_FILE), "another key, kept elsewhere").unwrap();
+    let Report::Probed(probed) = pod.run(&pod.probe()).0 else { panic!("{:?}", pod.report()) };
+    assert!(probed.conditional_writes && probed.key_slots == 2 && probed.points == 0, "{probed:?}");
+    pod.expected_id = Some(probed.id.clone());
+
+    let data = pod.at(SOURCE_DIR);
+    let server = ChromaServer::start(&data).await.unwrap();
+    let load = Load { sync_threshold: 40, per_request: 20, ..Load::synthetic(5, 3, 16) };
+    let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
+    writer.progress(60, Duration::from_secs(90)).await.unwrap();
+    let rival = Rival::start(&data);
+    let captured = pod.captured("capture-1");
+    let (failed, succeeded) = rival.stop(&data, &captured);
+    assert!(failed > 0, "no try of the rival fell into the hold of {:?}", captured.longest_hold);
+    assert_eq!(succeeded, 0, "of {failed} tries under the lock");
+    writer.progress(10, Duration::from_secs(90)).await.unwrap();
+    let ledger = writer.stop().await.unwrap();
+    server.stop().unwrap();
+    assert_eq!((captured.collection_count, captured.findings.len()), (3, 0), "{captured:?}");
+    assert!(captured.records > 0 && captured.migrations == "2/6/10", "{captured:?}");
+
+    // A lost report is found again, word for word; an attempt that never was isn't.
+    assert_eq!(pod.confirm("capture-1"), Report::Captured(Box::new(captured.clone())));
+    assert_eq!(pod.confirm("capture-2"), Report::NotCommitted);
+    assert_eq!(pod.captured("capture-1"), captured, "the same attempt commits once");
+
+    // What an interrupted attempt of the same step left does no harm.
+    fs::write(pod.at(TARGET_DIR).join("chroma.sqlite3-journal"), "stray").unwrap();
+    let Report::Restored(restored) = pod.run(&pod.restore(&captured.point, "uid-1")).0 else {
+        panic!("no restore")
+    };
+    assert_eq!((restored.files, restored.bytes, restored.reused_bytes), (captured.files, captured.bytes, 0));
+    assert!(!pod.at(TARGET_DIR).join("chroma.sqlite3-journal").exists());
+    let Report::Restored(again) = pod.run(&pod.restore(&captured.point, "uid-1")).0 else {
+        panic!("no second restore")
+    };
+    assert_eq!(again.reused_bytes, again.bytes);
+    let (reason, message, code) = pod.failure(&pod.restore(&captured.point, "uid-2"));
+    assert_eq!((reason, code), (FailureReason::AlreadyExecuted, 12), "{message}");
+
+    let Report::Verified(verified) = pod.run(&pod.verify(&captured.point)).0 else { panic!("not verified") };
+    assert_eq!(
+        (verified.findings.as_slice(), verified.collections_equal),
+        ([].as_slice(), 3),
+        "{verified:?}"
+    );
+    assert_eq!(verified.files_equal, verified.files);
+
+    let restored = ChromaServer::start(&pod.at(TARGET_DIR)).await.unwrap();
+    let served = Server::new(Arc::new(restored.url().to_owned())).unwrap();
+    truth::hold(&served, &ledger, captured.consistency_time, captured.released_at).await.unwrap();
+    let validate = |url: &str| Request::Validate {
+        repository: pod.access(),
+        point: captured.point.clone(),
+        url: url.into(),
+    };
+    let Report::Validated { checks } = pod.run(&validate(restored.url())).0 else { panic!("not validated") };
+    for name in ["chromadb-responds", "collections-accessible", "counts", "corruption", "queries"] {
+        let check = checks.iter().find(|check| check.name == name).expect(name);
+        assert_eq!(check.verdict, Verdict::Passed, "{check:?}");
+    }
+    // One record less is seen, by count and by digest.
+    let name = &captured.collections[0].name;
+    let collections = served.collections().await.unwrap();
+    let id = &collections.iter().find(|(known, _)| known == name).unwrap().1;
+    let first = served.everything(name).await.unwrap().into_keys().next().unwrap();
+    restored.post(&format!("collections/{id}/delete"), &serde_json::json!({"ids": [first]})).await.unwrap();
+    let Report::Validated { checks } = pod.run(&validate(restored.url())).0 else { panic!("not validated") };
+    let failed: Vec<&str> =
+        checks.iter().filter(|c| c.verdict == Verdict::Failed).map(|c| c.name.as_str()).collect();
+    assert_eq!(failed, ["counts", "corruption"], "{checks:?}");
+    restored.stop().unwrap();
+
+    let Report::Verified(differs) = pod.run(&pod.verify(&captured.point)).0 else { panic!("not verified") };
+    assert!(differs.files_equal < differs.files && differs.collections_equal == 2, "{differs:?}");
+    damage(&pod, &data);
+}
+
+/// Pages of the database are overwritten: CheckIntegrity says so, and leaves the volume as it was.
+fn damage(pod: &Pod, data: &Path) {
+    let db = data.join("chroma.sqlite3");
+    let mut bytes = fs::read(&db).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 3 * 4096].fill(0xAA);
+    fs::write(&db, &bytes).unwrap();
+    let (report, code) = pod.run(&Request::CheckIntegrity { data_path: String::new() });
+    let Report::Checked(checked) = report else { panic!("{report:?}") };
+    assert!(code == 0 && checked.finding_count > 0, "{checked:?}");
+    assert_eq!(checked.findings[0].subject, "chroma.sqlite3", "{checked:?}");
+    assert_eq!(fs::read(&db).unwrap(), bytes);
+}
+
+/// Starts a capture and returns once it holds the lock.
+fn capture_until_locked(pod: &Pod, attempt: &str) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut child = pod.command(&pod.capture(attempt)).spawn().unwrap();
+    let mut output = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while output.read_line(&mut line).unwrap() > 0 && !line.contains("write lock held") {
+        line.clear();
+    }
+    assert!(line.contains("write lock held"), "the capture ended before it had the lock");
+    (child, output)
+}
+
+#[test]
+fn a_capture_killed_under_the_lock_leaves_no_lock_and_the_next_one_works() {
+    let pod = Pod::with_directory();
+    ballast(&pod.at(SOURCE_DIR), 64);
+    pod.run(&pod.probe());
+    let mut killed_under_it = false;
+    for attempt in 0..5 {
+        let name = format!("killed-{attempt}");
+        let (mut child, mut output) = capture_until_locked(&pod, &name);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        assert!(can_lock(&pod.at(SOURCE_DIR)), "the lock outlived its mover");
+        assert_eq!(pod.confirm(&name), Report::NotCommitted);
+        killed_under_it |= !rest.contains("mirror is level");
+        if killed_under_it {
+            break;
+        }
+    }
+    assert!(killed_under_it, "no kill hit the time under the lock");
+    let captured = pod.captured("next");
+    assert!(
+        !captured.findings.is_empty(),
+        "a database that is not Chroma's is captured, and the point says so"
+    );
+}
+
+#[test]
+fn a_capture_that_is_asked_to_end_releases_the_lock_and_says_so() {
+    let pod = Pod::with_directory();
+    ballast(&pod.at(SOURCE_DIR), 32);
+    pod.run(&pod.probe());
+    let _ = fs::remove_file(pod.log());
+    let (mut child, _output) = capture_until_locked(&pod, "asked");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(can_lock(&pod.at(SOURCE_DIR)));
+    let Report::Failed(failure) = pod.report() else { panic!("{:?}", pod.report()) };
+    assert_eq!(failure.reason, FailureReason::MoverFailed);
+    assert_eq!(pod.confirm("asked"), Report::NotCommitted);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_success_and_the_point_is_confirmed() {
+    let pod = Pod::with_directory();
+    ballast(&pod.at(SOURCE_DIR), 1);
+    pod.run(&pod.probe());
+    let mut command = pod.command(&pod.capture("lost"));
+    fs::remove_file(pod.log()).unwrap();
+    fs::create_dir(pod.log()).unwrap();
+    let output = command.output().unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    fs::remove_dir(pod.log()).unwrap();
+    assert!(matches!(pod.confirm("lost"), Report::Captured(_)), "{:?}", pod.report());
+}
+
+#[test]
+fn what_is_wrong_with_the_key_is_named() {
+    let pod = Pod::with_s3("keys");
+    let key = pod.at(KEY_DIR).join(KEY_FILE);
+    let reason = |text: Option<&str>| {
+        match text {
+            Some(text) => fs::write(&key, text).unwrap(),
+            None => fs::remove_file(&key).unwrap(),
+        }
+        let (reason, message, code) = pod.failure(&pod.probe());
+        assert_eq!(code, 3, "{message}");
+        reason
+    };
+    for weak in ["", "\n", "changeme-changeme", "short"] {
+        assert_eq!(reason(Some(weak)), FailureReason::KeyUnsafe, "{weak:?}");
+    }
+    assert_eq!(reason(None), FailureReason::KeyMissing);
+    fs::write(&key, KEY).unwrap();
+    assert!(matches!(pod.run(&pod.probe()), (Report::Probed(_), 0)));
+    assert_eq!(reason(Some("quite another key, and long")), FailureReason::KeyMismatch);
+}
+
+#[test]
+fn what_is_wrong_with_the_store_is_named() {
+    let mut pod = Pod::with_s3("stores");
+    let mut command = pod.command(&pod.probe());
+    command.env_remove("AWS_SECRET_ACCESS_KEY");
+    let (report, code) = pod.run_with(command);
+    let Report::Failed(failure) = report else { panic!("{report:?}") };
+    assert_eq!((failure.reason, code), (FailureReason::CredentialsMissing, 4));
+
+    let mut command = pod.command(&pod.probe());
+    command.env("AWS_SECRET_ACCESS_KEY", "not the secret");
+    let (report, _) = pod.run_with(command);
+    let Report::Failed(failure) = report else { panic!("{report:?}") };
+    assert_eq!(failure.reason, FailureReason::AccessDenied, "{failure:?}");
+
+    let Report::Probed(probed) = pod.run(&pod.probe()).0 else { panic!("not probed") };
+    pod.expected_id = Some("0".repeat(32));
+    let (reason, message, _) = pod.failure(&pod.probe());
+    assert_eq!(reason, FailureReason::RepositoryReplaced);
+    assert!(message.contains(&probed.id), "{message}");
+
+    pod.prefix = "mover/nothing-here/".into();
+    assert_eq!(pod.failure(&pod.probe()).0, FailureReason::RepositoryMissing);
+
+    pod.endpoint = Some("http://127.0.0.1:9".into());
+    assert_eq!(pod.failure(&pod.probe()).0, FailureReason::BucketUnreachable);
+}
+
+#[test]
+fn what_is_wrong_with_the_source_or_the_request_is_named() {
+    let pod = Pod::with_directory();
+    pod.run(&pod.probe());
+    assert_eq!(pod.failure(&pod.capture("empty")).0, FailureReason::ChromaDBNotFound);
+    fs::write(pod.at(SOURCE_DIR).join("chroma.sqlite3"), "this is no database, whatever it is called")
+        .unwrap();
+    assert_eq!(pod.failure(&pod.capture("text")).0, FailureReason::SourceUnreadable);
+    let mut request = pod.capture("outside");
+    if let Request::Capture { source, .. } = &mut request {
+        source.data_path = "../outside".into();
+    }
+    assert_eq!(pod.failure(&request).0, FailureReason::InvalidRequest);
+    let unknown = "0123456789abcdef0123456789abcdef";
+    assert_eq!(pod.failure(&pod.restore(unknown, "uid")).0, FailureReason::PointNotFound);
+    let mut command = pod.command(&pod.probe());
+    command.env("HOLDFAST_REQUEST", r#"{"kind":"fly"}"#);
+    let (report, code) = pod.run_with(command);
+    assert!(matches!(report, Report::Failed(f) if f.reason == FailureReason::InvalidRequest) && code == 2);
+    assert!(!pod.at(CA_DIR).exists(), "no bundle is needed without one");
+}
