@@ -76,7 +76,13 @@ fn pod(config: &MoverConfig, job: &MoverJob) -> PodSpec {
                 type_: "RuntimeDefault".to_owned(),
                 ..SeccompProfile::default()
             }),
-            // No fsGroup: the kubelet would re-own the workload's files.
+            // No fsGroup where files of the workload are: the kubelet would re-own them. A volume to restore into is empty
+            // and root's, and only so can an unprivileged mover write to it.
+            fs_group: job
+                .target
+                .as_ref()
+                .filter(|target| !target.read_only && identity.uid != Some(0))
+                .and(identity.groups.first().copied().or(identity.gid)),
             ..PodSecurityContext::default()
         }),
         containers: vec![Container {

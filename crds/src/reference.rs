@@ -53,6 +53,8 @@ pub const QUARANTINE_LABEL: &str = "holdfast.dev/quarantine";
 pub const FENCE_LABEL: &str = "holdfast.dev/fence";
 /// Label on the objects that remember which runs were carried out.
 pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
+/// Finalizer on a run while its claims are taken apart: the run stays until they are whole again.
+pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
 /// Label on everything the controller creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value.

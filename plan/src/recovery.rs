@@ -32,6 +32,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
 pub use effect::Effect;
+pub use mover::label;
 pub use seen::Observed;
 use settle::settled;
 use steps::Step;
@@ -137,6 +138,18 @@ pub fn plan(seen: &Observed) -> Plan {
     // Events tell of transitions, and every transition is a change of the status.
     let events = if status == *stored { Vec::new() } else { events };
     Plan { effects, status, events, next }
+}
+
+/// Whether a run with this status has ended.
+#[must_use]
+pub fn ended(status: &RecoveryRunStatus) -> bool {
+    settled(status)
+}
+
+/// Whether a run with this status passed Assess, so that it holds its components whoever is older.
+#[must_use]
+pub fn begun(status: &RecoveryRunStatus) -> bool {
+    status.steps.iter().any(|step| step.name == "Assess" && step.phase == StepPhase::Done)
 }
 
 /// Whether `run` holds the component of `policy`: it was begun, has not ended, and its effects concern that component.

@@ -128,7 +128,8 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
 }
 
 /// A name as the value of a label: hashed when it is too long for one.
-pub(crate) fn label(name: &str) -> String {
+#[must_use]
+pub fn label(name: &str) -> String {
     if name.len() <= 63 { name.to_owned() } else { format!("{}-{}", &name[..50], names::short_hash(&[name])) }
 }
 
@@ -175,7 +176,7 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
         source: Some(Volume { claim: claim.to_owned(), read_only: true }),
         target: None,
         place: source.place.clone(),
-        identity: source.identity.clone(),
+        identity: draft.seen.identity(component),
     };
     match drive(draft, index, wanted) {
         Outcome::Pending(progress) => progress,
@@ -219,7 +220,7 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         source: None,
         target: Some(Volume { claim: names::restore_claim(claim, &run.uid), read_only: false }),
         place: source.place.clone(),
-        identity: source.identity.clone(),
+        identity: draft.seen.identity(component),
     };
     match drive(draft, index, wanted) {
         Outcome::Pending(progress) => progress,
@@ -266,7 +267,7 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
         source: None,
         target: Some(Volume { claim: target.clone(), read_only: true }),
         place: source.place.clone(),
-        identity: source.identity.clone(),
+        identity: draft.seen.identity(component),
     };
     let refused = |draft: &mut Draft<'_>, reason: String, message: String| {
         draft.condition("DataRestored", false, &reason, message.clone());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::names;
-use crds::reference::{POLICY_LABEL, RUN_LABEL};
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, RUN_LABEL};
 
 use super::effect::{Effect, NewClaim};
 use super::mover::label;
@@ -43,6 +43,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {
         labels: BTreeMap::from([
             (RUN_LABEL.to_owned(), label(&seen.run.name)),
             (POLICY_LABEL.to_owned(), label(policy)),
+            (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         ]),
         annotations: BTreeMap::new(),
         owners: Vec::new(),

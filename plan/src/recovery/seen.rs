@@ -57,6 +57,16 @@ impl Observed {
         self.pods.iter().filter(move |pod| pod.claims.iter().any(|name| name == claim))
     }
 
+    /// As whom the movers of `component` run: as whoever owned the files when the run stopped it.
+    #[must_use]
+    pub fn identity(&self, component: &Component) -> Identity {
+        let now = component.source.as_ref().map(|source| source.identity.clone()).unwrap_or_default();
+        match self.remembered(&component.policy).and_then(|claim| claim.used_by.clone()) {
+            Some(UsedBy { uid, gid, groups }) => Identity { uid, gid, groups, ..now },
+            None => now,
+        }
+    }
+
     /// The claim of `policy` as it was when the run stopped its workloads.
     #[must_use]
     pub fn remembered(&self, policy: &str) -> Option<&ClaimSeen> {
@@ -236,6 +246,20 @@ pub struct ClaimSeen {
     pub access_modes: Vec<String>,
     /// Volume mode.
     pub volume_mode: Option<String>,
+    /// Who used it, in what a run remembers; the pod that told is gone by then.
+    pub used_by: Option<UsedBy>,
+}
+
+/// User and groups of the process that owns the files of a claim.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UsedBy {
+    /// User id.
+    pub uid: Option<i64>,
+    /// Group id.
+    pub gid: Option<i64>,
+    /// Further groups.
+    pub groups: Vec<i64>,
 }
 
 /// A PersistentVolume.

@@ -7,7 +7,7 @@ use crds::reference::WorkloadKind;
 use crds::run::{LeftAs, NextAction, RecoveryRunStatus, StepPhase, StoppedWorkload, Verdict};
 
 use super::effect::Effect;
-use super::seen::{Observed, PointState};
+use super::seen::{ClaimSeen, Observed, PointState};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, recorded, swapped};
 use super::{Draft, Progress, mover, stop, texts};
@@ -149,7 +149,7 @@ fn put_back(draft: &Draft<'_>, policy: &str) -> Back {
     let Some(old) = claim.volume.as_deref() else { return Back::Impossible };
     if let Some(present) = seen.claims.get(&claim.name) {
         return match present {
-            present if present.deleting => Back::Acting(Vec::new()),
+            present if present.deleting || doomed(seen, present) => Back::Acting(Vec::new()),
             _ if bound(seen, &claim.name, old) || swapped(seen, &draft.status, policy) => Back::Whole,
             // Ours, and the PV controller is about to bind it.
             present if !present.bound && present.volume.as_deref() == Some(old) => Back::Acting(Vec::new()),
@@ -172,6 +172,12 @@ fn put_back(draft: &Draft<'_>, policy: &str) -> Back {
         Ok(None) => Back::Acting(Vec::new()),
         Err(_) => Back::Impossible,
     }
+}
+
+/// Whether a StatefulSet with `whenScaled: Delete` is about to delete `claim`: its pod is still there, or owns the claim.
+fn doomed(seen: &Observed, claim: &ClaimSeen) -> bool {
+    stop::workloads(seen).iter().any(|workload| workload.deletes_claims && workload.replicas == 0)
+        && (seen.pods_of(&claim.name).next().is_some() || claim.owners.iter().any(|owner| owner.kind == "Pod"))
 }
 
 /// A step failed: makes the claims whole, then ends the run.

@@ -9,8 +9,9 @@ use crds::run::StoppedWorkload;
 
 use super::assess::{self, current, owned};
 use super::effect::Effect;
-use super::seen::{Component, Observed, PodSeen, WorkloadSeen};
+use super::seen::{ClaimSeen, Component, Observed, PodSeen, UsedBy, WorkloadSeen};
 use super::{Draft, Progress};
+use crate::effect::Identity;
 
 /// Every workload of the run once.
 pub(crate) fn workloads(seen: &Observed) -> Vec<&WorkloadSeen> {
@@ -85,11 +86,14 @@ fn with_effects(progress: Progress, more: Vec<Effect>) -> Progress {
     }
 }
 
-fn remember(seen: &Observed) -> Result<BTreeMap<String, super::seen::ClaimSeen>, String> {
+fn remember(seen: &Observed) -> Result<BTreeMap<String, ClaimSeen>, String> {
     seen.components
         .iter()
         .map(|component| {
-            current(seen, component).map(|(_, claim, _)| (component.policy.clone(), claim.clone()))
+            let (source, claim, _) = current(seen, component)?;
+            let Identity { uid, gid, groups, selinux: _ } = source.identity.clone();
+            let used_by = Some(UsedBy { uid, gid, groups });
+            Ok((component.policy.clone(), ClaimSeen { used_by, ..claim.clone() }))
         })
         .collect()
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::names;
-use crds::reference::{POLICY_LABEL, QUARANTINE_LABEL};
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, QUARANTINE_LABEL};
 use crds::run::{QuarantinedVolume, RecoveryRunStatus, Swap};
 use jiff::SignedDuration;
 
@@ -338,6 +338,7 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
         labels: BTreeMap::from([
             (QUARANTINE_LABEL.to_owned(), label(&seen.run.name)),
             (POLICY_LABEL.to_owned(), label(&swap.policy)),
+            (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         ]),
         annotations: BTreeMap::new(),
         owners: Vec::new(),

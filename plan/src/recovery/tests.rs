@@ -1,1 +1,528 @@
-//! Tests.
+//! Recoveries carried through a small cluster in memory, and killed at every write.
+
+mod cluster;
+
+use cluster::*;
+use crds::condition::{get, is_true};
+use crds::job::{Failure, FailureReason, Report, Verified};
+use crds::run::{RunPhase, StepPhase, Verdict};
+
+use super::seen::{OtherRun, PointState};
+use super::*;
+use crate::effect::JobState;
+
+fn phase(cluster: &Cluster) -> Option<RunPhase> {
+    cluster.status().phase
+}
+
+fn reason(cluster: &Cluster, kind: &str) -> String {
+    get(&cluster.status().conditions, kind).map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+fn message(cluster: &Cluster, kind: &str) -> String {
+    get(&cluster.status().conditions, kind).map(|c| c.message.clone()).unwrap_or_default()
+}
+
+/// The world after a recovery, without what depends on when the controller was killed.
+fn world(cluster: &Cluster) -> String {
+    let seen = &cluster.seen;
+    let steps: Vec<_> = cluster.status().steps.iter().map(|s| (&s.name, s.phase, s.attempts)).collect();
+    let claims: Vec<_> =
+        seen.claims.values().map(|c| (&c.name, &c.labels, &c.annotations, c.bound)).collect();
+    let volumes: Vec<_> =
+        seen.volumes.values().map(|v| (&v.reclaim, &v.phase, v.claim.as_ref().map(|c| &c.name))).collect();
+    format!("{steps:?}\n{claims:?}\n{volumes:?}\n{:?}\n{:?}", seen.fence, seen.run.finalizer)
+}
+
+fn recovered(cluster: &Cluster) {
+    assert_eq!(phase(cluster), Some(RunPhase::Succeeded), "{}", message(cluster, "Ready"));
+    let seen = &cluster.seen;
+    assert_ne!(seen.claims[CLAIM].volume.as_deref(), Some("pv-old"));
+    assert_eq!(seen.claims[CLAIM].labels["app"], "chromadb");
+    assert_eq!(seen.claims[&quarantine_claim()].volume.as_deref(), Some("pv-old"));
+    assert!(!seen.claims.contains_key(&restore_claim()));
+    assert_eq!(seen.volumes["pv-old"].reclaim, "Retain");
+    assert!(seen.fence.is_none() && !seen.run.finalizer && seen.jobs.is_empty());
+    let mut jobs = cluster.log.jobs.clone();
+    jobs.sort();
+    jobs.dedup();
+    assert_eq!(jobs.len(), cluster.log.jobs.len(), "a Job ran twice: {:?}", cluster.log.jobs);
+    let mut deleted = cluster.log.claims_deleted.clone();
+    deleted.sort();
+    assert_eq!(deleted, [CLAIM.to_owned(), restore_claim()], "claims were swapped more than once");
+}
+
+#[test]
+fn a_corrupted_database_is_recovered_and_the_old_volume_kept() {
+    let mut cluster = Cluster::new();
+    cluster.run(1000);
+    recovered(&cluster);
+    let status = cluster.status();
+    assert_eq!(status.points[0].name, "p2");
+    assert_eq!(reason(&cluster, "SourceResolved"), "LatestHealthy");
+    assert_eq!(status.verdict, Some(Verdict::Passed));
+    assert_eq!(cluster.log.scaled, [0, 1]);
+    assert_eq!(cluster.log.jobs.len(), 4);
+    assert!(!cluster.seen.claims[CLAIM].annotations.contains_key("pv.kubernetes.io/bind-completed"));
+    assert_eq!(cluster.seen.claims[CLAIM].annotations["team"], "search");
+    let new = cluster.seen.claims[CLAIM].volume.clone().unwrap();
+    assert_eq!(
+        cluster.seen.volumes[&new].reclaim, "Delete",
+        "the reclaim policy of the new volume is put back"
+    );
+    assert_eq!(status.quarantine[0].volume, "pv-old");
+    assert!(status.steps.iter().all(|step| step.phase == StepPhase::Done), "{:#?}", status.steps);
+}
+
+#[test]
+fn a_controller_killed_after_any_number_of_writes_reaches_the_same_end() {
+    let mut whole = Cluster::new();
+    whole.run(1000);
+    for writes in 1..40 {
+        let mut cluster = Cluster::new();
+        cluster.run(writes);
+        recovered(&cluster);
+        assert_eq!(world(&cluster), world(&whole), "killed after every {writes} writes");
+    }
+}
+
+#[test]
+fn a_controller_of_the_next_term_goes_on_after_a_kill_at_any_single_write() {
+    let mut reference = Cluster::new();
+    let mut total = 0;
+    for _ in 0..600 {
+        let wrote = reference.reconcile(1);
+        total += wrote;
+        if wrote == 0 && !reference.settle() && ended(reference.status()) {
+            break;
+        }
+    }
+    assert!(total > 40, "{total}");
+    for kill in 1..=total {
+        let mut cluster = Cluster::new();
+        let mut left = kill;
+        while left > 0 {
+            let wrote = cluster.reconcile(1);
+            left -= wrote.min(left);
+            if wrote == 0 && !cluster.settle() {
+                break;
+            }
+        }
+        // The old controller's last look, kept to be acted on too late.
+        let mut late = cluster.seen.clone();
+        cluster.seen.epoch = 2;
+        cluster.run(1000);
+        recovered(&cluster);
+        late.run.status.clone_from(cluster.status());
+        assert!(plan(&late).effects.is_empty(), "a controller of an older term acts");
+        assert_eq!(plan(&late).status, late.run.status);
+    }
+}
+
+#[test]
+fn whatever_is_killed_a_stateful_set_that_deletes_its_claims_loses_no_volume() {
+    for writes in [1, 2, 3, 5, 8, 1000] {
+        let mut cluster = Cluster::new();
+        cluster.set_mut().deletes_claims = true;
+        cluster.run(writes);
+        assert_eq!(phase(&cluster), Some(RunPhase::Succeeded), "{}", message(&cluster, "Ready"));
+        assert_eq!(cluster.seen.claims[&quarantine_claim()].volume.as_deref(), Some("pv-old"));
+        assert_ne!(cluster.seen.claims[CLAIM].volume.as_deref(), Some("pv-old"));
+        assert_eq!(cluster.log.claims_deleted, [restore_claim()]);
+        let marks = &cluster.log.marks;
+        let first = |mark: &str| marks.iter().position(|m| m == mark).unwrap();
+        assert!(first("SetReclaimPolicy") < first("Scale") && first("AddFinalizer") < first("Scale"));
+    }
+}
+
+#[test]
+fn a_claim_that_its_stateful_set_deleted_is_put_back_when_the_recovery_fails() {
+    let mut cluster = Cluster::new();
+    cluster.set_mut().deletes_claims = true;
+    cluster.answers.insert("Restore", vec![failed(FailureReason::PointUnreadable)]);
+    cluster.run(1);
+    assert_eq!(reason(&cluster, "Failed"), "PointUnreadable");
+    assert_eq!(cluster.seen.claims[CLAIM].volume.as_deref(), Some("pv-old"));
+    assert!(cluster.seen.claims[CLAIM].bound);
+    assert_eq!(cluster.status().left_as.as_ref().unwrap().claims, "Original");
+}
+
+fn failed(reason: FailureReason) -> JobState {
+    JobState::Ended(Report::Failed(Failure { reason, message: "2 of 3112 objects are missing".into() }))
+}
+
+#[test]
+fn a_dry_run_has_no_effect_whatever_it_sees() {
+    let mut cluster = Cluster::new();
+    cluster.seen.run.spec = spec(serde_json::json!({"mode": "DryRun"}));
+    let before = cluster.seen.clone();
+    for _ in 0..5 {
+        let planned = cluster.plan();
+        assert!(planned.effects.is_empty());
+        cluster.seen.run.status = planned.status;
+        cluster.seen.now += jiff::SignedDuration::from_secs(3600);
+    }
+    cluster.seen.run.status.conditions.clear();
+    assert!(cluster.log.marks.is_empty());
+    assert_eq!((&cluster.seen.claims, &cluster.seen.volumes), (&before.claims, &before.volumes));
+    assert_eq!(cluster.status().phase, Some(RunPhase::Planned));
+    assert!(
+        cluster
+            .status()
+            .steps
+            .iter()
+            .all(|step| step.phase == StepPhase::Waiting && !step.message.is_empty())
+    );
+    assert!(
+        cluster.status().steps.iter().any(|step| step.message.contains("p2; passed over p3 (Quarantined"))
+    );
+}
+
+#[test]
+fn a_mover_that_ends_silently_is_tried_again_and_never_two_at_once() {
+    let mut cluster = Cluster::new();
+    let silent = || JobState::Silent { why: "evicted".into() };
+    cluster.answers.insert("Restore", vec![silent(), failed(FailureReason::BucketUnreachable)]);
+    cluster.run(1);
+    recovered(&cluster);
+    let restore = cluster.status().steps.iter().find(|step| step.name == "Restore/chromadb").unwrap();
+    assert_eq!(restore.attempts, 3);
+    let mut cluster = Cluster::new();
+    cluster.answers.insert("Restore", vec![silent(), silent(), silent()]);
+    cluster.run(1000);
+    assert_eq!(reason(&cluster, "Failed"), "StepFailed");
+    assert_eq!(cluster.status().left_as.as_ref().unwrap().workloads, "Stopped");
+    assert!(cluster.status().next_actions.iter().any(|action| action.name.starts_with("older-point")));
+}
+
+#[test]
+fn what_the_integrity_check_says_never_holds_a_recovery_up() {
+    for answer in [JobState::Silent { why: "out of memory".into() }, failed(FailureReason::SourceUnreadable)]
+    {
+        let mut cluster = Cluster::new();
+        cluster.answers.insert("CheckIntegrity", vec![answer]);
+        cluster.run(1000);
+        recovered(&cluster);
+    }
+}
+
+#[test]
+fn a_restored_volume_that_differs_from_the_point_is_never_swapped_in() {
+    let mut cluster = Cluster::new();
+    let differs =
+        Verified { files_equal: 15, files: 16, collections_equal: 3, collections: 3, findings: Vec::new() };
+    cluster.answers.insert("VerifyOffline", vec![JobState::Ended(Report::Verified(differs))]);
+    cluster.run(1000);
+    assert_eq!(reason(&cluster, "Failed"), "IntegrityMismatch");
+    assert!(cluster.log.claims_deleted.is_empty());
+    assert_eq!(cluster.seen.claims[CLAIM].volume.as_deref(), Some("pv-old"));
+}
+
+#[test]
+fn a_fence_that_does_not_hold_lets_no_claim_be_deleted() {
+    let mut cluster = Cluster::new();
+    cluster.fence_works = false;
+    cluster.run(1000);
+    assert_eq!(reason(&cluster, "Failed"), "IsolationNotEnforced");
+    assert!(cluster.log.claims_deleted.is_empty());
+    assert!(cluster.seen.fence.is_none());
+}
+
+#[test]
+fn a_rival_that_scales_up_at_any_moment_finds_a_whole_claim() {
+    for when in 0..120 {
+        let mut cluster = Cluster::new();
+        for round in 0..600 {
+            if round == when && !ended(cluster.status()) {
+                cluster.set_mut().replicas = 1;
+            }
+            let wrote = cluster.reconcile(1);
+            let moved = cluster.settle();
+            if wrote == 0 && !moved && round > when && ended(cluster.status()) {
+                break;
+            }
+        }
+        assert_eq!(phase(&cluster), Some(RunPhase::Succeeded), "{when}: {:#?}", cluster.status().steps);
+        assert_ne!(cluster.seen.claims[CLAIM].volume.as_deref(), Some("pv-old"));
+        assert!(cluster.log.scaled.iter().all(|replicas| *replicas <= 1));
+    }
+}
+
+#[test]
+fn a_claim_that_names_the_volume_of_another_tenant_leads_nowhere() {
+    let mut cluster = Cluster::new();
+    let owner = cluster.seen.volumes.get_mut("pv-old").unwrap().claim.as_mut().unwrap();
+    (owner.namespace, owner.name, owner.uid) = ("other".into(), "theirs".into(), Some("their-uid".into()));
+    let before = cluster.seen.volumes.clone();
+    cluster.run(1000);
+    assert_eq!(phase(&cluster), Some(RunPhase::Failed));
+    assert!(message(&cluster, "Failed").contains("belongs to claim other/theirs"));
+    assert_eq!(cluster.seen.volumes, before);
+    assert!(cluster.log.marks.is_empty());
+}
+
+#[test]
+fn a_volume_that_changes_hands_during_the_swap_is_not_touched() {
+    let mut cluster = Cluster::new();
+    while cluster.status().swaps.is_empty() {
+        cluster.reconcile(1);
+        cluster.settle();
+    }
+    let new = cluster.status().swaps[0].new_volume.clone();
+    let owner = cluster.seen.volumes.get_mut(&new).unwrap().claim.as_mut().unwrap();
+    (owner.namespace, owner.uid) = ("other".into(), Some("their-uid".into()));
+    cluster.run(1000);
+    assert_eq!(phase(&cluster), Some(RunPhase::Failed));
+    assert!(cluster.log.claims_deleted.is_empty());
+}
+
+#[test]
+fn a_pod_on_a_node_that_does_not_answer_is_never_taken_for_gone() {
+    let mut cluster = Cluster::new();
+    cluster.seen.pods[0].lost_on = Some("node-2".into());
+    for _ in 0..50 {
+        cluster.reconcile(100);
+        cluster.settle();
+    }
+    assert_eq!(reason(&cluster, "Stopped"), "PodUnknown");
+    assert!(message(&cluster, "Stopped").contains("node-2"));
+    assert!(cluster.log.jobs.is_empty());
+    cluster.seen.pods.clear();
+    cluster.run(1000);
+    recovered(&cluster);
+}
+
+#[test]
+fn a_run_of_a_name_that_was_carried_out_touches_nothing() {
+    let mut cluster = Cluster::new();
+    cluster.seen.executed =
+        Some(seen::Executed { uid: "another".into(), time: "2026-11-23T09:36:45Z".into() });
+    cluster.run(1000);
+    assert!(cluster.log.marks.is_empty());
+    for kind in ["Failed", "Stalled"] {
+        assert_eq!(reason(&cluster, kind), "AlreadyExecuted");
+    }
+    assert_eq!(
+        message(&cluster, "Failed"),
+        "run db-1 was carried out on 2026-11-23T09:36:45Z; a new recovery needs a new name"
+    );
+}
+
+#[test]
+fn what_can_not_come_true_is_refused_before_anything_is_touched() {
+    type Spoil = fn(&mut Cluster);
+    let named = |name: &str| spec(serde_json::json!({"point": {"named": {"name": name}}}));
+    let cases: Vec<(&str, Spoil, Option<crds::run::RecoveryRunSpec>)> = vec![
+        (
+            "ConfirmMismatch",
+            |_| {},
+            Some(spec(serde_json::json!({"target": {"inPlace": {"confirm": "prod"}}}))),
+        ),
+        ("PointNotFound", |_| {}, Some(named("nowhere"))),
+        ("PointQuarantined", |_| {}, Some(named("p3"))),
+        ("PointNotFound", |c| c.seen.points[1].policy = "other".into(), Some(named("p2"))),
+        ("PointNotFound", |c| c.seen.points[1].repository = "offsite".into(), Some(named("p2"))),
+        ("PointNotFound", |c| c.seen.points[1].state = PointState::Unknown, Some(named("p2"))),
+        ("NoHealthyPoint", |c| c.seen.points.truncate(1), None),
+        (
+            "NoHealthyPoint",
+            |_| {},
+            Some(spec(serde_json::json!({"point": {"asOf": {"time": "2026-11-22T00:00:00Z"}}}))),
+        ),
+        (
+            "InvalidSpec",
+            |_| {},
+            Some(spec(serde_json::json!({"incident": {"detectedAt": "2027-01-01T00:00:00Z"}}))),
+        ),
+        ("InvalidSpec", |_| {}, Some(spec(serde_json::json!({"policies": [{"name": "ghost"}]})))),
+        ("TargetTerminating", |c| c.seen.namespace_terminating = true, None),
+        ("StepFailed", |c| c.seen.claims.clear(), None),
+        ("StepFailed", |c| c.seen.claims.get_mut(CLAIM).unwrap().bound = false, None),
+        ("StepFailed", |c| c.seen.volumes.clear(), None),
+    ];
+    for (expected, spoil, spec) in cases {
+        let mut cluster = Cluster::new();
+        if let Some(spec) = spec {
+            cluster.seen.run.spec = spec;
+        }
+        spoil(&mut cluster);
+        cluster.run(1);
+        assert_eq!(reason(&cluster, "Failed"), expected, "{}", message(&cluster, "Failed"));
+        assert_eq!(reason(&cluster, "Stalled"), expected);
+        assert!(cluster.log.marks.is_empty(), "{expected}: {:?}", cluster.log.marks);
+        assert!(message(&cluster, "Failed").len() > 30);
+    }
+}
+
+#[test]
+fn a_run_waits_for_an_older_one_and_for_the_repository_and_then_goes_on() {
+    let mut cluster = Cluster::new();
+    let rival = |name: &str, created: &str, begun| OtherRun {
+        name: name.into(),
+        created: at(created),
+        policies: vec!["chromadb".into()],
+        begun,
+    };
+    cluster.seen.others = vec![rival("db-0", "2026-11-23T09:31:12Z", false)];
+    cluster.reconcile(100);
+    assert_eq!(reason(&cluster, "Reconciling"), "WaitingForRun");
+    cluster.seen.others = vec![rival("db-2", "2026-11-23T09:31:13Z", true)];
+    cluster.reconcile(100);
+    assert_eq!(reason(&cluster, "Reconciling"), "WaitingForRun");
+    cluster.seen.others = vec![rival("db-2", "2026-11-23T09:31:13Z", false)];
+    cluster.seen.components[0].access = Err("repository primary is not ready (BucketUnreachable)".into());
+    cluster.reconcile(100);
+    assert_eq!(reason(&cluster, "Reconciling"), "WaitingForRepository");
+    assert_eq!(phase(&cluster), Some(RunPhase::Pending));
+    assert!(cluster.log.marks.is_empty());
+    cluster.seen.components[0].access = Ok(access());
+    cluster.run(1000);
+    recovered(&cluster);
+}
+
+#[test]
+fn the_parts_of_the_recovery_time_add_up_to_it() {
+    for detected in [Some("2026-11-23T09:28:00Z"), Some("2026-11-23T09:31:12.9Z"), None] {
+        let mut cluster = Cluster::new();
+        let incident = detected.map(|time| serde_json::json!({"detectedAt": time}));
+        cluster.seen.run.spec =
+            spec(serde_json::json!({"incident": incident.unwrap_or(serde_json::json!({}))}));
+        cluster.run(3);
+        let measured = &cluster.status().measured[0];
+        let end = cluster.status().steps.iter().find(|step| step.name == "Validate").unwrap().end.unwrap();
+        let start = detected.map_or(cluster.seen.run.created, at);
+        let rto = end.duration_since(start);
+        assert_eq!(
+            i128::from(measured.breakdown.iter().map(|part| part.millis).sum::<i64>()),
+            rto.as_millis()
+        );
+        assert!(measured.breakdown.iter().all(|part| part.millis >= 0));
+        assert_eq!(measured.rto, crds::Span::floor(rto).to_string());
+        assert!(measured.breakdown.len() <= 32 && !measured.not_measured.is_empty());
+    }
+}
+
+#[test]
+fn data_loss_is_measured_from_the_declared_failure_to_the_cut_of_the_point() {
+    let mut cluster = Cluster::new();
+    cluster.run(1000);
+    assert_eq!(cluster.status().measured[0].rpo, "27m57s");
+    assert_eq!(cluster.status().display.as_ref().unwrap().rpo.as_deref(), Some("27m57s/30m"));
+    assert!(is_true(&cluster.status().conditions, "ObjectivesMet"));
+    let mut cluster = Cluster::new();
+    cluster.seen.components[0].objectives.rpo = crds::Span::from_mins(5);
+    cluster.run(1000);
+    assert_eq!(reason(&cluster, "ObjectivesMet"), "RPOMissed");
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded));
+}
+
+#[test]
+fn a_validation_that_fails_leaves_the_restored_volume_in_place_and_says_so() {
+    let mut cluster = Cluster::new();
+    cluster.answers.insert("Validate", vec![failed(FailureReason::IntegrityMismatch)]);
+    cluster.run(1);
+    assert_eq!(reason(&cluster, "Failed"), "ValidationFailed");
+    let left = cluster.status().left_as.clone().unwrap();
+    assert_eq!(
+        (left.workloads.as_str(), left.data.as_str(), left.claims.as_str()),
+        ("Running", "Restored", "Swapped")
+    );
+    assert!(!cluster.status().next_actions.is_empty());
+}
+
+#[test]
+fn past_its_deadline_a_run_ends_but_never_between_two_volumes() {
+    let mut ends = std::collections::BTreeSet::new();
+    for when in 0..150 {
+        let mut cluster = Cluster::new();
+        for _ in 0..when {
+            if cluster.reconcile(1) == 0 && !cluster.settle() {
+                break;
+            }
+        }
+        cluster.seen.now += jiff::SignedDuration::from_hours(5);
+        cluster.run(1);
+        let claim = &cluster.seen.claims[CLAIM];
+        assert!(claim.bound && !claim.deleting, "{when}");
+        assert!(cluster.seen.fence.is_none() && !cluster.seen.run.finalizer);
+        let left = cluster.status().left_as.as_ref().map(|left| left.claims.clone());
+        assert_ne!(left.as_deref(), Some("Between"));
+        ends.insert(left);
+    }
+    assert!(ends.contains(&Some("Original".into())) && ends.contains(&Some("Swapped".into())), "{ends:?}");
+}
+
+#[test]
+fn a_run_that_is_deleted_goes_only_with_whole_claims_and_starts_nothing() {
+    for deletes in [false, true] {
+        for when in 0..150 {
+            let mut cluster = Cluster::new();
+            cluster.set_mut().deletes_claims = deletes;
+            for _ in 0..when {
+                if cluster.reconcile(1) == 0 && !cluster.settle() {
+                    break;
+                }
+            }
+            let jobs = cluster.log.jobs.len();
+            let done = ended(cluster.status());
+            cluster.seen.run.deleting = true;
+            for _ in 0..200 {
+                if !cluster.seen.run.finalizer {
+                    break;
+                }
+                cluster.reconcile(1);
+                cluster.settle();
+            }
+            assert!(!cluster.seen.run.finalizer, "{when}: the run stays for ever");
+            let claim = cluster.seen.claims.get(CLAIM);
+            assert!(claim.is_some_and(|claim| claim.bound && !claim.deleting), "{when} {deletes}: no claim");
+            assert_eq!(cluster.log.jobs.len(), jobs, "something was started");
+            assert!(done || cluster.seen.fence.as_ref().is_none_or(|fence| fence.claims.is_empty()));
+        }
+    }
+}
+
+#[test]
+fn a_deleted_namespace_is_not_held_up_by_a_swap() {
+    let mut cluster = Cluster::new();
+    while cluster.log.claims_deleted.is_empty() {
+        cluster.reconcile(1);
+        cluster.settle();
+    }
+    cluster.seen.run.deleting = true;
+    cluster.seen.namespace_terminating = true;
+    cluster.reconcile(100);
+    assert!(!cluster.seen.run.finalizer);
+    assert!(cluster.seen.volumes.values().all(|volume| volume.reclaim == "Retain"));
+}
+
+#[test]
+fn a_database_that_was_stopped_before_is_restored_but_not_called_validated() {
+    let mut cluster = Cluster::new();
+    (cluster.set_mut().replicas, cluster.set_mut().ready) = (0, 0);
+    cluster.seen.pods.clear();
+    cluster.run(1000);
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded));
+    assert_eq!(cluster.status().verdict, Some(Verdict::Inconclusive));
+    assert!(cluster.log.scaled.is_empty());
+}
+
+#[test]
+fn a_plan_that_changes_the_status_has_no_effects() {
+    let mut cluster = Cluster::new();
+    for _ in 0..400 {
+        let Plan { effects, status, .. } = cluster.plan();
+        assert!(status == *cluster.status() || effects.is_empty());
+        // Planning is stable: what is stored plans itself again.
+        cluster.seen.run.status = status;
+        let again = cluster.plan();
+        if again.status != *cluster.status() {
+            continue;
+        }
+        for effect in again.effects {
+            cluster.apply(&effect);
+        }
+        cluster.settle();
+    }
+    recovered(&cluster);
+}

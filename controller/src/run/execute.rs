@@ -1,0 +1,250 @@
+//! Carries out the effects of a recovery: one exhaustive match, each effect safe to repeat. What protects against acting
+//! on an outdated look is in the request itself: uid and resourceVersion.
+
+use std::collections::BTreeMap;
+
+use crds::RecoveryRun;
+use crds::reference::{
+    EXECUTED_LABEL, FENCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, RUN_LABEL, SWAP_FINALIZER, WorkloadKind,
+};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, ResourceExt};
+use plan::recovery::effect::NewClaim;
+use plan::recovery::{self, Effect};
+use serde_json::{Value, json};
+
+use super::read::{FENCE_CLAIM, FENCE_CLAIMS};
+use crate::context::Context;
+use crate::error::{Error, is_code};
+
+/// Dies here when the environment says so: `HOLDFAST_FAILPOINT=before:DeleteClaims` or `after:CreateJob/Restore`. For the
+/// tests that kill the controller at a named mark instead of after a sleep; does nothing unless the variable is set.
+#[allow(clippy::disallowed_methods, reason = "the one switch of the fail points, read where they are")]
+pub(super) fn fail_point(side: &str, mark: Option<&str>) {
+    let Some(mark) = mark else { return };
+    if std::env::var("HOLDFAST_FAILPOINT").is_ok_and(|wanted| wanted == format!("{side}:{mark}")) {
+        tracing::error!("fail point {side}:{mark}: exiting with 137 as HOLDFAST_FAILPOINT asks");
+        std::process::exit(137);
+    }
+}
+
+/// Carries out `effect` on behalf of `run`.
+///
+/// # Errors
+/// When the API server refuses; a conflict means that the look was outdated.
+pub(super) async fn execute(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<(), Error> {
+    fail_point("before", Some(&effect.mark()));
+    carry_out(ctx, run, effect).await?;
+    fail_point("after", Some(&effect.mark()));
+    Ok(())
+}
+
+async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<(), Error> {
+    let namespace = run.namespace().unwrap_or_default();
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
+    match effect {
+        Effect::CreateExecuted { name, data } => {
+            let mut map = map(run, name, EXECUTED_LABEL, data.clone());
+            map.immutable = Some(true);
+            let created = maps.create(&PostParams::default(), &map).await;
+            exists_is_fine(created).map_err(Error::api("create", format!("ConfigMap/{name}")))
+        }
+        Effect::AddFinalizer => finalizers(ctx, run, true).await,
+        Effect::RemoveFinalizer => finalizers(ctx, run, false).await,
+        Effect::CreateFence { name, remembered } => {
+            let remembered =
+                serde_json::to_string(remembered).expect("what is remembered holds only strings and numbers");
+            let data =
+                BTreeMap::from([(FENCE_CLAIMS.to_owned(), list(&[])), (FENCE_CLAIM.to_owned(), remembered)]);
+            let mut map = map(run, name, FENCE_LABEL, data);
+            // Not blocking: a foreground deletion of the run must not take the fence away while claims are swapped.
+            let owner = crate::execute::owner(run)?;
+            map.metadata.owner_references =
+                Some(vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+                    block_owner_deletion: Some(false),
+                    controller: Some(false),
+                    ..owner
+                }]);
+            let created = maps.create(&PostParams::default(), &map).await;
+            exists_is_fine(created).map_err(Error::api("create", format!("ConfigMap/{name}")))
+        }
+        Effect::RaiseFence { name, resource_version, claims } => {
+            let patch = json!({
+                "metadata": {"resourceVersion": resource_version},
+                "data": {FENCE_CLAIMS: list(claims)},
+            });
+            patched(&maps, name, "ConfigMap", &patch).await
+        }
+        Effect::DeleteFence { name, uid } => delete(&maps, name, uid, "ConfigMap").await,
+        Effect::SetReclaimPolicy { volume, resource_version, policy } => {
+            let patch = json!({
+                "metadata": {"resourceVersion": resource_version},
+                "spec": {"persistentVolumeReclaimPolicy": policy},
+            });
+            patched(&Api::<PersistentVolume>::all(ctx.client.clone()), volume, "PersistentVolume", &patch)
+                .await
+        }
+        Effect::Scale { workload, resource_version, replicas } => {
+            let scale = Scale {
+                metadata: ObjectMeta {
+                    name: Some(workload.name.clone()),
+                    namespace: Some(namespace.clone()),
+                    resource_version: Some(resource_version.clone()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(ScaleSpec { replicas: Some(*replicas) }),
+                status: None,
+            };
+            let client = ctx.client.clone();
+            let object = format!("{:?}/{}", workload.kind, workload.name);
+            match workload.kind {
+                WorkloadKind::StatefulSet => {
+                    scaled(&Api::<StatefulSet>::namespaced(client, &namespace), &workload.name, &scale).await
+                }
+                WorkloadKind::Deployment => {
+                    scaled(&Api::<Deployment>::namespaced(client, &namespace), &workload.name, &scale).await
+                }
+            }
+            .map_err(Error::api("scale", object))
+        }
+        Effect::CreateClaim(claim) => {
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+            let created = claims.create(&PostParams::default(), &new_claim(&namespace, claim)).await;
+            exists_is_fine(created)
+                .map_err(Error::api("create", format!("PersistentVolumeClaim/{}", claim.name)))
+        }
+        Effect::CreateJob { step: _, job } => crate::execute::ensure_job(ctx, run, job).await,
+        Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,
+        Effect::DeleteClaim { name, uid } => {
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+            delete(&claims, name, uid, "PersistentVolumeClaim").await
+        }
+        Effect::PatchVolume { volume, resource_version, claim } => {
+            // In a merge patch null removes: without uid the volume waits for the claim that is made next.
+            let patch = json!({
+                "metadata": {"resourceVersion": resource_version},
+                "spec": {"claimRef": {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim,
+                    "uid": null, "resourceVersion": null, "fieldPath": null,
+                }},
+            });
+            patched(&Api::<PersistentVolume>::all(ctx.client.clone()), volume, "PersistentVolume", &patch)
+                .await
+        }
+    }
+}
+
+/// `,a,b,`: the form in which the admission policy looks a name up.
+fn list(claims: &[String]) -> String {
+    let mut text = String::from(",");
+    for claim in claims {
+        text.push_str(claim);
+        text.push(',');
+    }
+    text
+}
+
+fn map(run: &RecoveryRun, name: &str, label: &str, data: BTreeMap<String, String>) -> ConfigMap {
+    let run_name = run.name_any();
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: run.namespace(),
+            labels: Some(BTreeMap::from([
+                (label.to_owned(), recovery::label(&run_name)),
+                (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
+            ])),
+            // What the admission policy names in its refusal; a label would not hold every name.
+            annotations: Some(BTreeMap::from([(RUN_LABEL.to_owned(), run_name)])),
+            ..ObjectMeta::default()
+        },
+        data: Some(data),
+        ..ConfigMap::default()
+    }
+}
+
+fn new_claim(namespace: &str, claim: &NewClaim) -> PersistentVolumeClaim {
+    let NewClaim { name, labels, annotations, owners, volume, class, size, access_modes, volume_mode } =
+        claim;
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels.clone()),
+            annotations: (!annotations.is_empty()).then(|| annotations.clone()),
+            owner_references: (!owners.is_empty()).then(|| owners.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(access_modes.clone()),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.clone()))])),
+                limits: None,
+            }),
+            storage_class_name: class.clone(),
+            volume_mode: volume_mode.clone(),
+            volume_name: volume.clone(),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+async fn finalizers(ctx: &Context, run: &RecoveryRun, held: bool) -> Result<(), Error> {
+    let mut list: Vec<String> =
+        run.finalizers().iter().filter(|finalizer| *finalizer != SWAP_FINALIZER).cloned().collect();
+    if held {
+        list.push(SWAP_FINALIZER.to_owned());
+    }
+    let runs: Api<RecoveryRun> = Api::namespaced(ctx.client.clone(), &run.namespace().unwrap_or_default());
+    let patch = json!({"metadata": {"resourceVersion": run.resource_version(), "finalizers": list}});
+    patched(&runs, &run.name_any(), "RecoveryRun", &patch).await
+}
+
+fn exists_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Ok(_) => Ok(()),
+        // The next look says whose it is.
+        Err(error) if is_code(&error, 409) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn scaled<K>(api: &Api<K>, name: &str, scale: &Scale) -> Result<(), kube::Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    api.replace_scale(name, &PostParams::default(), scale).await.map(|_| ())
+}
+
+async fn patched<K>(api: &Api<K>, name: &str, kind: &str, patch: &Value) -> Result<(), Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .map(|_| ())
+        .map_err(Error::api("patch", format!("{kind}/{name}")))
+}
+
+/// Deletes the object of this uid and no other of its name.
+async fn delete<K>(api: &Api<K>, name: &str, uid: &str, kind: &str) -> Result<(), Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match api.delete(name, &params).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_code(&error, 404) => Ok(()),
+        Err(error) => Err(Error::api("delete", format!("{kind}/{name}"))(error)),
+    }
+}

@@ -1,0 +1,278 @@
+//! One look at everything that concerns a run, always from the API server and never from a cache: a claim that a cache
+//! still shows may be gone. Decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::reference::{RUN_LABEL, WorkloadKind, WorkloadRef};
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
+};
+use kube::api::ListParams;
+use kube::{Api, Resource, ResourceExt};
+use plan::backup::source::{Workload, locate};
+use plan::effect::Place;
+use plan::recovery::seen::{ClaimSeen, Component, FenceSeen, JobSeen, Observed, PodSeen, Source, VolumeSeen};
+use serde::de::DeserializeOwned;
+
+use super::{probe, read, service};
+use crate::context::Context;
+use crate::error::Error;
+use crate::observe_job;
+
+/// Looks.
+///
+/// # Errors
+/// When the API server can't be read.
+pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Observed, Error> {
+    let run = read::run(object)?;
+    let look = Look { ctx, namespace: run.namespace.clone() };
+    let policies: Vec<BackupPolicy> = look.list(&ListParams::default()).await?;
+    let names: Vec<String> = policies.iter().map(ResourceExt::name_any).collect();
+    let mine = read::policies_of(object, &policies);
+    let runs: Vec<RecoveryRun> = look.list(&ListParams::default()).await?;
+    let pods: Vec<Pod> = look.list(&ListParams::default()).await?;
+    let mut components = Vec::with_capacity(mine.len());
+    for policy in mine {
+        components.push(look.component(policy, &pods).await?);
+    }
+    let points: Vec<RecoveryPoint> = look.list(&ListParams::default()).await?;
+    let executed: Option<ConfigMap> = look.get(&names::executed(&run.name)).await?;
+    let fence = look.fence(&names::fence(&run.name, &run.uid)).await?;
+    let claims = look.claims(&run.uid, &components, fence.as_ref(), &run.status.swaps).await?;
+    let volumes = look.volumes(&claims, fence.as_ref(), &run.status.swaps).await?;
+    let jobs = look.jobs(object, &pods).await?;
+    let terminating: Option<Namespace> = Api::<Namespace>::all(ctx.client.clone())
+        .get_opt(&run.namespace)
+        .await
+        .map_err(Error::api("get", format!("Namespace/{}", run.namespace)))?;
+    Ok(Observed {
+        now: (ctx.now)(),
+        epoch: ctx.epoch,
+        namespace_terminating: terminating.is_none_or(|ns| ns.metadata.deletion_timestamp.is_some()),
+        executed: executed.as_ref().map(read::executed),
+        others: runs
+            .iter()
+            .filter(|other| other.uid().as_ref() != Some(&run.uid))
+            .filter_map(|other| read::other(other, &names))
+            .collect(),
+        policies: names,
+        components,
+        points: points.iter().map(read::point).collect(),
+        jobs,
+        pods: look.pods(&pods, &claims).await?,
+        claims,
+        volumes,
+        fence,
+        run,
+    })
+}
+
+struct Look<'a> {
+    ctx: &'a Context,
+    namespace: String,
+}
+
+impl Look<'_> {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.ctx.client.clone(), &self.namespace)
+    }
+
+    async fn list<K>(&self, params: &ListParams) -> Result<Vec<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let what = format!("{} in namespace {}", K::plural(&()), self.namespace);
+        self.api::<K>().list(params).await.map(|list| list.items).map_err(Error::api("list", what))
+    }
+
+    async fn get<K>(&self, name: &str) -> Result<Option<K>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        self.api::<K>().get_opt(name).await.map_err(Error::api("get", format!("{}/{name}", K::kind(&()))))
+    }
+
+    async fn workload(&self, reference: &WorkloadRef) -> Result<Option<Workload>, Error> {
+        Ok(match reference.kind {
+            WorkloadKind::StatefulSet => self
+                .get::<StatefulSet>(&reference.name)
+                .await?
+                .map(|set| Workload::StatefulSet(Box::new(set))),
+            WorkloadKind::Deployment => {
+                self.get::<Deployment>(&reference.name).await?.map(|d| Workload::Deployment(Box::new(d)))
+            }
+        })
+    }
+
+    async fn component(&self, policy: &BackupPolicy, pods: &[Pod]) -> Result<Component, Error> {
+        let repository_name = policy.spec.repository_ref.name.clone();
+        let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
+        let mut workloads = Vec::new();
+        for reference in &policy.spec.component.workloads {
+            workloads.push((reference.clone(), self.workload(reference).await?));
+        }
+        let services: Vec<Service> = self.list(&ListParams::default()).await?;
+        Ok(Component {
+            policy: policy.name_any(),
+            objectives: policy.spec.objectives,
+            access: read::access(&self.namespace, &repository_name, repository.as_ref()),
+            repository: repository_name,
+            source: self.source(policy, &workloads, pods, &services),
+            workloads: workloads
+                .iter()
+                .filter_map(|(reference, found)| found.as_ref().map(|found| read::workload(reference, found)))
+                .collect(),
+        })
+    }
+
+    fn source(
+        &self,
+        policy: &BackupPolicy,
+        workloads: &[(WorkloadRef, Option<Workload>)],
+        pods: &[Pod],
+        services: &[Service],
+    ) -> Result<Source, String> {
+        let located = locate(&policy.spec, workloads).map_err(|problem| problem.message)?;
+        let workload = workloads
+            .iter()
+            .find(|(reference, _)| *reference == located.workload)
+            .and_then(|(_, found)| found.as_ref())
+            .ok_or_else(|| format!("workload {} does not exist", located.workload.name))?;
+        let template = match workload {
+            Workload::StatefulSet(set) => set.spec.as_ref().and_then(|spec| spec.template.spec.clone()),
+            Workload::Deployment(deployment) => {
+                deployment.spec.as_ref().and_then(|s| s.template.spec.clone())
+            }
+        }
+        .unwrap_or_default();
+        let chroma = policy.spec.component.chroma_db.clone().unwrap_or_default();
+        let server = pods.iter().find(|pod| {
+            let labels = pod.labels().get(crds::reference::MANAGED_BY_LABEL);
+            labels.is_none_or(|by| by != crds::reference::MANAGED_BY)
+                && read::claims_of(pod).contains(&located.claim)
+        });
+        Ok(Source {
+            url: service::url(&self.namespace, &chroma, workload, services),
+            place: Place {
+                node: None,
+                node_selector: template.node_selector.unwrap_or_default(),
+                affinity: template.affinity,
+                tolerations: template.tolerations.unwrap_or_default(),
+            },
+            identity: read::identity(workload, &located.container, server),
+            claim: located.claim,
+            data_path: located.data_path,
+        })
+    }
+
+    async fn fence(&self, name: &str) -> Result<Option<FenceSeen>, Error> {
+        let Some(map) = self.get::<ConfigMap>(name).await? else { return Ok(None) };
+        let proof = probe::prove(self.ctx, &self.namespace, &read::fenced(&map)).await?;
+        read::fence(&map, proof).map(Some)
+    }
+
+    /// The claims that the run replaces, restores into and keeps.
+    async fn claims(
+        &self,
+        run_uid: &str,
+        components: &[Component],
+        fence: Option<&FenceSeen>,
+        swaps: &[crds::run::Swap],
+    ) -> Result<BTreeMap<String, ClaimSeen>, Error> {
+        let mut replaced: BTreeSet<String> = components
+            .iter()
+            .filter_map(|component| component.source.as_ref().ok().map(|source| source.claim.clone()))
+            .collect();
+        replaced
+            .extend(fence.into_iter().flat_map(|fence| fence.remembered.values()).map(|c| c.name.clone()));
+        replaced.extend(swaps.iter().map(|swap| swap.claim.clone()));
+        let wanted: BTreeSet<String> = replaced
+            .iter()
+            .flat_map(|claim| {
+                [claim.clone(), names::restore_claim(claim, run_uid), names::quarantine_claim(claim, run_uid)]
+            })
+            .collect();
+        let all: Vec<PersistentVolumeClaim> = self.list(&ListParams::default()).await?;
+        Ok(all
+            .iter()
+            .filter(|claim| wanted.contains(&claim.name_any()))
+            .map(|claim| (claim.name_any(), read::claim(claim)))
+            .collect())
+    }
+
+    async fn volumes(
+        &self,
+        claims: &BTreeMap<String, ClaimSeen>,
+        fence: Option<&FenceSeen>,
+        swaps: &[crds::run::Swap],
+    ) -> Result<BTreeMap<String, VolumeSeen>, Error> {
+        let mut wanted: BTreeSet<String> = claims.values().filter_map(|claim| claim.volume.clone()).collect();
+        wanted.extend(fence.into_iter().flat_map(|f| f.remembered.values()).filter_map(|c| c.volume.clone()));
+        wanted.extend(swaps.iter().flat_map(|swap| [swap.old_volume.clone(), swap.new_volume.clone()]));
+        let api: Api<PersistentVolume> = Api::all(self.ctx.client.clone());
+        let mut volumes = BTreeMap::new();
+        for name in wanted {
+            let found =
+                api.get_opt(&name).await.map_err(Error::api("get", format!("PersistentVolume/{name}")))?;
+            if let Some(found) = found {
+                volumes.insert(name, read::volume(&found));
+            }
+        }
+        Ok(volumes)
+    }
+
+    async fn jobs(&self, run: &RecoveryRun, pods: &[Pod]) -> Result<BTreeMap<String, JobSeen>, Error> {
+        let selector =
+            ListParams::default().labels(&format!("{RUN_LABEL}={}", plan::recovery::label(&run.name_any())));
+        let jobs: Vec<Job> = self.list(&selector).await?;
+        Ok(jobs
+            .iter()
+            .filter(|job| {
+                job.owner_references().iter().any(|owner| Some(&owner.uid) == run.meta().uid.as_ref())
+            })
+            .map(|job| {
+                let uid = job.uid().unwrap_or_default();
+                let own: Vec<Pod> = pods
+                    .iter()
+                    .filter(|pod| pod.labels().get("batch.kubernetes.io/controller-uid") == Some(&uid))
+                    .cloned()
+                    .collect();
+                let deleting = job.metadata.deletion_timestamp.is_some();
+                let state = observe_job::state(job, &own);
+                (job.name_any(), JobSeen { uid, deleting, state })
+            })
+            .collect())
+    }
+
+    /// Pods that mount one of `claims`, and whether their nodes answer.
+    async fn pods(&self, pods: &[Pod], claims: &BTreeMap<String, ClaimSeen>) -> Result<Vec<PodSeen>, Error> {
+        let nodes: Api<Node> = Api::all(self.ctx.client.clone());
+        let mut known: BTreeMap<String, Option<Node>> = BTreeMap::new();
+        let mut seen = Vec::new();
+        for pod in pods {
+            if !read::claims_of(pod).iter().any(|claim| claims.contains_key(claim)) {
+                continue;
+            }
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+            if let Some(name) = node.as_ref().filter(|name| !known.contains_key(*name)) {
+                let found = nodes.get_opt(name).await.map_err(Error::api("get", format!("Node/{name}")))?;
+                known.insert(name.clone(), found);
+            }
+            let node = node.as_ref().and_then(|name| known.get(name)).and_then(Option::as_ref);
+            seen.push(read::pod(pod, node));
+        }
+        Ok(seen)
+    }
+}
