@@ -3,8 +3,9 @@
 //! No client, no async code, no clock, no randomness: the time is part of what was observed. What is not decided here
 //! is not decided at all.
 
+pub mod backup;
 pub mod effect;
+pub mod recovery;
 pub mod repository;
 pub mod schedule;
 pub mod size;
-pub mod recovery;

@@ -1,0 +1,381 @@
+//! When a policy captures and what became of each capture. Everything is written down before it is done: the capture in
+//! `status.active` before its Job, the point before `active` is cleared; so a controller that dies between any two
+//! writes goes on where the last one stopped. A Job that ended without a word is never called failed by guess: another
+//! Job looks for its commit record.
+
+mod conditions;
+mod outcome;
+pub mod points;
+pub mod source;
+
+use std::collections::BTreeMap;
+
+use crds::cron::Schedule;
+use crds::job::{CaptureSource, Request};
+use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved};
+use crds::reference::{POLICY_LABEL, REQUESTED_AT};
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span, names};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::effect::{Event, Identity, JobState, MoverJob, Next, Place, Volume, label_value, transitions};
+use crate::repository;
+use crate::schedule::{self, Slots};
+use points::NewPoint;
+use source::{Problem, Source};
+
+/// Jobs that one capture may take.
+const ATTEMPTS: u32 = 3;
+/// Confirm Jobs for one lost Report.
+const CONFIRMS: u32 = 5;
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// The policy.
+    pub policy: &'a BackupPolicy,
+    /// It or its namespace is being deleted.
+    pub terminating: bool,
+    /// The repository that it names.
+    pub repository: Option<&'a RecoveryRepository>,
+    /// What is captured.
+    pub source: Result<Source, Problem>,
+    /// An older policy that captures the same claim.
+    pub shared_with: Option<String>,
+    /// A RecoveryRun that has not ended and works on this policy.
+    pub held_by: Option<String>,
+    /// The Job of the capture in `status.active`, see [`job_name`]; Absent when there is none.
+    pub job: JobState,
+    /// Jobs of this policy that have ended, by name.
+    pub ended_jobs: Vec<String>,
+    /// Every point of the namespace: those of other policies tell which names are taken.
+    pub points: &'a [RecoveryPoint],
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What to do, in this order: record the point, write the status, then delete and start Jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// A point to record unless it is recorded. Before the status, which forgets where it came from.
+    pub record: Option<Box<NewPoint>>,
+    /// The status as it has to be.
+    pub status: BackupPolicyStatus,
+    /// Jobs to delete: their results are in the status.
+    pub delete: Vec<String>,
+    /// A Job to start unless it exists.
+    pub start: Option<Box<MoverJob>>,
+    /// What to tell.
+    pub events: Vec<Event>,
+    /// When to look again.
+    pub next: Next,
+}
+
+/// The name of the Job that works on `active` now.
+#[must_use]
+pub fn job_name(policy: &BackupPolicy, active: &ActiveCapture) -> String {
+    if active.confirming {
+        let step = format!("Confirm-{}-{}", active.slot, active.attempt);
+        name_of(policy, &step, active.confirms)
+    } else {
+        capture_job(policy, &active.slot, active.attempt)
+    }
+}
+
+fn capture_job(policy: &BackupPolicy, slot: &str, attempt: u32) -> String {
+    name_of(policy, &format!("Capture-{slot}"), attempt)
+}
+
+fn name_of(policy: &BackupPolicy, step: &str, attempt: u32) -> String {
+    let meta = &policy.metadata;
+    names::job(
+        meta.name.as_deref().unwrap_or_default(),
+        meta.uid.as_deref().unwrap_or_default(),
+        step,
+        attempt,
+    )
+}
+
+/// The name of an attempt in its commit record.
+fn attempt_id(policy: &BackupPolicy, active: &ActiveCapture) -> String {
+    format!("{}/{}/{}", policy.metadata.uid.as_deref().unwrap_or_default(), active.slot, active.attempt)
+}
+
+/// Why no capture may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Parked {
+    Repository(Problem),
+    Source(Problem),
+    Shared(String),
+    Held(String),
+    Suspended,
+}
+
+/// What the schedule says, or why it says nothing.
+struct Calendar {
+    schedule: Schedule,
+    slots: Result<Slots, String>,
+    derived: bool,
+}
+
+/// Decides.
+#[must_use]
+pub fn plan(seen: &Observed<'_>) -> Plan {
+    let policy = seen.policy;
+    let before = policy.status.clone().unwrap_or_default();
+    let mut plan = Plan {
+        record: None,
+        status: before.clone(),
+        delete: vec![],
+        start: None,
+        events: vec![],
+        next: Next::OnChange,
+    };
+    if seen.terminating {
+        // No Job can start any more; points stay, and what is in the bucket too.
+        return plan;
+    }
+    let calendar = calendar(policy);
+    plan.status.observed_generation = policy.metadata.generation;
+    plan.status.mode = Some(policy.spec.mode);
+    plan.status.resolved = Some(resolved(&before, &calendar, &seen.source));
+
+    // What became of the capture under way.
+    if let Some(active) = before.active.clone() {
+        outcome::follow(seen, &mut plan, active);
+    }
+
+    // The next capture.
+    let parked = parked(seen);
+    let request = request(policy, &plan.status);
+    if plan.status.active.is_none() {
+        next_capture(seen, &mut plan, &calendar, parked.as_ref(), request.as_ref().ok().copied().flatten());
+    }
+    plan.status.next_capture = calendar
+        .slots
+        .as_ref()
+        .ok()
+        .filter(|_| policy.spec.mode == PolicyMode::Active)
+        .and_then(|slots| slots.after(seen.now))
+        .map(|slot| slot.to_string());
+
+    sweep(seen, &mut plan);
+
+    // What is known about points.
+    points::summarize(seen, &mut plan);
+    conditions::set(seen, &mut plan, &calendar, parked.as_ref(), request.as_ref().err());
+
+    if let Some(slot) = plan.status.next_capture.as_ref().and_then(|slot| slot.parse().ok()) {
+        plan.next = plan.next.or_at(slot);
+    }
+    let told =
+        ["Ready", "RepositoryReady", "SourceReady", "LastCaptureSucceeded", "RPOMet", "RequestAccepted"];
+    let mut events = transitions(&before.conditions, &plan.status.conditions, &told);
+    events.append(&mut plan.events);
+    plan.events = events;
+    plan
+}
+
+/// Jobs whose result was recorded by a controller that was stopped before it deleted them.
+fn sweep(seen: &Observed<'_>, plan: &mut Plan) {
+    let kept = plan.status.active.iter().flat_map(|active| {
+        [job_name(seen.policy, active), capture_job(seen.policy, &active.slot, active.attempt)]
+    });
+    let kept: Vec<String> = kept.collect();
+    for job in &seen.ended_jobs {
+        if !kept.contains(job) && !plan.delete.contains(job) {
+            plan.delete.push(job.clone());
+        }
+    }
+}
+
+fn calendar(policy: &BackupPolicy) -> Calendar {
+    match &policy.spec.schedule {
+        Some(schedule) => Calendar {
+            slots: Slots::parse(schedule).map_err(|error| error.to_string()),
+            schedule: schedule.clone(),
+            derived: false,
+        },
+        None => {
+            let schedule = schedule::derived(policy.spec.objectives.rpo);
+            Calendar {
+                slots: Slots::parse(&schedule).map_err(|error| error.to_string()),
+                schedule,
+                derived: true,
+            }
+        }
+    }
+}
+
+/// What was found keeps standing while it can't be found: a restarting pod must not blink in the status.
+fn resolved(before: &BackupPolicyStatus, calendar: &Calendar, source: &Result<Source, Problem>) -> Resolved {
+    let last = before.resolved.as_ref();
+    match source {
+        Ok(source) => Resolved {
+            schedule: calendar.schedule.clone(),
+            claim: Some(source.located.claim.clone()),
+            service: match &source.service {
+                Ok(address) => address.as_ref().map(|address| address.service.clone()),
+                Err(_) => None,
+            },
+            node: Some(source.node.clone()),
+        },
+        Err(_) => Resolved {
+            schedule: calendar.schedule.clone(),
+            claim: last.and_then(|r| r.claim.clone()),
+            service: last.and_then(|r| r.service.clone()),
+            node: last.and_then(|r| r.node.clone()),
+        },
+    }
+}
+
+/// The newest request that was not acted upon.
+fn request(policy: &BackupPolicy, status: &BackupPolicyStatus) -> Result<Option<Timestamp>, String> {
+    let Some(text) = policy.metadata.annotations.as_ref().and_then(|all| all.get(REQUESTED_AT)) else {
+        return Ok(None);
+    };
+    let time: Timestamp = text.trim().parse().map_err(|_| {
+        let shown: String = text.chars().take(64).collect();
+        format!(
+            "annotation {REQUESTED_AT}: \"{shown}\" is no time; write RFC3339 in UTC: 2026-11-23T09:40:00Z"
+        )
+    })?;
+    Ok(status.observed_requested_at.is_none_or(|acted| time > acted).then_some(time))
+}
+
+fn parked(seen: &Observed<'_>) -> Option<Parked> {
+    let spec = &seen.policy.spec;
+    if let Err(problem) = conditions::repository(&spec.repository_ref.name, seen.repository) {
+        return Some(Parked::Repository(problem));
+    }
+    if let Err(problem) = &seen.source {
+        return Some(Parked::Source(problem.clone()));
+    }
+    if let Some(other) = &seen.shared_with {
+        return Some(Parked::Shared(other.clone()));
+    }
+    if let Some(run) = &seen.held_by {
+        return Some(Parked::Held(run.clone()));
+    }
+    (spec.mode == PolicyMode::Suspended).then_some(Parked::Suspended)
+}
+
+/// Starts a capture when one is due and nothing stands in its way. What is due stays due while parked, several missed
+/// slots as one.
+fn next_capture(
+    seen: &Observed<'_>,
+    plan: &mut Plan,
+    calendar: &Calendar,
+    parked: Option<&Parked>,
+    request: Option<Timestamp>,
+) {
+    let slot = due_slot(seen, plan, calendar);
+    if parked.is_some() {
+        return;
+    }
+    // A request from a clock that runs ahead waits for its time.
+    if let Some(time) = request.filter(|time| *time > seen.now) {
+        plan.next = plan.next.or_at(time);
+    }
+    let request = request.filter(|time| *time <= seen.now);
+    let (origin, name) = match (request, slot) {
+        (Some(time), _) => (Origin::Requested, format!("r{}", time.strftime("%Y%m%d-%H%M%S%3f"))),
+        (None, Some(slot)) => (Origin::Scheduled, slot.strftime("%Y%m%d-%H%M%S").to_string()),
+        (None, None) => return,
+    };
+    // One capture serves both: a slot that is due at a request is not captured a second time.
+    if let Some(time) = request {
+        plan.status.observed_requested_at = Some(time);
+    }
+    if let Some(slot) = slot {
+        plan.status.last_slot = Some(slot);
+    }
+    let active = ActiveCapture {
+        slot: name,
+        attempt: 1,
+        origin,
+        started: seen.now,
+        confirming: false,
+        confirms: 0,
+        not_before: None,
+    };
+    plan.start = job(seen, &active).map(Box::new);
+    plan.status.active = Some(active);
+}
+
+/// The newest slot that was missed or is due now. One that is too late is skipped for good.
+fn due_slot(seen: &Observed<'_>, plan: &mut Plan, calendar: &Calendar) -> Option<Timestamp> {
+    let slots = calendar.slots.as_ref().ok()?;
+    let created = seen.policy.metadata.creation_timestamp.as_ref().map_or(seen.now, |time| time.0);
+    let since = plan.status.last_slot.unwrap_or(created);
+    let slot = slots.newest_due(since, seen.now)?;
+    let late = seen.now.duration_since(slot);
+    match slots.starting_deadline {
+        Some(deadline) if late > deadline.to_duration() => {
+            plan.status.last_slot = Some(slot);
+            plan.events.push(Event::warning(
+                "SlotSkipped",
+                format!("the capture of {slot} could not start within {deadline} (schedule.startingDeadline) and is left out"),
+            ));
+            None
+        }
+        _ => Some(slot),
+    }
+}
+
+/// The Job for `active`: the capture itself, or the search for its commit record. None while it can't be made.
+fn job(seen: &Observed<'_>, active: &ActiveCapture) -> Option<MoverJob> {
+    let policy = seen.policy;
+    let repository = seen.repository?;
+    let meta = &policy.metadata;
+    let policy_name = meta.name.clone().unwrap_or_default();
+    let attempt = attempt_id(policy, active);
+    let common = MoverJob {
+        name: job_name(policy, active),
+        labels: BTreeMap::from([(POLICY_LABEL.to_owned(), label_value(&policy_name))]),
+        request: Request::Confirm { repository: repository::access(repository), attempt: attempt.clone() },
+        keys: Some(repository::keys(repository)),
+        source: None,
+        target: None,
+        place: Place::default(),
+        identity: Identity::default(),
+        deadline: Span::from_mins(5),
+    };
+    if active.confirming {
+        return Some(common);
+    }
+    let source = seen.source.as_ref().ok()?;
+    let pause = policy.spec.capture.live.unwrap_or_default().max_writer_pause;
+    Some(MoverJob {
+        request: Request::Capture {
+            repository: repository::access(repository),
+            attempt,
+            source: CaptureSource {
+                policy: policy_name,
+                namespace: meta.namespace.clone().unwrap_or_default(),
+                claim: source.located.claim.clone(),
+                data_path: source.located.data_path.clone(),
+                image: source.image.clone(),
+                max_writer_pause: pause.to_duration(),
+                policy_spec: serde_json::to_value(&policy.spec).unwrap_or_default(),
+            },
+        },
+        // Writable: taking the lock needs a writable descriptor. Nothing is ever written.
+        source: Some(Volume { claim: source.located.claim.clone(), read_only: false }),
+        place: Place {
+            node: Some(source.node.clone()),
+            tolerations: source.tolerations.clone(),
+            ..Place::default()
+        },
+        identity: source.identity.clone(),
+        deadline: Span::from_secs(policy.spec.objectives.rpo.as_secs().clamp(600, 6 * 3600)),
+        ..common
+    })
+}
+
+/// The wait before attempt `attempt + 1`.
+fn pause_after(attempt: u32) -> SignedDuration {
+    SignedDuration::from_secs(10 * i64::from(attempt.clamp(1, 6)))
+}
+
+#[cfg(test)]
+mod tests;

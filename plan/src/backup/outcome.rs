@@ -1,0 +1,174 @@
+//! What became of the capture under way, from its Job.
+
+use crds::job::{Captured, Failure, FailureReason, Report};
+use crds::policy::{ActiveCapture, LastAttempt, PolicyMode};
+
+use super::{
+    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job, job_name, pause_after, points,
+};
+use crate::effect::{Event, JobState};
+use crate::size;
+
+/// Goes on with `active`.
+pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture) {
+    let name = job_name(seen.policy, &active);
+    match &seen.job {
+        JobState::Absent => begin(seen, plan, &active),
+        JobState::Running { waiting } => conditions::waiting(seen, plan, waiting.as_deref()),
+        JobState::Ended(Report::Captured(captured)) => {
+            succeeded(seen, plan, &active, captured);
+            plan.delete.push(name);
+        }
+        JobState::Ended(Report::NotCommitted) if active.confirming => {
+            let failure = Failure {
+                reason: FailureReason::MoverFailed,
+                message: format!("attempt {} ended without a report and committed nothing", active.attempt),
+            };
+            retry(seen, plan, active, &failure);
+            plan.delete.push(name);
+        }
+        JobState::Ended(Report::Failed(failure)) if active.confirming => {
+            confirm_again(seen, plan, active, &failure.message);
+            plan.delete.push(name);
+        }
+        JobState::Ended(Report::Failed(failure)) => {
+            if failure.reason.is_transient() {
+                retry(seen, plan, active, failure);
+            } else {
+                failed(seen, plan, &active, failure);
+            }
+            plan.delete.push(name);
+        }
+        JobState::Ended(_) => {
+            let failure = Failure {
+                reason: FailureReason::InvalidRequest,
+                message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
+            };
+            failed(seen, plan, &active, &failure);
+            plan.delete.push(name);
+        }
+        JobState::Silent { why } if active.confirming => {
+            confirm_again(seen, plan, active, why);
+            plan.delete.push(name);
+        }
+        JobState::Silent { why } => {
+            plan.events.push(Event::warning(
+                "MoverRestarted",
+                format!("Job {name} ended without a report: {why}; looking for its commit record"),
+            ));
+            // Its Job stays until the commit record was looked for, for people who want to see its logs.
+            let next = ActiveCapture { confirming: true, confirms: 1, not_before: None, ..active };
+            begin(seen, plan, &next);
+            plan.status.active = Some(next);
+        }
+    }
+}
+
+/// Starts the Job of `active` when its time has come and the repository can be used. A capture also needs its source and
+/// nobody who forbids it; a search for a commit record doesn't.
+fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture) {
+    let forbidden = seen.held_by.is_some()
+        || seen.shared_with.is_some()
+        || seen.policy.spec.mode == PolicyMode::Suspended;
+    if forbidden && !active.confirming {
+        // A run that stops the workload must not find a capture starting behind its back.
+        plan.events.push(Event::normal(
+            "CaptureWithdrawn",
+            format!("capture {} is not started any more: see Ready", active.slot),
+        ));
+        plan.status.active = None;
+        return;
+    }
+    if let Some(time) = active.not_before.filter(|time| *time > seen.now) {
+        plan.next = plan.next.or_at(time);
+        return;
+    }
+    if conditions::repository(&seen.policy.spec.repository_ref.name, seen.repository).is_ok() {
+        plan.start = job(seen, active).map(Box::new);
+    }
+}
+
+fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captured: &Captured) {
+    let point = points::new(seen, captured, active.origin);
+    let pause = size::pause(captured.longest_hold);
+    let whole = captured.findings.is_empty();
+    let (reason, message) = if whole {
+        (
+            "Captured",
+            format!("{} holds {} records; writers were held for {pause}", point.name, captured.records),
+        )
+    } else {
+        ("OfflineCheckFailed", format!("{} is quarantined: {}", point.name, points::findings(captured)))
+    };
+    conditions::captured(seen, plan, whole, reason, &message);
+    plan.status.consecutive_failures =
+        if whole { 0 } else { plan.status.consecutive_failures.saturating_add(1) };
+    ended(seen, plan, active, reason, Some(pause));
+    plan.record = Some(Box::new(point));
+}
+
+fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &Failure) {
+    if active.attempt >= ATTEMPTS {
+        failed(seen, plan, &active, failure);
+        return;
+    }
+    if active.confirming {
+        plan.delete.push(capture_job(seen.policy, &active.slot, active.attempt));
+    }
+    let wait = pause_after(active.attempt);
+    let next = ActiveCapture {
+        attempt: active.attempt + 1,
+        confirming: false,
+        confirms: 0,
+        not_before: Some(seen.now + wait),
+        ..active
+    };
+    plan.next = plan.next.or_at(seen.now + wait);
+    plan.events.push(Event::warning(
+        format!("{:?}", failure.reason),
+        format!("attempt {} of {ATTEMPTS} of capture {}: {}", active.attempt, next.slot, failure.message),
+    ));
+    plan.status.active = Some(next);
+}
+
+fn confirm_again(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, why: &str) {
+    if active.confirms >= CONFIRMS {
+        let failure = Failure {
+            reason: FailureReason::MoverFailed,
+            message: format!(
+                "attempt {} ended without a report, and whether it committed a point could not be found out: {why}. If it did, the point is in the repository and not in this list",
+                active.attempt
+            ),
+        };
+        failed(seen, plan, &active, &failure);
+        return;
+    }
+    let wait = pause_after(active.confirms);
+    plan.next = plan.next.or_at(seen.now + wait);
+    plan.status.active =
+        Some(ActiveCapture { confirms: active.confirms + 1, not_before: Some(seen.now + wait), ..active });
+}
+
+fn failed(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, failure: &Failure) {
+    let reason = format!("{:?}", failure.reason);
+    let message = match active.attempt {
+        1 => failure.message.clone(),
+        attempts => format!("after {attempts} attempts: {}", failure.message),
+    };
+    conditions::captured(seen, plan, false, &reason, &message);
+    plan.status.consecutive_failures = plan.status.consecutive_failures.saturating_add(1);
+    ended(seen, plan, active, &reason, None);
+}
+
+fn ended(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, reason: &str, pause: Option<String>) {
+    if active.confirming {
+        plan.delete.push(capture_job(seen.policy, &active.slot, active.attempt));
+    }
+    plan.status.last_attempt = Some(LastAttempt {
+        time: seen.now,
+        reason: reason.to_owned(),
+        attempts: active.attempt,
+        longest_pause: pause,
+    });
+    plan.status.active = None;
+}

@@ -1,0 +1,160 @@
+//! Points of a policy: the object that records a capture, the newest good one, and whether it keeps the RPO.
+
+use crds::condition::{self, Status};
+use crds::job::Captured;
+use crds::point::{ChromaDbContent, PointPhase, RecoveryPointSpec, RecoveryPointStatus, Sizes, Verification};
+use crds::policy::{LastPoint, Origin};
+use crds::reference::NameRef;
+use crds::run::Verdict;
+use crds::{RecoveryPoint, names};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Observed, Plan};
+use crate::size;
+
+/// A RecoveryPoint to record: object and status are two writes, both safe to repeat.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewPoint {
+    /// Name of the object.
+    pub name: String,
+    /// What it is.
+    pub spec: RecoveryPointSpec,
+    /// What is known of it.
+    pub status: RecoveryPointStatus,
+}
+
+/// Whether a point may be chosen: Available, and not Quarantined.
+#[must_use]
+pub fn is_available(point: &RecoveryPoint) -> bool {
+    point.status.as_ref().is_some_and(|status| status.phase == Some(PointPhase::Available))
+}
+
+/// The Available points of `policy` with their consistency times, the newest first.
+#[must_use]
+pub fn available<'a>(points: &'a [RecoveryPoint], policy: &str) -> Vec<(&'a RecoveryPoint, Timestamp)> {
+    let mut found: Vec<_> = points
+        .iter()
+        .filter(|point| point.spec.policy == policy && is_available(point))
+        .filter_map(|point| Some((point, point.status.as_ref()?.consistency_time?)))
+        .collect();
+    // The name settles what shares an instant, so that everybody sees the same order.
+    found.sort_by(|(a, at), (b, bt)| bt.cmp(at).then_with(|| b.metadata.name.cmp(&a.metadata.name)));
+    found
+}
+
+/// The point for a capture.
+pub(super) fn new(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> NewPoint {
+    let policy = seen.policy.metadata.name.as_deref().unwrap_or_default();
+    NewPoint {
+        name: free_name(seen, policy, captured),
+        spec: RecoveryPointSpec {
+            policy: policy.to_owned(),
+            repository_ref: NameRef::new(&seen.policy.spec.repository_ref.name),
+            id: captured.point.clone(),
+        },
+        status: status(seen, captured, origin),
+    }
+}
+
+/// The plain name, unless another point of the same second has it.
+fn free_name(seen: &Observed<'_>, policy: &str, captured: &Captured) -> String {
+    let plain = names::point(policy, captured.consistency_time);
+    let holder = seen.points.iter().find(|point| point.metadata.name.as_deref() == Some(&plain));
+    match holder {
+        Some(point) if point.spec.id != captured.point || point.spec.policy != policy => {
+            names::point_with_id(policy, captured.consistency_time, &captured.point)
+        }
+        _ => plain,
+    }
+}
+
+fn status(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> RecoveryPointStatus {
+    let whole = captured.findings.is_empty();
+    let mut conditions = Vec::new();
+    let mut set = |kind: &str, status: Status, reason: &str, message: String| {
+        condition::set(&mut conditions, kind, status, reason, message, 1, seen.now);
+    };
+    if whole {
+        set("Ready", Status::True, "Available", "its commit record was read back, every object it needs exists, and the offline check found it whole".to_owned());
+        set("Quarantined", Status::False, "NotQuarantined", "nothing speaks against it".to_owned());
+        set("Verified", Status::Unknown, "NotVerified", "it was not restored and compared yet".to_owned());
+    } else {
+        let findings = findings(captured);
+        set("Ready", Status::False, "OfflineCheckFailed", findings.clone());
+        set("Quarantined", Status::True, "OfflineCheckFailed", format!("never chosen by latest: {findings}"));
+        set("Verified", Status::False, "Failed", findings);
+    }
+    let mut content = captured.collections.clone();
+    content.truncate(crds::job::MAX_COLLECTIONS);
+    let image = seen.source.as_ref().map(|source| source.image.clone()).unwrap_or_default();
+    RecoveryPointStatus {
+        observed_generation: Some(1),
+        phase: Some(if whole { PointPhase::Available } else { PointPhase::Quarantined }),
+        origin: Some(origin),
+        consistency_time: Some(captured.consistency_time),
+        digest: Some(captured.digest.clone()),
+        sizes: Some(Sizes {
+            bytes: captured.bytes,
+            new_bytes: captured.new_bytes,
+            files: captured.files,
+            size: size::bytes(captured.bytes),
+            new_size: size::bytes(captured.new_bytes),
+        }),
+        chroma_db: Some(ChromaDbContent {
+            migrations: captured.migrations.chars().take(32).collect(),
+            image,
+            writer_pause: size::pause(captured.longest_hold),
+            released_at: captured.released_at,
+            collection_count: captured.collection_count,
+            records: captured.records,
+            collections: content,
+        }),
+        verification: (!whole).then(|| Verification {
+            verdict: Verdict::Failed,
+            time: seen.now,
+            by: "Capture".to_owned(),
+        }),
+        conditions,
+    }
+}
+
+/// What the offline check found, in a line.
+pub(super) fn findings(captured: &Captured) -> String {
+    let told: Vec<String> =
+        captured.findings.iter().map(|finding| format!("{}: {}", finding.subject, finding.message)).collect();
+    format!("the captured bytes are not whole: {}", told.join("; "))
+}
+
+/// Counts the points, the one being recorded included, and names the newest Available one.
+pub(super) fn summarize(seen: &Observed<'_>, plan: &mut Plan) {
+    let policy = seen.policy.metadata.name.as_deref().unwrap_or_default();
+    let known = seen.points.iter().filter(|point| point.spec.policy == policy);
+    let mut count = known.clone().count();
+    let mut newest = available(seen.points, policy).first().map(|(point, time)| LastPoint {
+        name: point.metadata.name.clone().unwrap_or_default(),
+        consistency_time: *time,
+    });
+    if let Some(recorded) = &plan.record {
+        if !known.clone().any(|point| point.spec.id == recorded.spec.id) {
+            count += 1;
+        }
+        let time =
+            recorded.status.consistency_time.filter(|_| recorded.status.phase == Some(PointPhase::Available));
+        if let Some(time) =
+            time.filter(|time| newest.as_ref().is_none_or(|last| *time > last.consistency_time))
+        {
+            newest = Some(LastPoint { name: recorded.name.clone(), consistency_time: time });
+        }
+    }
+    plan.status.points = u32::try_from(count).unwrap_or(u32::MAX);
+    plan.status.last_point = newest;
+}
+
+/// The instant at which the RPO is missed, with nothing captured meanwhile: just after the newest point has reached it, or,
+/// for a policy without a point, once it had that long to make one.
+pub(super) fn deadline(seen: &Observed<'_>, plan: &Plan) -> Timestamp {
+    let created = seen.policy.metadata.creation_timestamp.as_ref().map_or(seen.now, |time| time.0);
+    let since = plan.status.last_point.as_ref().map_or(created, |point| point.consistency_time);
+    let rpo = seen.policy.spec.objectives.rpo.to_duration();
+    since.saturating_add(rpo.saturating_add(SignedDuration::from_millis(1))).unwrap_or(Timestamp::MAX)
+}

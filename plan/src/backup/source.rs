@@ -1,0 +1,445 @@
+//! Which claim, pod and Service a policy means, found from the workload's pod template. Pure: the caller fetched the
+//! objects. It refuses to guess: what is not unique is said with the field that settles it.
+
+use crds::policy::{BackupPolicySpec, ChromaDb};
+use crds::reference::{WorkloadKind, WorkloadRef};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, Service, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube_name::name;
+
+use crate::effect::Identity;
+
+/// A workload as it was fetched.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Workload {
+    /// apps/v1 StatefulSet.
+    StatefulSet(Box<StatefulSet>),
+    /// apps/v1 Deployment.
+    Deployment(Box<Deployment>),
+}
+
+impl Workload {
+    fn template(&self) -> Option<&PodSpec> {
+        match self {
+            Self::StatefulSet(set) => set.spec.as_ref()?.template.spec.as_ref(),
+            Self::Deployment(deployment) => deployment.spec.as_ref()?.template.spec.as_ref(),
+        }
+    }
+
+    /// The selector of its pods.
+    #[must_use]
+    pub fn selector(&self) -> Option<&LabelSelector> {
+        match self {
+            Self::StatefulSet(set) => set.spec.as_ref().map(|spec| &spec.selector),
+            Self::Deployment(deployment) => deployment.spec.as_ref().map(|spec| &spec.selector),
+        }
+    }
+
+    /// The claim that volume `volume` of the first pod names.
+    fn claim(&self, volume: &str) -> Option<String> {
+        let claims = self.claims();
+        claims.into_iter().find(|(name, _)| name == volume).map(|(_, claim)| claim)
+    }
+
+    /// Volumes that are claims: name of the volume, name of the claim.
+    fn claims(&self) -> Vec<(String, String)> {
+        let named =
+            self.template().into_iter().flat_map(|pod| pod.volumes.iter().flatten()).filter_map(|volume| {
+                let claim = volume.persistent_volume_claim.as_ref()?;
+                Some((volume.name.clone(), claim.claim_name.clone()))
+            });
+        let mut claims: Vec<_> = named.collect();
+        if let Self::StatefulSet(set) = self {
+            let spec = set.spec.as_ref();
+            let first = spec.and_then(|s| s.ordinals.as_ref()).and_then(|o| o.start).unwrap_or(0);
+            let workload = name(&set.metadata);
+            for template in spec.into_iter().flat_map(|s| s.volume_claim_templates.iter().flatten()) {
+                let volume = name(&template.metadata);
+                // A claim template wins over a volume of the same name in the pod template.
+                claims.retain(|(name, _)| name != volume);
+                claims.push((volume.to_owned(), format!("{volume}-{workload}-{first}")));
+            }
+        }
+        claims
+    }
+}
+
+/// Why a source can't be captured, or not as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// A reason of SourceReady.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Problem {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Where the data is, as far as the pod template tells; true also while the workload is stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The workload that mounts the claim.
+    pub workload: WorkloadRef,
+    /// Name of the claim.
+    pub claim: String,
+    /// Name of the container that mounts it.
+    pub container: String,
+    /// Path of the data below the root of the volume, without a leading slash.
+    pub data_path: String,
+}
+
+/// Finds the claim from the workloads of the policy, each as it was fetched.
+///
+/// # Errors
+/// When a workload is missing, or none or several claims are mounted.
+pub fn locate(
+    spec: &BackupPolicySpec,
+    workloads: &[(WorkloadRef, Option<Workload>)],
+) -> Result<Located, Problem> {
+    let chroma = spec.component.chroma_db.clone().unwrap_or_default();
+    let mut found: Vec<(WorkloadRef, &Workload, String)> = Vec::new();
+    for (reference, workload) in workloads {
+        let kind = kind(reference.kind);
+        let Some(workload) = workload else {
+            return Err(Problem::new(
+                "WorkloadNotFound",
+                format!(
+                    "{kind} {} does not exist in this namespace; correct spec.component.workloads or create it",
+                    reference.name
+                ),
+            ));
+        };
+        for (volume, _) in workload.claims() {
+            if chroma.volume.as_ref().is_none_or(|wanted| *wanted == volume) {
+                found.push((reference.clone(), workload, volume));
+            }
+        }
+    }
+    match found.as_slice() {
+        [(reference, workload, volume)] => place(&chroma, reference, workload, volume),
+        [] => Err(Problem::new(
+            "ClaimNotFound",
+            match &chroma.volume {
+                Some(volume) => format!(
+                    "no workload of spec.component.workloads has a volume \"{volume}\" that is a claim; correct spec.component.chromaDB.volume"
+                ),
+                None => "no workload of spec.component.workloads mounts a claim; a database on an ephemeral volume can't be protected".to_owned(),
+            },
+        )),
+        several => Err(Problem::new(
+            "ClaimNotFound",
+            format!(
+                "volumes {} are claims; say which one holds the ChromaDB: spec.component.chromaDB.volume",
+                several.iter().map(|(r, _, v)| format!("{v} of {}", r.name)).collect::<Vec<_>>().join(", ")
+            ),
+        )),
+    }
+}
+
+fn place(
+    chroma: &ChromaDb,
+    reference: &WorkloadRef,
+    workload: &Workload,
+    volume: &str,
+) -> Result<Located, Problem> {
+    let mounted = workload.template().into_iter().flat_map(|pod| &pod.containers).find_map(|container| {
+        let mount = container.volume_mounts.iter().flatten().find(|mount| mount.name == volume)?;
+        Some((container, mount))
+    });
+    let Some((container, mount)) = mounted else {
+        return Err(Problem::new(
+            "ClaimNotFound",
+            format!("no container of {} {} mounts its volume {volume}", kind(reference.kind), reference.name),
+        ));
+    };
+    if mount.sub_path_expr.is_some() {
+        return Err(Problem::new(
+            "ClaimNotFound",
+            format!(
+                "volume {volume} of {} is mounted by subPathExpr, which can't be known here; use subPath",
+                reference.name
+            ),
+        ));
+    }
+    let root = mount.mount_path.trim_end_matches('/');
+    let below = match &chroma.data_path {
+        None => "",
+        Some(path) => match path.trim_end_matches('/').strip_prefix(root) {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
+            _ => {
+                return Err(Problem::new(
+                    "ClaimNotFound",
+                    format!(
+                        "spec.component.chromaDB.dataPath: {path} is not on volume {volume}, which is mounted at {}",
+                        mount.mount_path
+                    ),
+                ));
+            }
+        },
+    };
+    let parts = [mount.sub_path.as_deref().unwrap_or_default(), below].map(|part| part.trim_matches('/'));
+    Ok(Located {
+        workload: reference.clone(),
+        claim: workload.claim(volume).unwrap_or_default(),
+        container: container.name.clone(),
+        data_path: parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"),
+    })
+}
+
+/// A live source: everything that a capture beside the running server needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// Where the data is.
+    pub located: Located,
+    /// The pod.
+    pub pod: String,
+    /// Its node.
+    pub node: String,
+    /// Image of the server as the pod's status names it, by digest where the runtime knows it.
+    pub image: String,
+    /// As whom the server runs.
+    pub identity: Identity,
+    /// The pod's tolerations.
+    pub tolerations: Vec<Toleration>,
+    /// The Service in front of it. A missing or ambiguous one hinders no capture, only a validation later.
+    pub service: Result<Option<Address>, Problem>,
+}
+
+/// A Service and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Name of the Service.
+    pub service: String,
+    /// Port of the Service, not of the container.
+    pub port: u16,
+}
+
+/// Finds the running server behind `located`.
+///
+/// # Errors
+/// When the claim, or a Ready pod that mounts it, is missing, or when another pod can't join.
+pub fn resolve(
+    chroma: &ChromaDb,
+    located: Located,
+    claim: Option<&PersistentVolumeClaim>,
+    pods: &[Pod],
+    services: &[Service],
+) -> Result<Source, Problem> {
+    check_claim(&located.claim, claim)?;
+    let pod = pods.iter().find(|pod| ready(pod) && mounts(pod, &located.claim)).ok_or_else(|| {
+        let why = match pods.iter().find(|pod| mounts(pod, &located.claim)) {
+            Some(pod) => format!("pod {} is not Ready", name(&pod.metadata)),
+            None => "no pod mounts it".to_owned(),
+        };
+        Problem::new(
+            "PodNotRunning",
+            format!(
+                "claim {}: {why}; a live capture runs beside the running server and starts when it is up",
+                located.claim
+            ),
+        )
+    })?;
+    let spec = pod.spec.as_ref();
+    let pod_name = name(&pod.metadata);
+    let runtime = spec.and_then(|s| s.runtime_class_name.as_deref()).unwrap_or_default().to_lowercase();
+    if ["gvisor", "runsc", "kata"].iter().any(|sandbox| runtime.contains(sandbox)) {
+        return Err(Problem::new(
+            "LocksNotShared",
+            format!(
+                "file locks of pod {pod_name} don't reach another pod (runtimeClassName {runtime}); a live capture would be torn"
+            ),
+        ));
+    }
+    let container = spec.into_iter().flat_map(|s| &s.containers).find(|c| c.name == located.container);
+    let status = pod
+        .status
+        .iter()
+        .flat_map(|s| s.container_statuses.iter().flatten())
+        .find(|status| status.name == located.container);
+    Ok(Source {
+        node: spec.and_then(|s| s.node_name.clone()).unwrap_or_default(),
+        image: image(status),
+        identity: identity(spec, container, status),
+        tolerations: spec.and_then(|s| s.tolerations.clone()).unwrap_or_default(),
+        service: service(chroma, pod, services),
+        pod: pod_name.to_owned(),
+        located,
+    })
+}
+
+fn check_claim(wanted: &str, claim: Option<&PersistentVolumeClaim>) -> Result<(), Problem> {
+    let Some(claim) = claim else {
+        return Err(Problem::new(
+            "ClaimNotFound",
+            format!("claim {wanted} does not exist; the workload was never started, or somebody deleted it"),
+        ));
+    };
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Err(Problem::new("ClaimNotFound", format!("claim {wanted} is being deleted")));
+    }
+    let phase = claim.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+    if phase != "Bound" {
+        return Err(Problem::new(
+            "ClaimPending",
+            format!("claim {wanted} is {phase}; captures start once it is bound to a volume"),
+        ));
+    }
+    let modes = claim.spec.as_ref().and_then(|s| s.access_modes.as_deref()).unwrap_or_default();
+    if modes.iter().any(|mode| mode == "ReadWriteOncePod") {
+        return Err(Problem::new(
+            "VolumeExclusive",
+            format!(
+                "claim {wanted} can be mounted by one pod only (ReadWriteOncePod); a live capture needs ReadWriteOnce or ReadWriteMany"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn mounts(pod: &Pod, claim: &str) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes
+        .filter_map(|volume| volume.persistent_volume_claim.as_ref())
+        .any(|source| source.claim_name == claim)
+}
+
+fn ready(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none()
+        && pod
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten())
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn image(status: Option<&ContainerStatus>) -> String {
+    let Some(status) = status else { return String::new() };
+    // Without a registry the runtime knows only the digest of the configuration, which nobody can pull.
+    let mut image =
+        if status.image_id.contains("@sha256:") { status.image_id.clone() } else { status.image.clone() };
+    image.truncate(image.char_indices().nth(512).map_or(image.len(), |(end, _)| end));
+    image
+}
+
+fn identity(
+    spec: Option<&PodSpec>,
+    container: Option<&Container>,
+    status: Option<&ContainerStatus>,
+) -> Identity {
+    // What the kubelet saw is the truth; older kubelets don't tell, and then the specification is.
+    let seen = status.and_then(|s| s.user.as_ref()).and_then(|user| user.linux.as_ref());
+    let own = container.and_then(|c| c.security_context.as_ref());
+    let pod = spec.and_then(|s| s.security_context.as_ref());
+    let uid = seen
+        .map(|user| user.uid)
+        .or_else(|| own.and_then(|c| c.run_as_user))
+        .or_else(|| pod.and_then(|p| p.run_as_user))
+        // ChromaDB's own images run as root.
+        .unwrap_or(0);
+    let gid = seen
+        .map(|user| user.gid)
+        .or_else(|| own.and_then(|c| c.run_as_group))
+        .or_else(|| pod.and_then(|p| p.run_as_group))
+        .unwrap_or(0);
+    let mut groups: Vec<i64> = seen
+        .and_then(|user| user.supplemental_groups.clone())
+        .into_iter()
+        .flatten()
+        .chain(pod.and_then(|p| p.supplemental_groups.clone()).into_iter().flatten())
+        .chain(pod.and_then(|p| p.fs_group))
+        .filter(|group| *group != gid)
+        .collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let selinux =
+        own.and_then(|c| c.se_linux_options.clone()).or_else(|| pod.and_then(|p| p.se_linux_options.clone()));
+    Identity { uid: Some(uid), gid: Some(gid), groups, selinux }
+}
+
+fn service(chroma: &ChromaDb, pod: &Pod, services: &[Service]) -> Result<Option<Address>, Problem> {
+    if let Some(wanted) = &chroma.service_ref {
+        return match services.iter().find(|service| name(&service.metadata) == wanted.name) {
+            Some(service) => Ok(Some(address(chroma, pod, service))),
+            None => Err(Problem::new(
+                "ServiceNotFound",
+                format!("Service {} does not exist; correct spec.component.chromaDB.serviceRef", wanted.name),
+            )),
+        };
+    }
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let matching: Vec<&Service> = services
+        .iter()
+        .filter(|service| {
+            let selector = service.spec.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default();
+            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        })
+        .collect();
+    // The headless Service of a StatefulSet stands beside the one that clients use.
+    let headless = |s: &Service| s.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) == Some("None");
+    let candidates: Vec<&Service> =
+        match matching.iter().copied().filter(|s| !headless(s)).collect::<Vec<_>>() {
+            some if !some.is_empty() => some,
+            _ => matching,
+        };
+    match candidates.as_slice() {
+        [] => Ok(None),
+        [service] => Ok(Some(address(chroma, pod, service))),
+        several => Err(Problem::new(
+            "ServiceAmbiguous",
+            format!(
+                "Services {} all lead to pod {}; say which one clients use: spec.component.chromaDB.serviceRef",
+                several.iter().map(|s| name(&s.metadata)).collect::<Vec<_>>().join(", "),
+                name(&pod.metadata)
+            ),
+        )),
+    }
+}
+
+/// The port of the Service that leads to the server's port; the only one, when none says so.
+fn address(chroma: &ChromaDb, pod: &Pod, service: &Service) -> Address {
+    let wanted = i32::from(chroma.port);
+    let named: Vec<&str> = pod
+        .spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter(|port| port.container_port == wanted)
+        .filter_map(|port| port.name.as_deref())
+        .collect();
+    let ports = service.spec.as_ref().and_then(|s| s.ports.as_deref()).unwrap_or_default();
+    let leads = |port: &&k8s_openapi::api::core::v1::ServicePort| match &port.target_port {
+        Some(IntOrString::Int(number)) => *number == wanted,
+        Some(IntOrString::String(text)) => named.contains(&text.as_str()),
+        None => port.port == wanted,
+    };
+    let port = ports.iter().find(leads).or_else(|| ports.first()).map_or(wanted, |port| port.port);
+    Address { service: name(&service.metadata).to_owned(), port: u16::try_from(port).unwrap_or(chroma.port) }
+}
+
+/// The word as users read it.
+fn kind(kind: WorkloadKind) -> &'static str {
+    match kind {
+        WorkloadKind::StatefulSet => "StatefulSet",
+        WorkloadKind::Deployment => "Deployment",
+    }
+}
+
+mod kube_name {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    /// Every stored object has a name.
+    pub fn name(meta: &ObjectMeta) -> &str {
+        meta.name.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
