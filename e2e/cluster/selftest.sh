@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Proves the test bed itself, on a cluster of its own beside whatever runs: ChromaDB on a claim answers by its Service's name
+# and keeps its data when its pod goes; logs and exec work; nothing gets out; and after a kill -9 of the node's daemons
+# down.sh leaves nothing behind. Takes under a minute once built.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+export HOLDFAST_CLUSTER=selftest
+CLUSTER=selftest STATE=${STATE%/*}/selftest
+
+# What a cluster could leave behind that names it.
+remains() {
+  grep --fixed-strings "$STATE" /proc/self/mountinfo || true
+  losetup --list --noheadings --output NAME,BACK-FILE | grep --fixed-strings "$STATE" || true
+  find /sys/fs/cgroup -name 'holdfast-selftest' 2>/dev/null || true
+  find /var/lib/cni /var/log/containers -name '*holdfast-selftest*' -o -lname "$STATE/*" 2>/dev/null || true
+  find "$STATE" -maxdepth 0 2>/dev/null || true
+  # Environment and arguments both: a shim names the directory only in its arguments.
+  grep --files-with-matches --fixed-strings --text "$STATE" /proc/[0-9]*/cmdline 2>/dev/null || true
+}
+
+expect() {
+  local what=$1
+  shift
+  "$@" >/dev/null || die "failed: $what"
+  say "ok: $what"
+}
+
+kubectl() { "$CLUSTER_SCRIPTS/kubectl.sh" --namespace=selftest "$@"; }
+ask() { kubectl exec --stdin asker -- python3 -; }
+
+"$CLUSTER_SCRIPTS/down.sh"
+trap '"$CLUSTER_SCRIPTS/down.sh"' EXIT
+"$CLUSTER_SCRIPTS/up.sh"
+sed "s/CHROMADB_VERSION/$CHROMADB_VERSION/" "$CLUSTER_SCRIPTS/manifests/selftest.yaml" | "$CLUSTER_SCRIPTS/kubectl.sh" apply --filename=- >/dev/null
+kubectl rollout status statefulset/chroma --timeout=90s >/dev/null
+kubectl wait --for=condition=Ready pod/asker --timeout=60s >/dev/null
+
+expect "a second pod writes through the Service's name" ask <<'PYTHON'
+import chromadb
+papers = chromadb.HttpClient(host="chroma", port=8000).create_collection("papers")
+papers.add(ids=["a", "b"], embeddings=[[1.0, 2.0], [3.0, 4.0]], documents=["one", "two"])
+PYTHON
+expect "logs can be read" grep --quiet "No telemetry" <(kubectl logs chroma-0)
+kubectl delete pod chroma-0 >/dev/null
+kubectl rollout status statefulset/chroma --timeout=60s >/dev/null
+expect "the data outlives the pod" ask <<'PYTHON'
+import chromadb
+papers = chromadb.HttpClient(host="chroma", port=8000).get_collection("papers")
+assert papers.count() == 2 and papers.get(ids=["b"])["documents"] == ["two"]
+PYTHON
+expect "names outside do not exist, at once" ask <<'PYTHON'
+import socket, time
+begun = time.monotonic()
+try:
+    socket.getaddrinfo("example.com", 80)
+    raise SystemExit("example.com resolves")
+except socket.gaierror:
+    assert time.monotonic() - begun < 2, "the answer took too long"
+PYTHON
+expect "no address outside can be reached" ask <<'PYTHON'
+import socket
+# 192.0.2.1 is nobody's (RFC 5737).
+try:
+    socket.create_connection(("192.0.2.1", 80), timeout=3)
+    raise SystemExit("there is a way out")
+except OSError:
+    pass
+PYTHON
+
+for daemon in kubelet-node1 containerd-node1 kube-apiserver; do
+  read -r pid _ <"$STATE/run/$daemon.pid"
+  kill -KILL "$pid"
+done
+trap - EXIT
+"$CLUSTER_SCRIPTS/down.sh"
+left=$(remains)
+[ -z "$left" ] || die "left behind: $left"
+say "ok: nothing is left behind"
