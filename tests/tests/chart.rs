@@ -226,13 +226,14 @@ fn rights() {
         server().kubectl(&format!("auth can-i {verb} {what} {where_} --as={CONTROLLER}")).out.trim() == "yes"
     };
     for (verb, what) in [
-        ("patch", "recoveryruns.holdfast.dev --subresource=status"),
+        ("update", "recoveryruns.holdfast.dev --subresource=status"),
         ("create", "recoverypoints.holdfast.dev"),
         ("create", "jobs.batch"),
         ("create", "pods"),
-        ("patch", "statefulsets.apps --subresource=scale"),
+        ("update", "statefulsets.apps --subresource=scale"),
         ("delete", "persistentvolumeclaims"),
         ("patch", "persistentvolumes"),
+        ("patch", "configmaps"),
         ("create", "events.events.k8s.io"),
     ] {
         assert!(may(verb, what, "-n arxiv"), "the controller can't {verb} {what}");
@@ -246,6 +247,8 @@ fn rights() {
         ("delete", "pods"),
         ("get", "nodes --subresource=proxy"),
         ("delete", "persistentvolumes"),
+        ("list", "configmaps"),
+        ("patch", "statefulsets.apps"),
         ("delete", "recoverypoints.holdfast.dev"),
         ("delete", "recoveryruns.holdfast.dev"),
         ("patch", "backuppolicies.holdfast.dev"),

@@ -92,3 +92,21 @@ fn most_files_are_short() {
     let median = counts[counts.len() / 2];
     assert!(median <= MEDIAN, "half of the Rust files have more than {median} lines; {MEDIAN} is the aim");
 }
+
+#[test]
+fn every_reason_of_a_failure_is_explained_to_users() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = std::fs::read_to_string(root.join("docs/reasons.md")).unwrap();
+    let source = std::fs::read_to_string(root.join("crds/src/job.rs")).unwrap();
+    let (_, rest) = source.split_once("pub enum FailureReason {").expect("the enumeration is there");
+    let (body, _) = rest.split_once("\n}").expect("and ends");
+    let variants: Vec<&str> = body
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with(char::is_uppercase))
+        .map(|line| line.trim_end_matches(','))
+        .collect();
+    assert!(variants.len() > 20, "only {variants:?} found");
+    let missing: Vec<_> = variants.iter().filter(|reason| !page.contains(**reason)).collect();
+    assert!(missing.is_empty(), "docs/reasons.md does not say what to do about {missing:?}");
+}
