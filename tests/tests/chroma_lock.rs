@@ -262,6 +262,36 @@ fn a_segment_that_appears_under_the_lock_makes_the_attempt_torn() {
     assert_eq!(captured.attempts, 1, "and it goes on once that ends: {:?}", captured.torn_because);
 }
 
+/// On a filesystem whose locks don't reach the server, the server writes on: its database shows it.
+#[test]
+fn a_lock_that_keeps_no_writer_out_makes_the_attempt_torn() {
+    let (data, mirror) = (data_dir(48), tempfile::tempdir().unwrap());
+    let stop = AtomicBool::new(false);
+    let error = thread::scope(|scope| {
+        scope.spawn(|| {
+            let connection = Connection::open(data.path().join("chroma.sqlite3")).unwrap();
+            while !stop.load(Ordering::SeqCst) {
+                connection.execute("UPDATE rows SET content = randomblob(1000) WHERE rowid = 1", []).unwrap();
+            }
+        });
+        let options = CaptureOptions {
+            attempts: 3.try_into().unwrap(),
+            lock_command: lock_process("pretend"),
+            ..options(data.path())
+        };
+        // The writer is a thread here, whose locks this process doesn't see: its journal looks as if nobody owned it.
+        let result = loop {
+            match capture_live(&options, mirror.path()) {
+                Err(GuardError::HotJournal { .. }) => {}
+                result => break result,
+            }
+        };
+        stop.store(true, Ordering::SeqCst);
+        result.unwrap_err()
+    });
+    assert!(matches!(&error, GuardError::Torn { last, .. } if last.contains("chroma.sqlite3")), "{error}");
+}
+
 #[test]
 fn a_segment_that_keeps_changing_is_torn_and_not_waited_for() {
     let (data, mirror) = (data_dir(1), tempfile::tempdir().unwrap());

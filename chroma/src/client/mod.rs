@@ -112,6 +112,8 @@ impl Client {
         let http = reqwest::Client::builder()
             .timeout(timeout)
             .connect_timeout(timeout.min(Duration::from_secs(10)))
+            // The server is in the cluster; a proxy from the environment leads out of it.
+            .no_proxy()
             .build()
             .map_err(|source| ClientError::Unreachable {
                 what: "the client".into(),

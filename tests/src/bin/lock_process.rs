@@ -35,6 +35,7 @@ fn run(mode: &str, args: Vec<OsString>) -> Result<()> {
             let db = PathBuf::from(args.first().context("a database")?);
             hold(args, ClosesADescriptor { db, inner: io::stdout() })
         }
+        "pretend" => pretend(),
         "contend" => contend(&PathBuf::from(args.first().context("a database")?)),
         "parent" => be_a_parent(args),
         other => bail!("no such mode: {other}"),
@@ -70,6 +71,14 @@ impl<W: Write> Write for ClosesADescriptor<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+/// Says that it holds a lock and holds none, as on a filesystem whose locks don't reach the server.
+fn pretend() -> Result<()> {
+    println!("locked {}", now());
+    let _ = io::stdin().read(&mut [0; 1])?;
+    println!("released {} 0 asked", now());
+    Ok(())
 }
 
 /// Tries the write lock without patience until its input ends, and prints each try: `busy T` or `got BEFORE AFTER`, in
