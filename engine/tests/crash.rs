@@ -1,5 +1,6 @@
 //! I1 and I7 under death at every store operation: whatever was committed before restores byte for byte, nothing that is
 //! torn shows up as a point, and what the dead left behind stops nobody.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use engine::store::{DirStore, Store};
 use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
-use support::faulty::{Dies, Faulty};
+use support::faulty::{Dies, Faulty, Lie, Lying};
 use support::{Bench, at, noise, password, request, same_tree};
 
 /// A bench with one point, and a source that has moved on since.
@@ -119,15 +120,37 @@ async fn i7_a_restore_killed_at_any_store_operation_says_so_and_goes_on() {
 #[tokio::test]
 async fn a_repeated_capture_after_a_death_sends_little_twice() {
     let bench = Bench::new().await;
-    bench.write("big", &noise(1, 180 << 20));
+    bench.write("big", &noise(1, 100 << 20));
     let counting = Faulty::counting(bench.store());
     let repo = Repository::open(counting.clone(), &password()).await.unwrap();
     let opening = counting.count();
-    // A piece of the index stands after 16 packs of 8 MiB; the death comes after it.
-    let faulty = Faulty::dying(bench.store(), opening + 24, Dies::Before);
+    // A piece of the index stands after 8 packs of 8 MiB; the death comes after it.
+    let faulty = Faulty::dying(bench.store(), opening + 15, Dies::Before);
     let repo_dying = Repository::open(faulty, &password()).await.unwrap();
     backup(&repo_dying, request(bench.source(), "a")).await.unwrap_err();
     let second = backup(&repo, request(bench.source(), "a")).await.unwrap();
     let stored = second.point.totals.bytes_stored;
-    assert!(stored < 70 << 20, "{stored} bytes were sent again");
+    assert!(stored < 45 << 20, "{stored} bytes were sent again");
+}
+
+#[tokio::test]
+async fn i1_a_store_that_acknowledges_what_it_does_not_keep_gets_no_point() {
+    for lie in [Lie::Forgets, Lie::CutsShort] {
+        let (bench, _) = bench_with_history().await;
+        let honest = Lying::at(bench.store(), usize::MAX, lie);
+        let repo = Repository::open(honest.clone(), &password()).await.unwrap();
+        backup(&repo, request(bench.source(), "honest")).await.unwrap();
+        let writes = honest.writes();
+        assert!(writes >= 4, "data, maps, index, point: {writes}");
+        for n in 1..=writes {
+            let (bench, _) = bench_with_history().await;
+            let repo = Repository::open(Lying::at(bench.store(), n, lie), &password()).await.unwrap();
+            let refused = backup(&repo, request(bench.source(), "x")).await;
+            assert!(refused.is_err(), "{lie:?} write {n}: told as a success");
+            let points = bench.repo.points().await.unwrap().points;
+            assert_eq!(points.len(), 1, "{lie:?} write {n}: only the earlier point may show");
+            backup(&bench.repo, request(bench.source(), "next")).await.unwrap();
+            restores_to(&bench, "next", bench.source(), "target").await;
+        }
+    }
 }

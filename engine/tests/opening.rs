@@ -1,4 +1,5 @@
 //! What is told when a place holds no repository, not this one, or not yet.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

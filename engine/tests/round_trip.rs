@@ -1,4 +1,5 @@
 //! A repository in a directory, used as the mover uses it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -278,4 +279,102 @@ async fn attributes_of_the_caller_are_not_touched() {
     assert_eq!(given, attributes("a"));
     let point = backup(&bench.repo, wanted).await.unwrap().point;
     assert_eq!(point.attributes, given);
+}
+
+#[tokio::test]
+async fn owners_are_restored_where_that_is_permitted_and_told_where_not() {
+    let bench = Bench::new().await;
+    bench.write("f", b"x");
+    let chowned = std::os::unix::fs::chown(bench.source().join("f"), Some(12_345), Some(54_321)).is_ok();
+    let point = backup(&bench.repo, request(bench.source(), "a")).await.unwrap().point;
+    let target = bench.scratch("target");
+    let summary = restore(&bench.repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
+    assert_eq!(summary.owners_left, 0, "who may give a file away may also restore it so: {chowned}");
+    same_tree(bench.source(), &target);
+}
+
+mod any_tree {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Thing {
+        File { seed: u64, length: usize, mode: u32, layout: Layout },
+        Directory,
+        Link(String),
+    }
+
+    fn thing() -> impl Strategy<Value = Thing> {
+        let layout = prop_oneof![
+            Just(Layout::Stream),
+            Just(Layout::Pages { size: 4096 }),
+            (1u32..5_000).prop_map(|stride| Layout::Records { stride }),
+        ];
+        let length = prop_oneof![Just(0), 1usize..5_000, 60_000usize..70_000, 500_000usize..900_000];
+        prop_oneof![
+            4 => (any::<u64>(), length, 0u32..0o1000, layout).prop_map(|(seed, length, mode, layout)| {
+                Thing::File { seed, length, mode: mode | 0o400, layout }
+            }),
+            1 => Just(Thing::Directory),
+            1 => "[a-z./]{1,12}".prop_map(Thing::Link),
+        ]
+    }
+
+    fn build(
+        root: &std::path::Path,
+        things: &[(Vec<u8>, Thing)],
+    ) -> std::collections::HashMap<std::path::PathBuf, Layout> {
+        use std::os::unix::ffi::OsStrExt;
+        let mut layouts = std::collections::HashMap::new();
+        for (name, thing) in things {
+            let name = std::ffi::OsStr::from_bytes(name);
+            let path = root.join(name);
+            if name == "lost+found" || fs::symlink_metadata(&path).is_ok() {
+                continue;
+            }
+            match thing {
+                Thing::Directory => fs::create_dir(&path).unwrap(),
+                Thing::Link(to) => symlink(to, &path).unwrap(),
+                Thing::File { seed, length, mode, layout } => {
+                    fs::write(&path, noise(*seed % 5, *length)).unwrap();
+                    fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+                    layouts.insert(name.into(), *layout);
+                }
+            }
+        }
+        layouts
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn comes_back_byte_for_byte_also_onto_any_other_tree(
+            first in prop::collection::vec((prop::collection::vec(1u8..255, 1..6), thing()), 0..8),
+            second in prop::collection::vec((prop::collection::vec(1u8..255, 1..2), thing()), 0..8),
+        ) {
+            let usable = |things: Vec<(Vec<u8>, Thing)>| -> Vec<_> {
+                things.into_iter().filter(|(name, _)| !name.contains(&b'/') && name[0] != b'.').collect()
+            };
+            let (first, second) = (usable(first), usable(second));
+            tokio::runtime::Runtime::new().unwrap().block_on(async {
+                let bench = Bench::new().await;
+                let mut points = Vec::new();
+                for (number, things) in [&first, &second].into_iter().enumerate() {
+                    let source = bench.scratch(&format!("source{number}"));
+                    fs::create_dir(&source).unwrap();
+                    let layouts = build(&source, things);
+                    let mut wanted = request(&source, &format!("{number}"));
+                    wanted.layout = std::sync::Arc::new(move |path, _| layouts[path]);
+                    points.push((source, backup(&bench.repo, wanted).await.unwrap().point));
+                }
+                let target = bench.scratch("target");
+                restore(&bench.repo, &points[0].1, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
+                same_tree(&points[0].0, &target);
+                for (source, point) in [&points[1], &points[0]] {
+                    restore(&bench.repo, point, &target, RestoreMode::OntoExisting, silent()).await.unwrap();
+                    same_tree(source, &target);
+                }
+            });
+        }
+    }
 }

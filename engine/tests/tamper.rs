@@ -1,4 +1,5 @@
 //! One flipped bit, a truncation, a deletion, a swap: in every kind of object it is noticed, and the object is named.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What the engine demands of a store, asked of every store it has: the same questions to a directory and to SeaweedFS.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! What only an S3 server can refuse, and the whole thread of the engine on a real one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -14,7 +14,7 @@ use crate::pack::{ClosedPack, DurablePack, OpenPack, Placed};
 use crate::repository::{Repository, blocking};
 
 const UPLOADS_AT_ONCE: usize = 2;
-const PACKS_A_PIECE: usize = 16;
+const PACKS_A_PIECE: usize = 8;
 
 /// What was written.
 #[derive(Default)]

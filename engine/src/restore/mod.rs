@@ -5,6 +5,8 @@
 
 mod file;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::ffi::OsString;

@@ -107,7 +107,8 @@ pub(super) fn symlink(path: &Path, to: &OsStr, entry: &Entry, existing: bool) ->
     Ok(owner_set)
 }
 
-/// Owner, mode and times, in this order: a change of owner drops setuid. Returns whether the owner could be set.
+/// Owner, mode and times, in this order: a change of owner drops setuid. Returns whether the owner could be set. What
+/// belongs to somebody else, such as the root of a volume that its driver made, stays as it is.
 pub(super) fn set_attributes(file: &File, path: &Path, entry: &Entry) -> Result<bool> {
     let meta = file.metadata().map_err(unwritable(path))?;
     let owner = (meta.uid(), meta.gid()) == (entry.uid, entry.gid);
@@ -116,9 +117,13 @@ pub(super) fn set_attributes(file: &File, path: &Path, entry: &Entry) -> Result<
     if owner_set || meta.mode() & 0o7777 != entry.mode {
         // setuid and setgid mean nothing good under another owner.
         let mode = if owner_set { entry.mode } else { entry.mode & 0o1777 };
-        file.set_permissions(Permissions::from_mode(mode)).map_err(unwritable(path))?;
+        let set = permitted(file.set_permissions(Permissions::from_mode(mode))).map_err(unwritable(path))?;
+        if !set {
+            return Ok(false);
+        }
     }
-    rustix::fs::futimens(file, &times(entry)).map_err(|e| unwritable(path)(e.into()))?;
+    let timed = rustix::fs::futimens(file, &times(entry)).map_err(io::Error::from);
+    permitted(timed).map_err(unwritable(path))?;
     Ok(owner_set)
 }
 

@@ -82,3 +82,58 @@ impl Store for Faulty {
         self.guard(self.inner.delete(name))
     }
 }
+
+/// A store that acknowledges its nth write, counted from 1, and forgets it; or stores other bytes than it was given.
+#[derive(Debug)]
+pub struct Lying {
+    inner: Arc<dyn Store>,
+    writes: AtomicUsize,
+    at: usize,
+    lie: Lie,
+}
+
+/// How it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    Forgets,
+    CutsShort,
+}
+
+impl Lying {
+    pub fn at(inner: Arc<dyn Store>, at: usize, lie: Lie) -> Arc<Self> {
+        Arc::new(Self { inner, writes: AtomicUsize::new(0), at, lie })
+    }
+
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+}
+
+impl Store for Lying {
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+    fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> Answer<'a, Bytes> {
+        self.inner.get(name, range)
+    }
+    fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> Answer<'a, Put> {
+        let number = self.writes.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.lie {
+            _ if number != self.at => self.inner.put_if_absent(name, body),
+            Lie::Forgets => async { Ok(Put::Created) }.boxed(),
+            Lie::CutsShort => self.inner.put_if_absent(name, body.slice(..body.len() - 1)),
+        }
+    }
+    fn put<'a>(&'a self, name: &'a str, body: Bytes) -> Answer<'a, ()> {
+        self.inner.put(name, body)
+    }
+    fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Object>> {
+        self.inner.list(prefix)
+    }
+    fn head<'a>(&'a self, name: &'a str) -> Answer<'a, Object> {
+        self.inner.head(name)
+    }
+    fn delete<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
+        self.inner.delete(name)
+    }
+}

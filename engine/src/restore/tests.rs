@@ -1,0 +1,94 @@
+//! What only somebody who holds the keys could forge: a tree that lies. The blocks are sound, so nothing but the checks
+//! of the restore itself stands between it and the user.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{RestoreMode, restore};
+use crate::block::{Class, RawBlock};
+use crate::error::{Category, Error};
+use crate::index::IndexPiece;
+use crate::layout::Layout;
+use crate::pack::OpenPack;
+use crate::point::{Point, PointAttributes};
+use crate::progress::silent;
+use crate::store::DirStore;
+use crate::tree::{Content, Entry, Extent, Node, write_entries};
+use crate::{Backup, Password, Repository, backup};
+
+async fn forged(change: impl FnOnce(&mut Entry)) -> (tempfile::TempDir, Repository, Point) {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("f"), [vec![1; 65_536], vec![2; 65_536]].concat()).unwrap();
+    let password = Password::new("correct horse battery staple").unwrap();
+    let now = Timestamp::UNIX_EPOCH;
+    let store = Arc::new(DirStore::new(dir.path().join("store")));
+    let repo = Repository::init(store, &password, now).await.unwrap();
+    let attributes = PointAttributes {
+        component: "c".into(),
+        consistency_time: now,
+        started: now,
+        tags: BTreeMap::new(),
+        body: serde_json::Value::Null,
+        attempt: None,
+    };
+    let layout = Arc::new(|_: &std::path::Path, _: &std::path::Path| Layout::Pages { size: 4096 });
+    let request = Backup { source, layout, attributes, progress: silent() };
+    let mut point = backup(&repo, request).await.unwrap().point;
+
+    let index = Arc::new(crate::index::Index::load(&repo).await.unwrap());
+    let reader = crate::read::Reader { repo: repo.clone(), index };
+    let mut entries = reader.entries(&point, &point.tree[0]).await.unwrap();
+    change(entries.last_mut().unwrap());
+    let bytes = write_entries(&entries);
+    let id = Class::Meta.id(repo.keys(), &bytes);
+    let mut pack = OpenPack::new();
+    pack.push(&RawBlock { id, class: Class::Meta, bytes }.seal(repo.keys()));
+    let durable = pack.close(repo.keys()).unwrap().upload(repo.store()).await.unwrap();
+    let mut piece = IndexPiece::default();
+    piece.record(&durable);
+    piece.write(&repo).await.unwrap();
+    point.tree = vec![id];
+    (dir, repo, point)
+}
+
+fn extents(entry: &mut Entry) -> &mut Vec<Extent> {
+    match &mut entry.node {
+        Node::File { content: Content::Blocks(extents), .. } => extents,
+        other => panic!("not a small file: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn i7_blocks_in_the_wrong_order_are_noticed_by_the_hash_of_the_file() {
+    let (dir, repo, point) = forged(|entry| extents(entry).reverse()).await;
+    let target = dir.path().join("target");
+    for mode in [RestoreMode::EmptyTarget, RestoreMode::OntoExisting] {
+        let refused = restore(&repo, &point, &target, mode, silent()).await.unwrap_err();
+        assert!(matches!(&refused, Error::HashMismatch { .. }), "{refused}");
+        assert!(target.join(super::MARKER).exists(), "the target is marked unfinished");
+    }
+    let report = crate::verify(&repo, &point, crate::Level::Full, silent()).await.unwrap();
+    assert!(report.findings[0].what.contains("f does not have the bytes"), "{:?}", report.findings);
+}
+
+#[tokio::test]
+async fn i7_a_lost_block_is_noticed_before_the_target_is_touched() {
+    let (dir, repo, point) = forged(|entry| extents(entry).truncate(1)).await;
+    let target = dir.path().join("target");
+    let refused = restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap_err();
+    assert_eq!(refused.category(), Category::Corrupt);
+    assert!(!target.exists());
+}
+
+#[tokio::test]
+async fn a_path_that_leads_out_of_the_target_is_refused() {
+    let (dir, repo, point) = forged(|entry| entry.path = "../escaped".into()).await;
+    let target = dir.path().join("target");
+    let refused = restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap_err();
+    assert!(refused.to_string().contains("leads out of it"), "{refused}");
+    assert!(!dir.path().join("escaped").exists());
+}

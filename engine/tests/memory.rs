@@ -1,0 +1,44 @@
+//! Memory does not grow with the volume. Alone in its binary: the peak is that of the whole process.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use engine::{Layout, Level, RestoreMode, backup, restore, silent, verify};
+use support::{Bench, noise, request};
+
+/// Peak resident memory so far, in MiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn capture_restore_and_verification_of_a_large_volume_stay_small() {
+    let bench = Bench::new().await;
+    for (name, seed) in [("chroma.sqlite3", 1), ("stream", 2)] {
+        let mut file = BufWriter::new(File::create(bench.source().join(name)).unwrap());
+        for part in 0..80 {
+            file.write_all(&noise(seed * 1000 + part, 1 << 20)).unwrap();
+        }
+        file.flush().unwrap();
+    }
+    let mut wanted = request(bench.source(), "a");
+    wanted.layout = std::sync::Arc::new(|path, _| match path.to_str() {
+        Some("stream") => Layout::Stream,
+        _ => Layout::Pages { size: 4096 },
+    });
+    let before = peak();
+    let point = backup(&bench.repo, wanted).await.unwrap().point;
+    let captured = peak();
+    restore(&bench.repo, &point, &bench.scratch("target"), RestoreMode::EmptyTarget, silent()).await.unwrap();
+    let restored = peak();
+    assert!(verify(&bench.repo, &point, Level::Full, silent()).await.unwrap().passed());
+    let verified = peak();
+    println!("peak MiB: before {before}, captured {captured}, restored {restored}, verified {verified}");
+    assert!(captured < 100, "a capture of 160 MiB took {captured} MiB");
+    assert!(verified < 110, "a restore took {restored}, a verification {verified} MiB");
+}
