@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
@@ -405,6 +406,43 @@ fn a_report_that_cannot_be_written_is_no_success_and_the_point_is_confirmed() {
     assert_ne!(output.status.code(), Some(0));
     fs::remove_dir(pod.log()).unwrap();
     assert!(matches!(pod.confirm("lost"), Report::Captured(_)), "{:?}", pod.report());
+}
+
+/// The kubelet gives an unprivileged mover a new volume by its group; the root, and `lost+found`, stay root's.
+#[test]
+fn a_volume_whose_root_belongs_to_somebody_else_is_restored_into_all_the_same() {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a directory to somebody else");
+        return;
+    }
+    let pod = Pod::with_directory();
+    ballast(&pod.at(SOURCE_DIR), 1);
+    pod.run(&pod.probe());
+    let captured = pod.captured("first");
+    let target = pod.at(TARGET_DIR);
+    fs::create_dir(target.join("lost+found")).unwrap();
+    let shell = format!(
+        "cp '{}' '{root}/holdfast' && chown -R {NOBODY}:{NOBODY} '{root}' && chmod 755 '{root}' &&
+         chown -R 0:{NOBODY} '{target}' && chmod 2775 '{target}' && chmod 700 '{target}/lost+found'",
+        holdfast().display(),
+        root = pod.root.path().display(),
+        target = target.display()
+    );
+    assert!(Command::new("sh").args(["-c", &shell]).status().unwrap().success());
+    let as_nobody = |request: &Request| {
+        let ours = pod.command(request);
+        let mut command = Command::new(pod.root.path().join("holdfast"));
+        command.args(ours.get_args()).stdout(Stdio::piped()).stderr(Stdio::piped()).uid(NOBODY).gid(NOBODY);
+        for (name, value) in ours.get_envs() {
+            command.env(name, value.unwrap());
+        }
+        pod.run_with(command).0
+    };
+    let restored = as_nobody(&pod.restore(&captured.point, "uid"));
+    assert!(matches!(&restored, Report::Restored(r) if r.bytes == captured.bytes), "{restored:?}");
+    let Report::Verified(verified) = as_nobody(&pod.verify(&captured.point)) else { panic!("not verified") };
+    assert_eq!(verified.files_equal, verified.files, "{verified:?}");
 }
 
 #[test]
