@@ -1,5 +1,7 @@
 //! The chart's admission policies on a real API server, as users, workloads' controllers and Holdfast itself meet them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 

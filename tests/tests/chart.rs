@@ -1,5 +1,7 @@
 //! The chart by the real helm on a real API server: what it renders, what it grants, what it leaves behind.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::process::Command;
 
 use serde_json::Value;

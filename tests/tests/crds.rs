@@ -1,5 +1,7 @@
 //! The kinds on a real API server: what it accepts, what it fills in, and the sentence a user reads when it refuses.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};

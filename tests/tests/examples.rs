@@ -1,5 +1,7 @@
 //! Every file in examples/ is accepted as it stands by a real API server with the chart's definitions and policies.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
