@@ -1,5 +1,6 @@
 //! Effects on child objects: create and delete, each safe to repeat.
 
+use crds::job::Request;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
@@ -8,6 +9,7 @@ use plan::effect::MoverJob;
 
 use crate::context::Context;
 use crate::error::{Error, is_code};
+use crate::fail_point::fail_point;
 use crate::job;
 
 /// The owner reference that makes `object` the controller of its children.
@@ -35,7 +37,13 @@ where
     let uid = owner.uid.clone();
     let api: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
     let built = job::build(&namespace, owner, &ctx.mover, job);
-    match api.create(&PostParams::default(), &built).await {
+    let mark = format!("CreateJob/{}", mark(&job.request));
+    fail_point("before", Some(&mark));
+    let created = api.create(&PostParams::default(), &built).await;
+    if created.is_ok() {
+        fail_point("after", Some(&mark));
+    }
+    match created {
         Ok(_) => Ok(()),
         Err(error) if is_code(&error, 409) => {
             let found = api.get(&job.name).await.map_err(Error::api("get", format!("Job/{}", job.name)))?;
@@ -49,6 +57,19 @@ where
             }
         }
         Err(error) => Err(Error::api("create", format!("Job/{}", job.name))(error)),
+    }
+}
+
+/// The request in the fail point of its Job.
+fn mark(request: &Request) -> &'static str {
+    match request {
+        Request::Probe { .. } => "Probe",
+        Request::Capture { .. } => "Capture",
+        Request::Confirm { .. } => "Confirm",
+        Request::CheckIntegrity { .. } => "CheckIntegrity",
+        Request::Restore { .. } => "Restore",
+        Request::VerifyOffline { .. } => "VerifyOffline",
+        Request::Validate { .. } => "Validate",
     }
 }
 

@@ -24,8 +24,9 @@ use plan::recovery::{self, Plan};
 use crate::context::Context;
 use crate::controllers::{action, error_policy, measured};
 use crate::error::{Category, Error};
+use crate::events;
+use crate::fail_point::fail_point;
 use crate::status::{self, Written};
-use crate::{events, run::execute::fail_point};
 
 /// Most looks in one reconciliation. Each ends in a write or in waiting, so this bounds nothing but a mistake.
 const MOST_LOOKS: u32 = 64;
@@ -46,14 +47,26 @@ pub async fn carry(ctx: Arc<Context>) {
         // The last pod of a stopped workload went.
         .watches(every::<Pod>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
         // A claim was bound, or is gone at last.
-        .watches(every::<PersistentVolumeClaim>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
+        .watches(
+            every::<PersistentVolumeClaim>(client),
+            watcher::Config::default(),
+            by_namespace(neighbours(&store)),
+        )
         // A volume became Available. It has no namespace and its claim is no metadata: every unfinished run looks.
-        .watches(every::<PersistentVolume>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
+        .watches(
+            every::<PersistentVolume>(client),
+            watcher::Config::default(),
+            by_namespace(neighbours(&store)),
+        )
         // A workload became ready, or somebody scaled it.
         .watches(every::<StatefulSet>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
         .watches(every::<Deployment>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
         // A repository became usable.
-        .watches(every::<RecoveryRepository>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
+        .watches(
+            every::<RecoveryRepository>(client),
+            watcher::Config::default(),
+            by_namespace(neighbours(&store)),
+        )
         .watches(every::<BackupPolicy>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
         // The run that this one waits for ended.
         .watches(every::<RecoveryRun>(client), watcher::Config::default(), by_namespace(neighbours(&store)))

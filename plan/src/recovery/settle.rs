@@ -10,7 +10,7 @@ use super::effect::Effect;
 use super::seen::{ClaimSeen, Observed, PointState};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, recorded, swapped};
-use super::{Draft, Progress, mover, stop, texts};
+use super::{Draft, Progress, mover, start, stop, texts};
 
 /// Whether the run has ended; nothing changes its status any more.
 pub(crate) fn settled(status: &RecoveryRunStatus) -> bool {
@@ -177,7 +177,8 @@ fn put_back(draft: &Draft<'_>, policy: &str) -> Back {
 /// Whether a StatefulSet with `whenScaled: Delete` is about to delete `claim`: its pod is still there, or owns the claim.
 fn doomed(seen: &Observed, claim: &ClaimSeen) -> bool {
     stop::workloads(seen).iter().any(|workload| workload.deletes_claims && workload.replicas == 0)
-        && (seen.pods_of(&claim.name).next().is_some() || claim.owners.iter().any(|owner| owner.kind == "Pod"))
+        && (seen.pods_of(&claim.name).next().is_some()
+            || claim.owners.iter().any(|owner| owner.kind == "Pod"))
 }
 
 /// A step failed: makes the claims whole, then ends the run.
@@ -190,6 +191,14 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
                 draft.effects.extend(effects);
                 return;
             }
+        }
+    }
+    // A run that was carried out before, as the repository knows, had no reason to stop anything.
+    if get(&draft.status.conditions, "Ready").is_some_and(|ready| ready.reason == "AlreadyExecuted") {
+        let effects = start::scale_up(draft);
+        if !effects.is_empty() {
+            draft.effects.extend(effects);
+            return;
         }
     }
     let (reason, mut message) = get(&draft.status.conditions, "Ready")

@@ -4,10 +4,25 @@ use super::effect::Effect;
 use super::seen::WorkloadSeen;
 use super::{Draft, Progress, stop};
 
+/// Effects that give back the remembered replicas to what has fewer.
+pub(crate) fn scale_up(draft: &Draft<'_>) -> Vec<Effect> {
+    let workloads = stop::workloads(draft.seen);
+    let fewer = draft.status.stopped.iter().filter_map(|stopped| {
+        let seen = workloads.iter().find(|seen| seen.workload == stopped.workload)?;
+        // Somebody who scaled up meanwhile is let be: the claim is whole.
+        (seen.replicas < stopped.replicas).then(|| Effect::Scale {
+            workload: seen.workload.clone(),
+            resource_version: seen.resource_version.clone(),
+            replicas: stopped.replicas,
+        })
+    });
+    fewer.collect()
+}
+
 /// Scales back to the remembered replicas and waits until they are ready.
 pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
     let workloads = stop::workloads(draft.seen);
-    let mut effects = Vec::new();
+    let effects = scale_up(draft);
     let mut waiting = Vec::new();
     let mut started = Vec::new();
     for stopped in &draft.status.stopped {
@@ -23,14 +38,6 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
         };
         if stopped.replicas == 0 {
             continue;
-        }
-        // Somebody who scaled up meanwhile is let be: the claim is whole.
-        if seen.replicas < stopped.replicas {
-            effects.push(Effect::Scale {
-                workload: seen.workload.clone(),
-                resource_version: seen.resource_version.clone(),
-                replicas: stopped.replicas,
-            });
         }
         if seen.ready < stopped.replicas {
             waiting.push(format!("{} {} of {} ready", seen.workload.name, seen.ready, stopped.replicas));

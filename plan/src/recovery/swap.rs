@@ -24,6 +24,9 @@ use super::{Draft, Progress, stop};
 /// How long the API server may take until a fence holds.
 const FENCE_BOUND: SignedDuration = SignedDuration::from_secs(60);
 
+/// Annotations that tell of a claim's binding, not of what its owner wrote.
+const BINDING: [&str; 3] = ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
+
 /// The recorded swap of `policy`.
 pub(crate) fn recorded<'a>(status: &'a RecoveryRunStatus, policy: &str) -> Option<&'a Swap> {
     status.swaps.iter().find(|swap| swap.policy == policy)
@@ -319,7 +322,7 @@ pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim
         annotations: model
             .annotations
             .iter()
-            .filter(|(key, _)| !key.contains("kubernetes.io/"))
+            .filter(|(key, _)| !BINDING.iter().any(|prefix| key.starts_with(prefix)))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         owners: model.owners.iter().filter(|owner| alive(&owner.uid)).cloned().collect(),

@@ -339,15 +339,15 @@ impl Cluster {
             let reserved = volume.claim.as_ref().is_none_or(|claim| claim.uid.is_none());
             if reserved && volume.phase != "Available" {
                 volume.phase = "Available".into();
-            } else if reserved && let Some(owner) = volume.claim.as_mut() {
-                if let Some(claim) = self.seen.claims.get_mut(&owner.name)
-                    && claim.volume.as_deref() == Some(&volume.name)
-                {
-                    owner.uid = Some(claim.uid.clone());
-                    volume.phase = "Bound".into();
-                    volume.resource_version.push('+');
-                    claim.bound = true;
-                }
+            } else if reserved
+                && let Some(owner) = volume.claim.as_mut()
+                && let Some(claim) = self.seen.claims.get_mut(&owner.name)
+                && claim.volume.as_deref() == Some(&volume.name)
+            {
+                owner.uid = Some(claim.uid.clone());
+                volume.phase = "Bound".into();
+                volume.resource_version.push('+');
+                claim.bound = true;
             }
         }
         let new: Vec<ClaimSeen> =
