@@ -4,19 +4,127 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use crds::reference::{
+    MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, REPOSITORY_LABEL, WorkloadKind, WorkloadRef,
+};
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::Controller;
+use kube::runtime::controller::{self, Action};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::Config;
+use kube::{Api, Resource, ResourceExt};
 use plan::effect::Next;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::metrics::{ErrorLabel, KindLabel};
+use crate::metrics::{ErrorLabel, KindLabel, Watched};
+use crate::{backup, observe, repository, run};
 
 /// Runs every reconciler until the process ends.
-pub async fn run(_ctx: Arc<Context>) {
-    futures::stream::pending::<()>().for_each(|()| async {}).await;
+pub async fn run_all(ctx: Arc<Context>) {
+    let repositories = repositories(&ctx);
+    let policies = policies(&ctx);
+    ctx.metrics.watch(Watched { policies: policies.store(), repositories: repositories.store() });
+    let repositories = repositories.run(repository::reconcile, error_policy, Arc::clone(&ctx));
+    let policies = policies.run(backup::reconcile, error_policy, Arc::clone(&ctx));
+    futures::join!(drain(repositories), drain(policies), run::carry(ctx));
+}
+
+fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {
+    let client = || ctx.client.clone();
+    Controller::new(Api::<RecoveryRepository>::all(client()), Config::default())
+        // The end of a probe.
+        .owns(Api::<Job>::all(client()), ours())
+        // A probe's pod that can't start changes nothing in its Job.
+        .watches(Api::<Pod>::all(client()), ours(), |pod: Pod| by_label(&pod, REPOSITORY_LABEL))
+}
+
+fn policies(ctx: &Context) -> Controller<BackupPolicy> {
+    let client = || ctx.client.clone();
+    let controller = Controller::new(Api::<BackupPolicy>::all(client()), Config::default());
+    let store = controller.store();
+    let naming = move |namespace: Option<String>, wanted: &dyn Fn(&BackupPolicy) -> bool| {
+        let found = store.state().into_iter().filter(|p| p.namespace() == namespace && wanted(p));
+        found.map(|policy| ObjectRef::from_obj(policy.as_ref())).collect::<Vec<_>>()
+    };
+    let (by_repository, by_run, by_set, by_deployment, by_policy) =
+        (naming.clone(), naming.clone(), naming.clone(), naming.clone(), naming);
+    controller
+        // The end of a capture.
+        .owns(Api::<Job>::all(client()), ours())
+        // A mover's pod that can't start changes nothing in its Job.
+        .watches(Api::<Pod>::all(client()), ours(), |pod: Pod| by_label(&pod, POLICY_LABEL))
+        // A point deleted by hand changes the count, the newest point and so the RPO.
+        .watches(Api::<RecoveryPoint>::all(client()), Config::default(), |point: RecoveryPoint| {
+            Some(ObjectRef::new(&point.spec.policy).within(&point.namespace().unwrap_or_default()))
+        })
+        // A repository that heals lets the parked captures go.
+        .watches(
+            Api::<RecoveryRepository>::all(client()),
+            Config::default(),
+            move |repository: RecoveryRepository| {
+                let name = repository.name_any();
+                by_repository(repository.namespace(), &|policy| policy.spec.repository_ref.name == name)
+            },
+        )
+        // A run holds its policies while it lasts.
+        .watches(Api::<RecoveryRun>::all(client()), Config::default(), move |run: RecoveryRun| {
+            by_run(run.namespace(), &|policy| observe::names(&run, &policy.name_any()))
+        })
+        // A workload that comes up makes the source Ready; its status changes with the readiness of its pods.
+        .watches(Api::<StatefulSet>::all(client()), Config::default(), move |set: StatefulSet| {
+            let wanted = WorkloadRef { kind: WorkloadKind::StatefulSet, name: set.name_any() };
+            by_set(set.namespace(), &|policy| policy.spec.component.workloads.contains(&wanted))
+        })
+        .watches(Api::<Deployment>::all(client()), Config::default(), move |deployment: Deployment| {
+            let wanted = WorkloadRef { kind: WorkloadKind::Deployment, name: deployment.name_any() };
+            by_deployment(deployment.namespace(), &|policy| policy.spec.component.workloads.contains(&wanted))
+        })
+        // An older policy that goes frees the claim for the newer one.
+        .watches(Api::<BackupPolicy>::all(client()), Config::default(), move |changed: BackupPolicy| {
+            let claim = claim_of(&changed).map(str::to_owned);
+            by_policy(changed.namespace(), &|policy| {
+                claim.is_some() && claim_of(policy) == claim.as_deref() && policy.uid() != changed.uid()
+            })
+        })
+}
+
+/// Only what the controller made; so it holds no list of everybody's pods.
+fn ours() -> Config {
+    Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"))
+}
+
+fn claim_of(policy: &BackupPolicy) -> Option<&str> {
+    policy.status.as_ref()?.resolved.as_ref()?.claim.as_deref()
+}
+
+/// The object of kind `K` that a label of `child` names.
+fn by_label<K>(child: &impl ResourceExt, label: &str) -> Option<ObjectRef<K>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let name = child.labels().get(label)?;
+    Some(ObjectRef::new(name).within(&child.namespace().unwrap_or_default()))
+}
+
+/// Runs a stream of reconciliations to its end. Their errors were told by [`error_policy`]; what is left are those of the
+/// watches, which are begun again by themselves.
+async fn drain<K, E>(results: impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<Error, E>>>)
+where
+    K: Resource<DynamicType = ()>,
+    E: std::error::Error + Send + 'static,
+{
+    results
+        .for_each(async |result| match result {
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            Err(error) => tracing::warn!(%error, "a watch was interrupted"),
+        })
+        .await;
 }
 
 /// When to look again, as the runtime wants it. An hour at most: a safety net under watches that may miss something.

@@ -21,6 +21,8 @@ use crate::context::MoverConfig;
 
 /// Name of a mover's only container.
 pub const CONTAINER: &str = "mover";
+/// User and group of movers that stand in for nobody.
+const NOBODY: i64 = 65532;
 /// What a well-behaved storage client reads its credentials from.
 const CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
@@ -67,8 +69,9 @@ fn pod(config: &MoverConfig, job: &MoverJob) -> PodSpec {
             .then(|| job.place.node_selector.clone()),
         affinity: affinity(&job.place),
         security_context: Some(PodSecurityContext {
-            run_as_user: identity.uid,
-            run_as_group: identity.gid,
+            // Said here and not left to the image, so that "not root" never depends on how an image was built.
+            run_as_user: Some(identity.uid.unwrap_or(NOBODY)),
+            run_as_group: Some(identity.gid.unwrap_or(NOBODY)),
             run_as_non_root: Some(identity.uid != Some(0)),
             supplemental_groups: (!identity.groups.is_empty()).then(|| identity.groups.clone()),
             se_linux_options: identity.selinux.clone(),
@@ -235,3 +238,6 @@ fn affinity(place: &Place) -> Option<Affinity> {
     };
     node_affinity.map(|node_affinity| Affinity { node_affinity: Some(node_affinity), ..Affinity::default() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -199,3 +199,6 @@ fn same_term(a: &Lease, b: &Lease) -> bool {
     };
     term(a).is_some() && term(a) == term(b)
 }
+
+#[cfg(test)]
+mod tests;

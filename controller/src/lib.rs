@@ -1,6 +1,7 @@
 //! The controller: observe, plan, execute, report. `plan` decides; this crate reads the cluster, carries out what was
 //! decided and writes it down. It holds no credential and no key of any repository, and reads no Secret.
 
+pub mod backup;
 pub mod context;
 pub mod controllers;
 pub mod error;
@@ -11,6 +12,8 @@ pub mod health;
 pub mod job;
 pub mod lease;
 pub mod metrics;
+pub mod observe;
 pub mod observe_job;
+pub mod repository;
 pub mod run;
 pub mod status;

@@ -97,7 +97,7 @@ async fn main() -> anyhow::Result<()> {
     // Leaving this select drops the reconcilers: nothing is written after the Lease is lost or given back.
     tokio::select! {
         why = candidate.keep() => bail!("{why}; stopped, so that only one controller acts"),
-        () = controllers::run(ctx) => bail!("the watches ended"),
+        () = controllers::run_all(ctx) => bail!("the watches ended"),
         () = &mut stop => {}
         end = &mut health => bail!("can't serve {}: {:?}", arguments.listen, end),
     }

@@ -58,6 +58,12 @@ pub fn state(job: &Job, pods: &[Pod]) -> JobState {
     }
 }
 
+/// Whether the Job is terminal: none of its pods runs any more.
+#[must_use]
+pub fn has_ended(job: &Job) -> bool {
+    terminal(job).is_some()
+}
+
 /// Reason and message of the condition that ended the Job.
 fn terminal(job: &Job) -> Option<(String, String)> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
@@ -119,3 +125,6 @@ fn waiting(pod: &Pod) -> Option<String> {
     let reason = unscheduled.reason.as_deref().unwrap_or("Unschedulable");
     Some(sentence(&format!("pod {name} waits: {reason}"), unscheduled.message.as_deref().unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests;

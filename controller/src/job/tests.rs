@@ -1,0 +1,194 @@
+use super::*;
+use crds::Span;
+use crds::job::{CaptureSource, RepositoryAccess, Request};
+use crds::reference::{NameRef, POLICY_LABEL};
+use crds::repository::Addressing;
+use jiff::SignedDuration;
+use plan::effect::{Identity, Volume as Claim};
+use serde_json::{Value, json};
+
+fn access() -> RepositoryAccess {
+    RepositoryAccess {
+        endpoint: Some("https://s3.example.com".into()),
+        region: "us-east-1".into(),
+        bucket: "yourorg-dr".into(),
+        prefix: "arxiv/".into(),
+        addressing: Addressing::Path,
+        expected_id: Some("repo-1".into()),
+        read_only: false,
+    }
+}
+
+fn probe() -> MoverJob {
+    MoverJob {
+        name: "primary-probe-1-0000".into(),
+        labels: BTreeMap::new(),
+        request: Request::Probe { repository: access() },
+        keys: Some(RepositoryKeys {
+            credentials: NameRef::new("s3"),
+            key: NameRef::new("repository-key"),
+            escrow: Some(NameRef::new("escrow-key")),
+            ca: Some(NameRef::new("store-ca")),
+        }),
+        source: None,
+        target: None,
+        place: Place::default(),
+        identity: Identity::default(),
+        deadline: Span::from_mins(5),
+    }
+}
+
+fn capture() -> MoverJob {
+    MoverJob {
+        name: "chromadb-capture-20261123-091500-1-0000".into(),
+        labels: BTreeMap::from([(POLICY_LABEL.to_owned(), "chromadb".to_owned())]),
+        request: Request::Capture {
+            repository: access(),
+            attempt: "u-1/20261123-091500/1".into(),
+            source: CaptureSource {
+                policy: "chromadb".into(),
+                namespace: "arxiv".into(),
+                claim: "data-chromadb-0".into(),
+                data_path: String::new(),
+                image: "chromadb/chroma@sha256:5b7e".into(),
+                max_writer_pause: SignedDuration::from_secs(5),
+                policy_spec: json!({"component": {"displayName": "costs $(AWS_SECRET_ACCESS_KEY)"}}),
+            },
+        },
+        keys: Some(RepositoryKeys {
+            credentials: NameRef::new("s3"),
+            key: NameRef::new("repository-key"),
+            escrow: None,
+            ca: None,
+        }),
+        source: Some(Claim { claim: "data-chromadb-0".into(), read_only: false }),
+        target: None,
+        place: Place {
+            node: Some("node-1".into()),
+            tolerations: vec![serde_json::from_value(json!({"key": "db", "operator": "Exists"})).unwrap()],
+            ..Place::default()
+        },
+        identity: Identity {
+            uid: Some(1000),
+            gid: Some(1001),
+            groups: vec![2000],
+            selinux: serde_json::from_value(json!({"level": "s0:c1,c2"})).unwrap(),
+        },
+        deadline: Span::from_mins(30),
+    }
+}
+
+fn built(job: &MoverJob) -> Value {
+    let owner = OwnerReference {
+        api_version: "holdfast.dev/v1alpha1".into(),
+        kind: "BackupPolicy".into(),
+        name: "chromadb".into(),
+        uid: "u-1".into(),
+        controller: Some(true),
+        ..OwnerReference::default()
+    };
+    let config = MoverConfig { image: "holdfast:1".into(), pull_policy: None, pull_secrets: vec![] };
+    serde_json::to_value(build("arxiv", owner, &config, job)).unwrap()
+}
+
+#[test]
+fn a_capture_job_is_exactly_this() {
+    let mut job = built(&capture());
+    let request = job["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"].take();
+    let request = request.as_str().unwrap();
+    assert!(
+        !request.replace("$$(", "").contains("$("),
+        "Kubernetes would put a credential in its place: {request}"
+    );
+    let back: Request = serde_json::from_str(&request.replace("$$(", "$(")).unwrap();
+    assert_eq!(back, capture().request);
+
+    let credential = |name: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "s3", "key": name, "optional": true}}});
+    let labels = json!({"app.kubernetes.io/managed-by": "holdfast", "holdfast.dev/policy": "chromadb"});
+    assert_eq!(
+        job,
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {
+                "name": "chromadb-capture-20261123-091500-1-0000", "namespace": "arxiv", "labels": labels,
+                "ownerReferences": [{"apiVersion": "holdfast.dev/v1alpha1", "kind": "BackupPolicy", "name": "chromadb", "uid": "u-1", "controller": true}]
+            },
+            "spec": {
+                "backoffLimit": 0, "activeDeadlineSeconds": 1800,
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "restartPolicy": "Never", "automountServiceAccountToken": false, "enableServiceLinks": false,
+                        "terminationGracePeriodSeconds": 30,
+                        "tolerations": [{"key": "db", "operator": "Exists"}],
+                        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+                            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]}]}}},
+                        "securityContext": {
+                            "runAsUser": 1000, "runAsGroup": 1001, "runAsNonRoot": true, "supplementalGroups": [2000],
+                            "seLinuxOptions": {"level": "s0:c1,c2"}, "seccompProfile": {"type": "RuntimeDefault"}
+                        },
+                        "containers": [{
+                            "name": "mover", "image": "holdfast:1", "args": ["job"],
+                            "env": [{"name": "HOLDFAST_REQUEST", "value": null}, credential("AWS_ACCESS_KEY_ID"),
+                                    credential("AWS_SECRET_ACCESS_KEY"), credential("AWS_SESSION_TOKEN")],
+                            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+                            "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
+                            "volumeMounts": [
+                                {"name": "scratch", "mountPath": "/var/run/holdfast/scratch"},
+                                {"name": "key", "mountPath": "/var/run/holdfast/key", "readOnly": true},
+                                {"name": "source", "mountPath": "/var/run/holdfast/source"}
+                            ]
+                        }],
+                        "volumes": [
+                            {"name": "scratch", "emptyDir": {}},
+                            {"name": "key", "secret": {"secretName": "repository-key", "optional": true, "defaultMode": 0o444}},
+                            {"name": "source", "persistentVolumeClaim": {"claimName": "data-chromadb-0"}}
+                        ]
+                    }
+                }
+            }
+        })
+    );
+}
+
+#[test]
+fn a_probe_runs_as_nobody_anywhere_and_mounts_the_second_key_and_the_authorities_it_was_given() {
+    let job = built(&probe());
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsUser"], 65532);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["affinity"], Value::Null);
+    let volumes: Vec<&str> =
+        pod["volumes"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
+    assert_eq!(volumes, ["scratch", "key", "escrow", "ca"]);
+    for volume in ["secret", "configMap"] {
+        let optional = pod["volumes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|v| v.get(volume))
+            .all(|v| v["optional"] == true);
+        assert!(optional, "a missing {volume} must be said by the mover and not hold up its pod");
+    }
+}
+
+#[test]
+fn no_mover_ever_gets_a_cpu_limit_or_a_token_and_a_capture_never_an_fs_group() {
+    for job in [probe(), capture()] {
+        let built = built(&job);
+        let pod = &built["spec"]["template"]["spec"];
+        assert_eq!(pod["containers"][0]["resources"]["limits"], Value::Null);
+        assert_eq!(pod["automountServiceAccountToken"], false);
+        assert_eq!(pod["securityContext"]["fsGroup"], Value::Null);
+    }
+}
+
+#[test]
+fn a_workload_that_runs_as_root_is_captured_as_root_without_capabilities() {
+    let mut job = capture();
+    job.identity = Identity { uid: Some(0), gid: Some(0), ..Identity::default() };
+    let pod = built(&job)["spec"]["template"]["spec"].clone();
+    assert_eq!(pod["securityContext"]["runAsUser"], 0);
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], false);
+    assert_eq!(pod["containers"][0]["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
+}

@@ -1,0 +1,183 @@
+//! Reading what several reconcilers need. Always from the API server and not from a cache: what is decided here may be
+//! destructive.
+
+use crds::policy::BackupPolicySpec;
+use crds::reference::{WorkloadKind, WorkloadRef};
+use crds::run::RunPhase;
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRun};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::ListParams;
+use kube::core::Selector;
+use kube::{Api, Resource, ResourceExt};
+use plan::backup::points;
+use plan::backup::source::{self, Problem, Source, Workload};
+use plan::effect::label_value;
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// Whether nothing can be created in the namespace any more.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn is_terminating(ctx: &Context, namespace: &str) -> Result<bool, Error> {
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    let found = api.get_opt(namespace).await.map_err(Error::api("get", format!("Namespace/{namespace}")))?;
+    Ok(found.is_none_or(|ns| ns.metadata.deletion_timestamp.is_some()))
+}
+
+/// Every object of a kind in the namespace.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn list<K>(ctx: &Context, namespace: &str, params: &ListParams) -> Result<Vec<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    let list = api.list(params).await.map_err(Error::api("list", K::plural(&()).into_owned()))?;
+    Ok(list.items)
+}
+
+/// An object, or nothing when there is none of that name.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn get<K>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
+    api.get_opt(name).await.map_err(Error::api("get", format!("{}/{name}", K::kind(&()))))
+}
+
+/// The Available points of `policy` in the namespace, the newest first.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn available_points(
+    ctx: &Context,
+    namespace: &str,
+    policy: &str,
+) -> Result<Vec<RecoveryPoint>, Error> {
+    let all: Vec<RecoveryPoint> = list(ctx, namespace, &ListParams::default()).await?;
+    Ok(points::available(&all, policy).into_iter().map(|(point, _)| point.clone()).collect())
+}
+
+/// The workloads of a policy as they are.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn workloads(
+    ctx: &Context,
+    namespace: &str,
+    spec: &BackupPolicySpec,
+) -> Result<Vec<(WorkloadRef, Option<Workload>)>, Error> {
+    let mut found = Vec::new();
+    for reference in &spec.component.workloads {
+        let workload = match reference.kind {
+            WorkloadKind::StatefulSet => get::<StatefulSet>(ctx, namespace, &reference.name)
+                .await?
+                .map(|set| Workload::StatefulSet(Box::new(set))),
+            WorkloadKind::Deployment => get::<Deployment>(ctx, namespace, &reference.name)
+                .await?
+                .map(|deployment| Workload::Deployment(Box::new(deployment))),
+        };
+        found.push((reference.clone(), workload));
+    }
+    Ok(found)
+}
+
+/// The running server of a policy and everything that a capture beside it needs.
+///
+/// # Errors
+/// When the API server can't be read. That something is missing is an answer and no error.
+pub async fn source(ctx: &Context, policy: &BackupPolicy) -> Result<Result<Source, Problem>, Error> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let workloads = workloads(ctx, &namespace, &policy.spec).await?;
+    let located = match source::locate(&policy.spec, &workloads) {
+        Ok(located) => located,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let claim: Option<PersistentVolumeClaim> = get(ctx, &namespace, &located.claim).await?;
+    let selector = workloads
+        .iter()
+        .find(|(reference, _)| *reference == located.workload)
+        .and_then(|(_, workload)| workload.as_ref()?.selector());
+    let pods: Vec<Pod> = list(ctx, &namespace, &pods_of(selector)).await?;
+    let services: Vec<Service> = list(ctx, &namespace, &ListParams::default()).await?;
+    let chroma = policy.spec.component.chroma_db.clone().unwrap_or_default();
+    Ok(source::resolve(&chroma, located, claim.as_ref(), &pods, &services))
+}
+
+fn pods_of(selector: Option<&LabelSelector>) -> ListParams {
+    match selector.cloned().map(Selector::try_from) {
+        Some(Ok(selector)) => ListParams::default().labels_from(&selector),
+        // A selector that can't be read selects nothing that we know; the claim is then looked for in every pod.
+        _ => ListParams::default(),
+    }
+}
+
+/// Names of the ended Jobs that this policy owns.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn ended_jobs(ctx: &Context, policy: &BackupPolicy) -> Result<Vec<String>, Error> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let label = format!("{}={}", crds::reference::POLICY_LABEL, label_value(&policy.name_any()));
+    let jobs: Vec<Job> = list(ctx, &namespace, &ListParams::default().labels(&label)).await?;
+    Ok(jobs
+        .iter()
+        .filter(|job| {
+            job.owner_references().iter().any(|owner| Some(&owner.uid) == policy.metadata.uid.as_ref())
+        })
+        .filter(|job| job.metadata.deletion_timestamp.is_none() && crate::observe_job::has_ended(job))
+        .map(ResourceExt::name_any)
+        .collect())
+}
+
+/// The run that works on `policy` and has not ended, if any. A DryRun works on nothing.
+#[must_use]
+pub fn held_by(runs: &[RecoveryRun], policy: &str) -> Option<String> {
+    runs.iter().find(|run| is_active(run) && names(run, policy)).map(ResourceExt::name_any)
+}
+
+fn is_active(run: &RecoveryRun) -> bool {
+    if run.spec.mode == crds::run::RunMode::DryRun {
+        return false;
+    }
+    match run.status.as_ref().and_then(|status| status.phase) {
+        None | Some(RunPhase::Pending | RunPhase::Running) => true,
+        Some(RunPhase::Planned | RunPhase::Succeeded | RunPhase::Failed) => false,
+    }
+}
+
+/// Whether a run concerns `policy`: it names it, or names none and so means all.
+#[must_use]
+pub fn names(run: &RecoveryRun, policy: &str) -> bool {
+    run.spec.policies.as_ref().is_none_or(|policies| policies.iter().any(|named| named.name == policy))
+}
+
+/// An older policy that captures the claim of `policy`.
+#[must_use]
+pub fn shared_with(policies: &[BackupPolicy], policy: &BackupPolicy, claim: &str) -> Option<String> {
+    let age = |p: &BackupPolicy| (p.metadata.creation_timestamp.as_ref().map(|t| t.0), p.uid());
+    policies
+        .iter()
+        .filter(|other| other.uid() != policy.uid() && age(other) < age(policy))
+        .find(|other| {
+            other.status.as_ref().and_then(|s| s.resolved.as_ref()).and_then(|r| r.claim.as_deref())
+                == Some(claim)
+        })
+        .map(ResourceExt::name_any)
+}

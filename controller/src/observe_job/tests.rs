@@ -1,0 +1,87 @@
+use super::*;
+use serde_json::{Value, json};
+
+fn job(conditions: Value) -> Job {
+    serde_json::from_value(
+        json!({"metadata": {"name": "j", "uid": "u"}, "status": {"conditions": conditions}}),
+    )
+    .unwrap()
+}
+
+fn running() -> Job {
+    job(json!([]))
+}
+
+fn ended(kind: &str) -> Job {
+    job(
+        json!([{"type": kind, "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached the specified backoff limit"}]),
+    )
+}
+
+fn pod(status: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "j-x"}, "status": status})).unwrap()
+}
+
+fn said(message: &str, code: i32) -> Pod {
+    pod(
+        json!({"containerStatuses": [{"name": "mover", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": code, "reason": "Error", "message": message}}}]}),
+    )
+}
+
+#[test]
+fn a_report_is_believed_only_after_the_job_has_ended() {
+    let report = said(r#"{"outcome":"notCommitted"}"#, 0);
+    assert_eq!(state(&running(), std::slice::from_ref(&report)), JobState::Running { waiting: None });
+    for kind in ["Complete", "Failed"] {
+        assert_eq!(
+            state(&ended(kind), std::slice::from_ref(&report)),
+            JobState::Ended(Report::NotCommitted),
+            "{kind}"
+        );
+    }
+    // FailureTarget comes while pods still run.
+    assert_eq!(state(&ended("FailureTarget"), &[report]), JobState::Running { waiting: None });
+}
+
+#[test]
+fn a_job_that_ended_without_a_readable_report_says_why_as_far_as_known_and_never_what_came_out() {
+    let silent = |job: &Job, pods: &[Pod]| match state(job, pods) {
+        JobState::Silent { why } => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(silent(&ended("Failed"), &[said("panicked at", 101)]).contains("code 101"));
+    assert!(
+        silent(&ended("Complete"), &[said("", 0)]).contains("code 0"),
+        "an exit code of 0 proves nothing"
+    );
+    assert!(silent(&ended("Failed"), &[]).contains("its pod is gone"));
+    let evicted = pod(json!({"reason": "Evicted", "message": "The node was low on resource: memory."}));
+    assert!(silent(&ended("Failed"), &[evicted]).contains("Evicted: The node was low on resource: memory."));
+    let late = job(json!([{"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}]));
+    assert_eq!(silent(&late, &[]), "it did not end in its time");
+    let killed = pod(
+        json!({"containerStatuses": [{"name": "mover", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}),
+    );
+    assert!(silent(&ended("Failed"), &[killed]).contains("OOMKilled"));
+}
+
+#[test]
+fn a_pod_that_cannot_start_is_told_and_one_that_is_starting_is_not() {
+    let waiting = |status| match state(&running(), &[pod(status)]) {
+        JobState::Running { waiting } => waiting,
+        other => panic!("{other:?}"),
+    };
+    let container = |reason: &str| {
+        json!({"containerStatuses": [{"name": "mover", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": reason, "message": "can't pull"}}}]})
+    };
+    assert_eq!(waiting(container("ContainerCreating")), None);
+    assert_eq!(
+        waiting(container("ImagePullBackOff")).unwrap(),
+        "pod j-x waits: ImagePullBackOff: can't pull"
+    );
+    let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
+    assert_eq!(waiting(unscheduled).unwrap(), "pod j-x waits: Unschedulable: 0/1 nodes");
+}
