@@ -5,16 +5,20 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use chroma::guard::{
-    CaptureOptions, Captured, GuardError, HeldLock, LockCommand, LockRequest, capture_live, inspect_source,
+    CaptureOptions, Captured, GuardError, HeldLock, LockCommand, LockRequest, Moment, capture_live,
+    capture_live_watched, inspect_source,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -42,10 +46,11 @@ fn options(data: &Path) -> CaptureOptions {
     CaptureOptions::new(data, lock_process("hold"))
 }
 
-/// A rival process that tries the write lock every 200 µs.
+/// A rival process that tries the write lock every 200 µs, and what came of it.
 struct Rival {
     child: Child,
-    output: BufReader<std::process::ChildStdout>,
+    tries: Arc<(Mutex<Tries>, Condvar)>,
+    reader: thread::JoinHandle<()>,
 }
 
 #[derive(Default, Debug)]
@@ -63,29 +68,45 @@ impl Rival {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut ready = String::new();
-        output.read_line(&mut ready).unwrap();
-        assert_eq!(ready, "ready\n");
-        Rival { child, output }
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let tries = Arc::new((Mutex::new(Tries::default()), Condvar::new()));
+        let told = tries.clone();
+        let reader = thread::spawn(move || {
+            for line in output.lines() {
+                let line = line.unwrap();
+                let words: Vec<&str> = line.split(' ').collect();
+                let mut tries = told.0.lock().unwrap();
+                match words.as_slice() {
+                    ["ready"] => {}
+                    ["busy", at] => tries.busy.push(at.parse().unwrap()),
+                    ["got", before, after] => {
+                        tries.got.push((before.parse().unwrap(), after.parse().unwrap()));
+                    }
+                    _ => panic!("the rival said {line:?}"),
+                }
+                told.1.notify_all();
+            }
+        });
+        let rival = Rival { child, tries, reader };
+        rival.tries_more(1);
+        rival
+    }
+
+    /// Returns after `more` further tries, however busy the machine is.
+    fn tries_more(&self, more: usize) {
+        let count = |tries: &Tries| tries.busy.len() + tries.got.len();
+        let tries = self.tries.0.lock().unwrap();
+        let goal = count(&tries) + more;
+        let patience = Duration::from_secs(8);
+        let waited = self.tries.1.wait_timeout_while(tries, patience, |tries| count(tries) < goal).unwrap();
+        assert!(!waited.1.timed_out(), "the rival does not try");
     }
 
     fn stop(mut self) -> Tries {
-        // What it prints is read first and to its end, or a full pipe would keep it from ending.
         drop(self.child.stdin.take());
-        let mut text = String::new();
-        self.output.read_to_string(&mut text).unwrap();
         assert!(self.child.wait().unwrap().success());
-        let mut tries = Tries::default();
-        for line in text.lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            match words.as_slice() {
-                ["busy", at] => tries.busy.push(at.parse().unwrap()),
-                ["got", before, after] => tries.got.push((before.parse().unwrap(), after.parse().unwrap())),
-                _ => panic!("the rival said {line:?}"),
-            }
-        }
-        tries
+        self.reader.join().unwrap();
+        std::mem::take(&mut *self.tries.0.lock().unwrap())
     }
 }
 
@@ -101,7 +122,18 @@ fn captures_against_a_rival(holder: &str) -> (Vec<Captured>, Tries) {
     let (data, mirror) = (data_dir(48), tempfile::tempdir().unwrap());
     let options = CaptureOptions { lock_command: lock_process(holder), ..options(data.path()) };
     let rival = Rival::start(data.path());
-    let captured = (0..3).map(|_| capture_live(&options, mirror.path()).unwrap()).collect();
+    let captured = (0..3)
+        .map(|_| {
+            let captured = capture_live_watched(&options, mirror.path(), &mut |moment| {
+                // The descriptors of the read phase are closed by now: whatever that did to the lock shows from here on.
+                if moment == Moment::Levelled {
+                    rival.tries_more(20);
+                }
+            });
+            captured.unwrap()
+        })
+        .collect();
+    rival.tries_more(5);
     (captured, rival.stop())
 }
 

@@ -101,14 +101,15 @@ fn contend(db: &PathBuf) -> Result<()> {
                 let after = now().as_nanosecond();
                 connection.execute_batch("ROLLBACK")?;
                 writeln!(output, "got {before} {after}")?;
+                output.flush()?;
             }
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
                 writeln!(output, "busy {before}")?;
+                output.flush()?;
             }
             Err(error) => return Err(error.into()),
         }
     }
-    output.flush()?;
     Ok(())
 }
 
