@@ -9,6 +9,7 @@ use crate::codec::{Cursor, put_u32};
 use crate::envelope::{self, HEAD, Kind};
 use crate::error::{Category, Result};
 use crate::keys::Keys;
+use crate::layout::LARGEST;
 use crate::names;
 use crate::seal::{self, MAX_PLAIN, Purpose, random};
 use crate::store::{Put, Store, StoreError};
@@ -84,14 +85,16 @@ pub(crate) struct DurablePack {
 
 impl OpenPack {
     pub(crate) fn new() -> Self {
-        let mut bytes = Vec::with_capacity(FULL / 4);
-        bytes.extend_from_slice(&envelope::head(Kind::Pack));
-        Self { id: PackId(random()), bytes, placed: Vec::new() }
+        Self { id: PackId(random()), bytes: envelope::head(Kind::Pack).to_vec(), placed: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, block: &SealedBlock) {
         let offset = u32::try_from(self.bytes.len()).expect("a pack is closed at 8 MiB");
         let stored = u32::try_from(block.sealed.len()).expect("blocks are cut at a few MiB");
+        if block.class == Class::Data && self.placed.is_empty() {
+            // Once, to the end: growing by doubling would hold half a pack twice. Untouched pages cost nothing.
+            self.bytes.reserve_exact(FULL + LARGEST + (1 << 20));
+        }
         self.bytes.extend_from_slice(&block.sealed);
         self.placed.push(Placed { id: block.id, class: block.class, offset, stored, raw: block.raw });
     }

@@ -114,7 +114,7 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
 
     let stop = Arc::new(AtomicBool::new(false));
     let guard = StopOnDrop(Arc::clone(&stop));
-    let (out, blocks) = tokio::sync::mpsc::channel(4);
+    let (out, blocks) = tokio::sync::mpsc::channel(2);
     let scan = Scan::new(source, layout, repo.clone(), Arc::clone(&index), out, stop, progress);
     let written_so_far = scan.written();
     let scanning = tokio::task::spawn_blocking(move || scan.run());

@@ -24,11 +24,11 @@ pub(super) fn begin(root: &Path, mode: RestoreMode) -> Result<()> {
     }
     let marker = root.join(MARKER);
     if mode == RestoreMode::EmptyTarget {
+        if fs::symlink_metadata(&marker).is_ok() {
+            return Err(Error::TargetInterrupted { path: root.to_owned() });
+        }
         for entry in fs::read_dir(root).map_err(unwritable(root))? {
             let name = entry.map_err(unwritable(root))?.file_name();
-            if name == MARKER {
-                return Err(Error::TargetInterrupted { path: root.to_owned() });
-            }
             if name != "lost+found" {
                 let example = name.to_string_lossy().into_owned();
                 return Err(Error::TargetNotEmpty { path: root.to_owned(), example });
