@@ -41,8 +41,25 @@ async fn round(megabytes: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn capture_restore_and_verification_take_no_more_memory_for_a_larger_volume() {
+#[ignore = "measures its whole process: started by the test below"]
+async fn measured() {
     let (small, large) = (round(30).await, round(120).await);
-    assert!(small < 160, "{small} MiB for a small volume");
-    assert!(large < small + 20, "four times the volume took {large} instead of {small} MiB");
+    assert!(small < 80, "{small} MiB for a small volume");
+    assert!(large < small + 16, "four times the volume took {large} instead of {small} MiB");
+}
+
+/// glibc keeps freed blocks of megabytes for reuse, a heap for each thread; the allocator of the shipped binaries (musl)
+/// gives them back. So that what the engine holds is measured, and not what glibc keeps, it is told to do the same.
+#[test]
+fn capture_restore_and_verification_take_no_more_memory_for_a_larger_volume() {
+    let measured = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "measured", "--ignored", "--nocapture"])
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .env("MALLOC_ARENA_MAX", "2")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&measured.stdout);
+    println!("{said}");
+    assert!(measured.status.success(), "{said}\n{}", String::from_utf8_lossy(&measured.stderr));
+    assert!(said.contains("1 passed"), "{said}");
 }
