@@ -14,6 +14,7 @@ use plan::effect::{JobState, label_value};
 use crate::context::Context;
 use crate::controllers::{action, measured};
 use crate::error::{Error, is_code};
+use crate::fail_point::fail_point;
 use crate::{events, execute, observe, observe_job, status};
 
 /// One reconciliation.
@@ -66,7 +67,9 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     });
 
     if let Some(point) = &plan.record {
+        fail_point("before", Some("RecordPoint"));
         record(ctx, &namespace, point).await?;
+        fail_point("after", Some("RecordPoint"));
     }
     let before = object.status.replace(plan.status.clone());
     let api: Api<BackupPolicy> = Api::namespaced(ctx.client.clone(), &namespace);

@@ -156,14 +156,11 @@ impl World {
                 self.points.push(RecoveryPoint::new(&new.name, new.spec.clone()));
             }
             let stored = self.points.iter_mut().find(|point| point.metadata.name.as_ref() == Some(&new.name));
-            match stored {
-                Some(stored) if stored.status.is_none() => {
-                    if may() {
-                        stored.status = Some(new.status.clone());
-                    }
+            if let Some(stored) = stored {
+                assert_eq!(stored.spec.id, new.spec.id, "a point is never overwritten");
+                if stored.status.is_none() && may() {
+                    stored.status = Some(new.status.clone());
                 }
-                Some(stored) => assert_eq!(stored.spec.id, new.spec.id, "a point is never overwritten"),
-                None => {}
             }
         }
         if self.policy.status.as_ref() != Some(&plan.status) {
@@ -180,12 +177,11 @@ impl World {
                 self.jobs.remove(job);
             }
         }
-        if let Some(job) = &plan.start {
-            if !self.jobs.contains_key(&job.name) && may() {
-                assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
-                self.requests.insert(job.name.clone(), job.request.clone());
-                self.jobs.insert(job.name.clone(), JobState::Running { waiting: None });
-            }
+        let Some(job) = &plan.start else { return };
+        if !self.jobs.contains_key(&job.name) && may() {
+            assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
+            self.requests.insert(job.name.clone(), job.request.clone());
+            self.jobs.insert(job.name.clone(), JobState::Running { waiting: None });
         }
     }
 
