@@ -1,5 +1,6 @@
 //! What the engine demands of a store, asked of every store it has: the same questions to a directory and to SeaweedFS.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "a store's clock is held against the real one")]
 
 use std::sync::Arc;
 
