@@ -1,4 +1,5 @@
 //! The command line without any cluster: the contract that scripts depend on, with the real program and a real ChromaDB.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     path::{Path, PathBuf},

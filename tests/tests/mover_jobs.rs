@@ -1,5 +1,6 @@
 //! The mover's Jobs as Kubernetes runs them: the real program, its Request in the environment, its Report in a file, a real
 //! S3 server, a real ChromaDB under a writer. Only the mounts lie below another root.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,
