@@ -202,6 +202,16 @@ async fn a_file_that_changes_while_it_is_read_leaves_no_point() {
     });
     let refused = backup(&bench.repo, wanted).await.unwrap_err();
     assert!(matches!(refused, Error::SourceChanged { .. }), "{refused}");
+    assert!(refused.to_string().contains("its size or times moved"), "{refused}");
+    let mut wanted = request(bench.source(), "replaced");
+    wanted.layout = std::sync::Arc::new(|_, path| {
+        let other = path.with_extension("other");
+        fs::write(&other, b"after!").unwrap();
+        fs::rename(other, path).unwrap();
+        Layout::Stream
+    });
+    let refused = backup(&bench.repo, wanted).await.unwrap_err();
+    assert!(refused.to_string().contains("another file took its place"), "{refused}");
     let mut wanted = request(bench.source(), "b");
     wanted.layout = std::sync::Arc::new(|_, path| {
         fs::remove_file(path).unwrap();

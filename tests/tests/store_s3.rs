@@ -154,3 +154,64 @@ async fn a_ca_bundle_that_is_none_is_refused_before_anything_is_sent() {
         assert!(refused.to_string().contains("CA bundle"), "{refused}");
     }
 }
+
+/// Stands between the engine and the server and cuts answers short: of what the server says on each of the first so many
+/// connections only so many bytes pass. The server behind it is the real one, and has done what it was asked by then.
+async fn cutting(connections: usize, after: usize) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = SeaweedFs::shared().endpoint().trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        let mut accepted = 0;
+        while let Ok((client, _)) = listener.accept().await {
+            accepted += 1;
+            let mut left = if accepted <= connections { after } else { usize::MAX };
+            let server = tokio::net::TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let asking =
+                    tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+                    let passed = read.min(left);
+                    left -= passed;
+                    if to_client.write_all(&buffer[..passed]).await.is_err() || passed < read {
+                        break;
+                    }
+                }
+                asking.abort();
+            });
+        }
+    });
+    endpoint
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_breaks_off_is_asked_for_again_and_never_taken_for_whole() {
+    let bytes = vec![7; 1 << 20];
+    connect(options("cut", &WRITER)).await.put_if_absent("big", bytes.clone().into()).await.unwrap();
+    let endpoint = cutting(2, 100_000).await;
+    let store = connect(S3Options { endpoint: Some(endpoint), ..options("cut", &WRITER) }).await;
+    assert!(store.get("big", None).await.unwrap() == bytes);
+
+    let endpoint = cutting(usize::MAX, 100_000).await;
+    let store = connect(S3Options { endpoint: Some(endpoint), ..options("cut", &WRITER) }).await;
+    for range in [None, Some(0..500_000)] {
+        let refused = store.get("big", range).await.unwrap_err();
+        assert_eq!(refused.category, Category::Unreachable, "{refused}");
+        assert!(refused.to_string().contains("broke off"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_answer_was_lost_counts_as_written() {
+    // The request arrives whole, and not one byte of the answer comes back: the retry meets its own first try.
+    let endpoint = cutting(1, 0).await;
+    let store = connect(S3Options { endpoint: Some(endpoint), ..options("lost", &WRITER) }).await;
+    let put = store.put_if_absent("once", b"ours".to_vec().into()).await.unwrap();
+    assert_eq!(put, engine::store::Put::Created);
+    let honest = connect(options("lost", &WRITER)).await;
+    assert_eq!(honest.get("once", None).await.unwrap(), b"ours".as_slice());
+}

@@ -51,11 +51,9 @@ pub(super) struct Scanned {
     pub(super) tree: Vec<BlockId>,
 }
 
-/// Which bytes and attributes a file must still have after it was read.
+/// What of a file must not have moved while it was read.
 #[derive(PartialEq, Eq)]
 struct Identity {
-    device: u64,
-    inode: u64,
     size: u64,
     mtime: (i64, i64),
     ctime: (i64, i64),
@@ -64,8 +62,6 @@ struct Identity {
 impl Identity {
     fn of(meta: &Metadata) -> Self {
         Self {
-            device: meta.dev(),
-            inode: meta.ino(),
             size: meta.len(),
             mtime: (meta.mtime(), meta.mtime_nsec()),
             ctime: (meta.ctime(), meta.ctime_nsec()),
@@ -202,13 +198,12 @@ impl Scan {
         if size < meta.len() {
             return Err(changed(within, "it shrank"));
         }
-        let after = file.metadata().map_err(|e| unreadable(within, e))?;
         let there = fs::symlink_metadata(path).map_err(|e| unreadable(within, e))?;
-        if Identity::of(&after) != Identity::of(&meta) {
-            return Err(changed(within, "its size or times moved"));
+        if (there.dev(), there.ino()) != (meta.dev(), meta.ino()) {
+            return Err(changed(within, "another file took its place"));
         }
         if Identity::of(&there) != Identity::of(&meta) {
-            return Err(changed(within, "another file took its place"));
+            return Err(changed(within, "its size or times moved"));
         }
         let content = match content.finish() {
             Ok(inline) => Content::Blocks(inline),

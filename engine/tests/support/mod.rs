@@ -1,5 +1,6 @@
 //! A repository in a temporary directory, a source beside it, and ways to look at both.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod faulty;
 
