@@ -205,6 +205,21 @@ pub(super) fn replaced(
     }
 }
 
+/// The message of a failure, with the Secret concerned: a mover knows what is mounted, not what it is called.
+fn about_secret(repository: &RecoveryRepository, failure: &Failure) -> String {
+    let spec = &repository.spec;
+    let secret = match failure.reason {
+        FailureReason::KeyMissing | FailureReason::KeyMismatch | FailureReason::KeyUnsafe => {
+            &spec.encryption.key_secret_ref.name
+        }
+        FailureReason::CredentialsMissing | FailureReason::AccessDenied => {
+            &spec.s3.credentials.writer.secret_ref.name
+        }
+        _ => return failure.message.clone(),
+    };
+    format!("Secret {secret}: {}", failure.message)
+}
+
 /// The probe failed, for the `failures`-th time in a row.
 pub(super) fn failed(
     seen: &Observed<'_>,
@@ -214,7 +229,7 @@ pub(super) fn failed(
 ) {
     let reason = format!("{:?}", failure.reason);
     let was_ready = condition::is_true(&status.conditions, "Ready");
-    let message = &failure.message;
+    let message = &about_secret(seen.repository, failure);
     let mut board = board(seen, status);
     match failure.reason {
         FailureReason::BucketUnreachable | FailureReason::Throttled => {
