@@ -97,7 +97,10 @@ async fn tell(place: &Arc<Place>, vectors: &Path) -> Result<()> {
     table(&stage, &["get", "hfrepo,hfpolicy,hfpoint"]).await?;
     let ledger = writer.stop().await?;
     let pause = longest_pause(&stage, &ledger).await?;
-    println!("  While they were taken no request of the application took longer than {pause:.0?}.");
+    println!(
+        "  While they were taken no request of the application took longer than {:.2} s.",
+        pause.as_secs_f32()
+    );
 
     chapter("The disaster");
     timed(
@@ -125,8 +128,8 @@ async fn tell(place: &Arc<Place>, vectors: &Path) -> Result<()> {
     let measured = status.measured.first().context("nothing was measured")?;
     println!("\n  RTO {}   from the declared failure to validation passed", measured.rto);
     println!("  RPO {}   what was written in that time before the failure is lost", measured.rpo);
-    println!("  longest wait of a writer during a capture: {pause:.0?}");
-    println!("  the whole story took {:.0?}", began.elapsed());
+    println!("  longest wait of a writer during a capture: {:.2} s", pause.as_secs_f32());
+    println!("  the whole story took {:.0} s", began.elapsed().as_secs_f32());
     Ok(())
 }
 

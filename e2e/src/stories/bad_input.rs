@@ -19,17 +19,37 @@ pub const STORY: Story = Story {
 };
 
 async fn play(stage: &Stage) -> Result<()> {
-    repositories::refused(stage).await?;
-    policies::refused(stage).await?;
-    runs::refused(stage).await?;
+    // Each mistake is a story of its own: all are told before any failure counts.
+    let mut failures = Vec::new();
+    let mut note = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            failures.push(format!("{what}: {error:#}"));
+        }
+    };
+    note("repositories at admission", repositories::refused(stage).await);
+    note("policies at admission", policies::refused(stage).await);
+    note("runs at admission", runs::refused(stage).await);
     // What waits for a probe waits together.
-    let unreachable = repositories::unreachable(stage);
-    let keys = repositories::keys(stage);
-    let access = repositories::access(stage);
-    let sources = policies::sources(stage);
-    tokio::try_join!(unreachable, keys, access, sources)?;
-    policies::terminating(stage).await?;
-    runs::points_and_rivals(stage).await
+    let (unreachable, keys, access, sources, points) = tokio::join!(
+        repositories::unreachable(stage),
+        repositories::keys(stage),
+        repositories::access(stage),
+        policies::sources(stage),
+        runs::points_and_rivals(stage),
+    );
+    note("an unreachable server", unreachable);
+    note("keys", keys);
+    note("access", access);
+    note("sources", sources);
+    note("points and rivals", points);
+    note("a Terminating namespace", policies::terminating(stage).await);
+    ensure!(
+        failures.is_empty(),
+        "{} mistakes are not answered as promised:\n  {}",
+        failures.len(),
+        failures.join("\n  ")
+    );
+    Ok(())
 }
 
 /// The answer must hold every one of these words.

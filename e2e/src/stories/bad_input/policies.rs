@@ -100,10 +100,10 @@ pub async fn sources(stage: &Stage) -> Result<()> {
         .await?;
     says(&reason(stage, "bad-zone", "Ready", &["InvalidSpec"]).await?, &["Mars/Olympus"])?;
     says(&reason(stage, "bad-words", "Ready", &["InvalidSpec"]).await?, &["61 25 * * *"])?;
-    says(&reason(stage, "too-seldom", "Ready", &["ScheduleMissesRPO"]).await?, &["30m", "15m"])?;
+    says(&reason(stage, "too-seldom", "Ready", &["ScheduleMissesRPO"]).await?, &["30m", "*/15 * * * *"])?;
     says(&reason(stage, "no-workload", "SourceReady", &["WorkloadNotFound"]).await?, &["nowhere"])?;
     says(&reason(stage, "no-repository", "RepositoryReady", &["NotFound"]).await?, &["there-is-none"])?;
-    says(&reason(stage, "pending", "SourceReady", &["ClaimNotFound"]).await?, &["data-pending-0"])?;
+    says(&reason(stage, "pending", "SourceReady", &["ClaimPending"]).await?, &["data-pending-0"])?;
     // Only a look into the volume tells that it is no ChromaDB's: that of the first capture.
     stage.acknowledge("sources").await?;
     let api = stage.api::<BackupPolicy>();
