@@ -159,16 +159,13 @@ pub async fn terminating(stage: &Stage) -> Result<()> {
     })
     .await?;
     ending.request_capture("held").await?;
-    // The answer to a later object shows that the controller has seen this one.
-    stage
-        .kubectl(&[
-            "annotate",
-            "--overwrite",
-            "hfpolicy",
-            "no-workload",
-            &format!("{}={}", crds::reference::REQUESTED_AT, jiff::Timestamp::now()),
-        ])
-        .await?;
+    // The answer to a later request, of a policy elsewhere, shows that the controller has had its look at this one.
+    let asked = stage.request_capture("not-chroma").await?;
+    wait::object(&stage.api::<BackupPolicy>(), "not-chroma", "the request to be seen", PATIENCE, |policy| {
+        let seen = policy.and_then(|p| p.status.as_ref()).and_then(|s| s.observed_requested_at);
+        Ok(seen.filter(|seen| *seen >= asked).map(|_| ()))
+    })
+    .await?;
     let captures = ending.api::<Job>().list(&ListParams::default()).await?;
     let started: Vec<_> = captures
         .iter()
