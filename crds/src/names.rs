@@ -50,10 +50,10 @@ pub fn executed(run_name: &str) -> String {
     fit(&format!("{run_name}-executed"), &short_hash(&[run_name]), 253)
 }
 
-/// The object that feeds the admission policy while the claims of a run are swapped.
+/// The object that remembers what the claims of a run looked like before they were exchanged.
 #[must_use]
-pub fn fence(run_name: &str, run_uid: &str) -> String {
-    fit(&format!("{run_name}-fence"), &short_hash(&[run_uid]), 253)
+pub fn memory(run_name: &str, run_uid: &str) -> String {
+    fit(&format!("{run_name}-claims"), &short_hash(&[run_uid]), 253)
 }
 
 /// Eight hex digits over `parts`, each part delimited, so that no two lists of parts collide by concatenation.

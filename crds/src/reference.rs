@@ -49,8 +49,8 @@ pub const REPOSITORY_LABEL: &str = "holdfast.dev/repository";
 pub const RUN_LABEL: &str = "holdfast.dev/run";
 /// Label on claims that hold a replaced volume: the run that replaced it.
 pub const QUARANTINE_LABEL: &str = "holdfast.dev/quarantine";
-/// Label on the objects that feed the admission policy while claims are swapped.
-pub const FENCE_LABEL: &str = "holdfast.dev/fence";
+/// Label on the objects that remember what claims looked like while they are exchanged.
+pub const MEMORY_LABEL: &str = "holdfast.dev/remembers";
 /// Label on the objects that remember which runs were carried out.
 pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
 /// Finalizer on a run while its claims are taken apart: the run stays until they are whole again.

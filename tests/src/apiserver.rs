@@ -84,7 +84,10 @@ impl ApiServer {
     /// # Errors
     /// When its programs can't be built or it does not become ready within a minute.
     pub fn start() -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("holdfast-apiserver-{}", std::process::id()));
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("holdfast-apiserver-{}-{number}", std::process::id()));
         let script = repository().join("e2e/cluster/apiserver.sh");
         // The directory goes when the server has gone; on Ctrl-C the script still cleans up, this shell with it.
         let mut keeper = Command::new("bash")

@@ -13,26 +13,29 @@ const STATEFULSETS: &str = "system:serviceaccount:kube-system:statefulset-contro
 const DEVELOPER: &str = "dev@yourorg.com";
 
 fn server() -> &'static ApiServer {
-    ApiServer::shared(|server| {
-        let _ = server.kubectl("create namespace holdfast-system").success();
-        let mut helm = Command::new(tool("helm").expect("helm is built"));
-        helm.args(["template", "holdfast"]).arg(repository().join("charts/holdfast"));
-        helm.args(["--namespace", "holdfast-system"]);
-        let chart = server.run(helm, "").success();
-        let _ = server.kubectl_reading("apply --server-side -f -", &chart).success();
-        let _ = server.kubectl("wait --for=condition=Established crd --all --timeout=30s").success();
-        let developer = format!("create clusterrolebinding dev --clusterrole=admin --user={DEVELOPER}");
-        let _ = server.kubectl(&developer).success();
-        await_enforcement(server);
-    })
+    ApiServer::shared(prepare)
+}
+
+/// The chart as helm renders it, and a user with the rights of a namespace's admin.
+fn prepare(server: &ApiServer) {
+    let _ = server.kubectl("create namespace holdfast-system");
+    let mut helm = Command::new(tool("helm").expect("helm is built"));
+    helm.args(["template", "holdfast"]).arg(repository().join("charts/holdfast"));
+    helm.args(["--namespace", "holdfast-system"]);
+    let chart = server.run(helm, "").success();
+    let _ = server.kubectl_reading("apply --server-side -f -", &chart).success();
+    let _ = server.kubectl("wait --for=condition=Established crd --all --timeout=30s").success();
+    let developer = format!("create clusterrolebinding dev --clusterrole=admin --user={DEVELOPER}");
+    let _ = server.kubectl(&developer);
+    await_enforcement(server);
 }
 
 /// A policy that was just made is not in force at once; the last one applied is waited for.
 fn await_enforcement(server: &ApiServer) {
     let namespace = server.namespace("warm");
     let deadline = Instant::now() + Duration::from_secs(30);
-    while create(server, &namespace, DEVELOPER, &fence("probe", ",none,")).ok {
-        let _ = server.kubectl(&format!("delete configmap probe -n {namespace}")).success();
+    while create(server, &namespace, DEVELOPER, &run("elsewhere")).ok {
+        let _ = server.kubectl(&format!("delete hfrun db-2026-11-23 -n {namespace}")).success();
         assert!(Instant::now() < deadline, "the admission policies did not come into force");
     }
     // The aggregated rights of admin come by a controller that this server does not run.
@@ -51,10 +54,20 @@ fn run(confirm: &str) -> Value {
         "spec": {"scenario": "DatabaseCorruption", "target": {"inPlace": {"confirm": confirm}}}})
 }
 
-fn fence(name: &str, claims: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": name, "labels": {"holdfast.dev/fence": "", "holdfast.dev/run": "db-2026-11-23"}},
-        "data": {"claims": claims}})
+/// A run in the namespace that fences these claims, as the controller writes it.
+fn fence(server: &ApiServer, namespace: &str, name: &str, claims: &[&str]) {
+    let mut object = run(namespace);
+    object["metadata"]["name"] = json!(name);
+    let _ = create(server, namespace, DEVELOPER, &object).success();
+    let _ = raise(server, namespace, name, CONTROLLER, claims).success();
+}
+
+fn raise(server: &ApiServer, namespace: &str, name: &str, user: &str, claims: &[&str]) -> Answer {
+    let seen = server.kubectl(&format!("get hfrun {name} -n {namespace} -o json")).success();
+    let mut object: Value = serde_json::from_str(&seen).expect("kubectl prints JSON");
+    object["status"] = json!({"fenced": claims});
+    let replace = format!("replace -n {namespace} --subresource=status --as={user} -f -");
+    server.kubectl_reading(&replace, &object.to_string())
 }
 
 fn pod(name: &str, claims: &[&str]) -> Value {
@@ -73,16 +86,23 @@ fn claim(name: &str) -> Value {
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
-/// A namespace in which `data-chromadb-0` is fenced, once the fence is in force: the API server learns of it by a watch.
-fn fenced(claims: &str) -> String {
+/// A namespace in which these claims are fenced, once the fence is in force: the API server learns of it by a watch.
+fn fenced(claims: &[&str]) -> String {
     let namespace = server().namespace("fenced");
-    let _ = create(server(), &namespace, CONTROLLER, &fence("db-fence", claims)).success();
+    fence(server(), &namespace, "db-2026-11-23", claims);
+    assert!(comes_into_force(server(), &namespace), "the fence did not come into force");
+    namespace
+}
+
+fn comes_into_force(server: &ApiServer, namespace: &str) -> bool {
     let deadline = Instant::now() + Duration::from_secs(30);
     let trial = pod("trial", &["data-chromadb-0"]).to_string();
-    while server().kubectl_reading(&format!("create -n {namespace} --dry-run=server -f -"), &trial).ok {
-        assert!(Instant::now() < deadline, "the fence did not come into force");
+    while server.kubectl_reading(&format!("create -n {namespace} --dry-run=server -f -"), &trial).ok {
+        if Instant::now() > deadline {
+            return false;
+        }
     }
-    namespace
+    true
 }
 
 #[test]
@@ -98,7 +118,7 @@ fn a_run_in_place_names_the_namespace_that_is_at_risk() {
 
 #[test]
 fn a_pod_of_a_fenced_claim_is_refused_whoever_makes_it() {
-    let namespace = fenced(",data-chromadb-0,other,");
+    let namespace = fenced(&["data-chromadb-0", "other"]);
     for user in [DEVELOPER, "system:admin", CONTROLLER] {
         let said = server().kubectl_reading(
             &format!("create -n {namespace} --as={user} --as-group=system:masters -f -"),
@@ -117,7 +137,7 @@ fn a_pod_of_a_fenced_claim_is_refused_whoever_makes_it() {
 
 #[test]
 fn other_pods_are_let_through_a_fence() {
-    let namespace = fenced(",data-chromadb-0,");
+    let namespace = fenced(&["data-chromadb-0"]);
     for (name, claims) in [
         ("without-claims", &[][..]),
         ("another-claim", &["data-chromadb-1"]),
@@ -132,7 +152,7 @@ fn other_pods_are_let_through_a_fence() {
 
 #[test]
 fn only_holdfast_makes_a_claim_of_a_fenced_name() {
-    let namespace = fenced(",data-chromadb-0,");
+    let namespace = fenced(&["data-chromadb-0"]);
     for user in [DEVELOPER, STATEFULSETS] {
         let said = server().kubectl_reading(
             &format!("create -n {namespace} --as={user} --as-group=system:masters -f -"),
@@ -149,60 +169,51 @@ fn only_holdfast_makes_a_claim_of_a_fenced_name() {
 }
 
 #[test]
-fn a_fence_that_names_nothing_yet_or_was_lifted_holds_nothing_up() {
+fn a_run_that_fences_nothing_yet_or_no_more_holds_nothing_up() {
     let namespace = server().namespace("lowered");
-    let mut silent = fence("remembers", "");
-    let _ = silent["data"].as_object_mut().unwrap().remove("claims");
-    let _ = create(server(), &namespace, CONTROLLER, &silent).success();
-    let _ = create(server(), &namespace, CONTROLLER, &fence("empty", ",")).success();
-    // The same server sees these two when it sees a third one that was made later.
-    let _ = create(server(), &namespace, CONTROLLER, &fence("raised", ",later,")).success();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while create(server(), &namespace, DEVELOPER, &claim("later")).ok {
-        let _ = server().kubectl(&format!("delete pvc later -n {namespace} --wait=false")).success();
-        assert!(Instant::now() < deadline, "the fence did not come into force");
-    }
-    let _ = create(server(), &namespace, DEVELOPER, &pod("chromadb-0", &["data-chromadb-0"])).success();
-    let _ = create(server(), &namespace, DEVELOPER, &claim("data-chromadb-0")).success();
+    fence(server(), &namespace, "begun", &[]);
+    // The same server sees this one when it sees another that was written later.
+    fence(server(), &namespace, "raised", &["data-chromadb-0"]);
+    assert!(comes_into_force(server(), &namespace), "the fence did not come into force");
+    let _ = create(server(), &namespace, DEVELOPER, &claim("later")).success();
 
-    // Lifted by a person, because the controller is gone for good.
-    let _ = server().kubectl(&format!("delete configmap raised -n {namespace} --as={DEVELOPER}")).success();
+    let _ = raise(server(), &namespace, "raised", CONTROLLER, &[]).success();
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !create(server(), &namespace, DEVELOPER, &claim("later")).ok {
+    while !create(server(), &namespace, DEVELOPER, &claim("data-chromadb-0")).ok {
         assert!(Instant::now() < deadline, "the fence was not lifted");
     }
 }
 
 #[test]
-fn only_holdfast_fences() {
+fn who_may_only_ask_for_a_recovery_fences_nothing() {
     let namespace = server().namespace("owner");
-    let said = create(server(), &namespace, DEVELOPER, &fence("forged", ",data-chromadb-0,")).refusal();
-    let sentence = "ConfigMap forged: only Holdfast sets or changes the label holdfast.dev/fence and what it fences; leave \
-                    the label out, or delete the ConfigMap to lift a fence whose run will never end";
-    assert!(said.trim_end().ends_with(sentence), "{said}");
+    let mut forged = run(&namespace);
+    forged["status"] = json!({"fenced": ["data-chromadb-0"]});
+    let _ = create(server(), &namespace, DEVELOPER, &forged).success();
+    let kept = server().kubectl(&format!("get hfrun db-2026-11-23 -n {namespace} -o jsonpath={{.status}}"));
+    assert_eq!(kept.success().trim(), "", "a status came in with the object");
+    let said = raise(server(), &namespace, "db-2026-11-23", DEVELOPER, &["data-chromadb-0"]).refusal();
+    assert!(said.contains("recoveryruns/status"), "{said}");
+}
 
-    let plain = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain"}});
-    let _ = create(server(), &namespace, DEVELOPER, &plain).success();
-    let edit = |name: &str, change: &str, user: &str| {
-        server().kubectl(&format!(
-            "{change} configmap {name} -n {namespace} --as={user} --overwrite holdfast.dev/fence-"
-        ))
-    };
-    let label = format!("label configmap plain -n {namespace} --as={DEVELOPER} holdfast.dev/fence=x");
-    assert!(server().kubectl(&label).refusal().contains("ConfigMap plain: only Holdfast"));
-    let _ =
-        server().kubectl(&format!("label configmap plain -n {namespace} --as={DEVELOPER} mine=x")).success();
+#[test]
+fn the_fence_holds_again_after_the_policies_were_removed_and_made_anew() {
+    // A server of its own: for a moment the others' fences would be down.
+    let server = ApiServer::start().expect("an API server starts");
+    prepare(&server);
+    let before = server.namespace("before");
+    fence(&server, &before, "db-2026-11-23", &["data-chromadb-0"]);
+    assert!(comes_into_force(&server, &before), "the fence did not come into force");
 
-    let _ = create(server(), &namespace, CONTROLLER, &fence("real", ",data-chromadb-0,")).success();
-    assert!(edit("real", "label", DEVELOPER).refusal().contains("ConfigMap real: only Holdfast"));
-    assert!(
-        edit("real", "label", "system:admin").refusal().contains("system:admin"),
-        "no rights, no admission"
-    );
-    let admin = format!("label configmap real -n {namespace} holdfast.dev/fence-");
-    assert!(
-        server().kubectl(&admin).refusal().contains("ConfigMap real: only Holdfast"),
-        "not even an administrator"
-    );
-    let _ = edit("real", "label", CONTROLLER).success();
+    let objects = "validatingadmissionpolicies,validatingadmissionpolicybindings";
+    let _ = server.kubectl(&format!("delete {objects} --all")).success();
+    let free = server.namespace("free");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !create(&server, &free, DEVELOPER, &run("elsewhere")).ok {
+        assert!(Instant::now() < deadline, "the policies are still in force");
+    }
+    prepare(&server);
+    let after = server.namespace("after");
+    fence(&server, &after, "db-2026-11-23", &["data-chromadb-0"]);
+    assert!(comes_into_force(&server, &after), "the fence is blind after an uninstall and an install");
 }

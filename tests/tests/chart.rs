@@ -67,7 +67,7 @@ fn helm_finds_nothing_to_complain_about() {
 fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     let plain = objects("");
     assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 4);
-    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 3);
+    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 2);
     assert_eq!(of_kind(&plain, "PodDisruptionBudget").count(), 0);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);
@@ -235,7 +235,7 @@ fn rights() {
         ("update", "statefulsets.apps --subresource=scale"),
         ("delete", "persistentvolumeclaims"),
         ("patch", "persistentvolumes"),
-        ("patch", "configmaps"),
+        ("create", "configmaps"),
         ("create", "events.events.k8s.io"),
     ] {
         assert!(may(verb, what, "-n arxiv"), "the controller can't {verb} {what}");
@@ -250,6 +250,7 @@ fn rights() {
         ("get", "nodes --subresource=proxy"),
         ("delete", "persistentvolumes"),
         ("list", "configmaps"),
+        ("patch", "configmaps"),
         ("patch", "statefulsets.apps"),
         ("delete", "recoverypoints.holdfast.dev"),
         ("delete", "recoveryruns.holdfast.dev"),

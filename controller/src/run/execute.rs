@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crds::RecoveryRun;
 use crds::reference::{
-    EXECUTED_LABEL, FENCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, RUN_LABEL, SWAP_FINALIZER, WorkloadKind,
+    EXECUTED_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MEMORY_LABEL, RUN_LABEL, SWAP_FINALIZER, WorkloadKind,
 };
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
@@ -19,7 +19,7 @@ use plan::recovery::effect::NewClaim;
 use plan::recovery::{self, Effect};
 use serde_json::{Value, json};
 
-use super::read::{FENCE_CLAIM, FENCE_CLAIMS};
+use super::read::REMEMBERED;
 use crate::context::Context;
 use crate::error::{Error, is_code};
 use crate::fail_point::fail_point;
@@ -47,13 +47,12 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         }
         Effect::AddFinalizer => finalizers(ctx, run, true).await,
         Effect::RemoveFinalizer => finalizers(ctx, run, false).await,
-        Effect::CreateFence { name, remembered } => {
+        Effect::RememberClaims { name, remembered } => {
             let remembered =
                 serde_json::to_string(remembered).expect("what is remembered holds only strings and numbers");
-            let data =
-                BTreeMap::from([(FENCE_CLAIMS.to_owned(), list(&[])), (FENCE_CLAIM.to_owned(), remembered)]);
-            let mut map = map(run, name, FENCE_LABEL, data);
-            // Not blocking: a foreground deletion of the run must not take the fence away while claims are swapped.
+            let data = BTreeMap::from([(REMEMBERED.to_owned(), remembered)]);
+            let mut map = map(run, name, MEMORY_LABEL, data);
+            // Not blocking: a foreground deletion of the run must not take it away while claims are swapped.
             let owner = crate::execute::owner(run)?;
             map.metadata.owner_references =
                 Some(vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
@@ -64,14 +63,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             let created = maps.create(&PostParams::default(), &map).await;
             exists_is_fine(created).map_err(Error::api("create", format!("ConfigMap/{name}")))
         }
-        Effect::RaiseFence { name, resource_version, claims } => {
-            let patch = json!({
-                "metadata": {"resourceVersion": resource_version},
-                "data": {FENCE_CLAIMS: list(claims)},
-            });
-            patched(&maps, name, "ConfigMap", &patch).await
-        }
-        Effect::DeleteFence { name, uid } => delete(&maps, name, uid, "ConfigMap").await,
+        Effect::ForgetClaims { name, uid } => delete(&maps, name, uid, "ConfigMap").await,
         Effect::SetReclaimPolicy { volume, resource_version, policy } => {
             let patch = json!({
                 "metadata": {"resourceVersion": resource_version},
@@ -128,16 +120,6 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
                 .await
         }
     }
-}
-
-/// `,a,b,`: the form in which the admission policy looks a name up.
-fn list(claims: &[String]) -> String {
-    let mut text = String::from(",");
-    for claim in claims {
-        text.push_str(claim);
-        text.push(',');
-    }
-    text
 }
 
 fn map(run: &RecoveryRun, name: &str, label: &str, data: BTreeMap<String, String>) -> ConfigMap {

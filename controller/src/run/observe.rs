@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use plan::backup::source::{Workload, locate};
 use plan::effect::Place;
-use plan::recovery::seen::{ClaimSeen, Component, FenceSeen, JobSeen, Observed, PodSeen, Source, VolumeSeen};
+use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, PodSeen, Source, VolumeSeen};
 use serde::de::DeserializeOwned;
 
 use super::{probe, read, service};
@@ -40,9 +40,9 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     }
     let points: Vec<RecoveryPoint> = look.list(&ListParams::default()).await?;
     let executed: Option<ConfigMap> = look.get(&names::executed(&run.name)).await?;
-    let fence = look.fence(&names::fence(&run.name, &run.uid)).await?;
-    let claims = look.claims(&run.uid, &components, fence.as_ref(), &run.status.swaps).await?;
-    let volumes = look.volumes(&claims, fence.as_ref(), &run.status.swaps).await?;
+    let memory = look.memory(&names::memory(&run.name, &run.uid), &run.status.fenced).await?;
+    let claims = look.claims(&run.uid, &components, memory.as_ref(), &run.status.swaps).await?;
+    let volumes = look.volumes(&claims, memory.as_ref(), &run.status.swaps).await?;
     let jobs = look.jobs(object, &pods).await?;
     let terminating: Option<Namespace> = Api::<Namespace>::all(ctx.client.clone())
         .get_opt(&run.namespace)
@@ -65,7 +65,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         pods: look.pods(&pods, &claims).await?,
         claims,
         volumes,
-        fence,
+        memory,
         run,
     })
 }
@@ -177,10 +177,10 @@ impl Look<'_> {
         })
     }
 
-    async fn fence(&self, name: &str) -> Result<Option<FenceSeen>, Error> {
+    async fn memory(&self, name: &str, fenced: &[String]) -> Result<Option<Memory>, Error> {
         let Some(map) = self.get::<ConfigMap>(name).await? else { return Ok(None) };
-        let proof = probe::prove(self.ctx, &self.namespace, &read::fenced(&map)).await?;
-        read::fence(&map, proof).map(Some)
+        let proof = probe::prove(self.ctx, &self.namespace, fenced).await?;
+        read::memory(&map, proof).map(Some)
     }
 
     /// The claims that the run replaces, restores into and keeps.
@@ -188,7 +188,7 @@ impl Look<'_> {
         &self,
         run_uid: &str,
         components: &[Component],
-        fence: Option<&FenceSeen>,
+        memory: Option<&Memory>,
         swaps: &[crds::run::Swap],
     ) -> Result<BTreeMap<String, ClaimSeen>, Error> {
         let mut replaced: BTreeSet<String> = components
@@ -196,7 +196,7 @@ impl Look<'_> {
             .filter_map(|component| component.source.as_ref().ok().map(|source| source.claim.clone()))
             .collect();
         replaced
-            .extend(fence.into_iter().flat_map(|fence| fence.remembered.values()).map(|c| c.name.clone()));
+            .extend(memory.into_iter().flat_map(|memory| memory.remembered.values()).map(|c| c.name.clone()));
         replaced.extend(swaps.iter().map(|swap| swap.claim.clone()));
         let wanted: BTreeSet<String> = replaced
             .iter()
@@ -215,11 +215,13 @@ impl Look<'_> {
     async fn volumes(
         &self,
         claims: &BTreeMap<String, ClaimSeen>,
-        fence: Option<&FenceSeen>,
+        memory: Option<&Memory>,
         swaps: &[crds::run::Swap],
     ) -> Result<BTreeMap<String, VolumeSeen>, Error> {
         let mut wanted: BTreeSet<String> = claims.values().filter_map(|claim| claim.volume.clone()).collect();
-        wanted.extend(fence.into_iter().flat_map(|f| f.remembered.values()).filter_map(|c| c.volume.clone()));
+        wanted.extend(
+            memory.into_iter().flat_map(|memory| memory.remembered.values()).filter_map(|c| c.volume.clone()),
+        );
         wanted.extend(swaps.iter().flat_map(|swap| [swap.old_volume.clone(), swap.new_volume.clone()]));
         let api: Api<PersistentVolume> = Api::all(self.ctx.client.clone());
         let mut volumes = BTreeMap::new();

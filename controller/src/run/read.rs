@@ -11,16 +11,14 @@ use kube::ResourceExt;
 use plan::backup::source::Workload;
 use plan::effect::Identity;
 use plan::recovery::seen::{
-    Access, ClaimOf, ClaimSeen, Executed, FenceSeen, OtherRun, PodSeen, PointSeen, PointState, Proof,
-    RunSeen, VolumeSeen, WorkloadSeen,
+    Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PodSeen, PointSeen, PointState, Proof, RunSeen,
+    VolumeSeen, WorkloadSeen,
 };
 
 use crate::error::Error;
 
-/// Key of a fence: the fenced claims, `,a,b,`.
-pub(super) const FENCE_CLAIMS: &str = "claims";
-/// Key of a fence: the claims as they were, JSON by policy.
-pub(super) const FENCE_CLAIM: &str = "claim";
+/// Key of what a run remembers: the claims as they were, JSON by policy.
+pub(super) const REMEMBERED: &str = "claims";
 
 fn uid<K: kube::Resource<DynamicType = ()>>(object: &K) -> String {
     object.meta().uid.clone().unwrap_or_default()
@@ -240,20 +238,12 @@ pub(super) fn pod(pod: &Pod, node: Option<&Node>) -> PodSeen {
     }
 }
 
-pub(super) fn fence(map: &ConfigMap, proof: Proof) -> Result<FenceSeen, Error> {
+pub(super) fn memory(map: &ConfigMap, proof: Proof) -> Result<Memory, Error> {
     let value = |key: &str| map.data.as_ref().and_then(|data| data.get(key)).cloned().unwrap_or_default();
-    let remembered: BTreeMap<String, ClaimSeen> =
-        serde_json::from_str(&value(FENCE_CLAIM)).map_err(|_| Error::Incomplete {
-            object: format!("ConfigMap/{}", map.name_any()),
-            field: "data.claim",
-        })?;
-    Ok(FenceSeen { uid: uid(map), resource_version: version(map), claims: fenced(map), remembered, proof })
-}
-
-/// Names of the fenced claims.
-pub(super) fn fenced(map: &ConfigMap) -> Vec<String> {
-    let text = map.data.as_ref().and_then(|data| data.get(FENCE_CLAIMS)).cloned().unwrap_or_default();
-    text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    let remembered: BTreeMap<String, ClaimSeen> = serde_json::from_str(&value(REMEMBERED)).map_err(|_| {
+        Error::Incomplete { object: format!("ConfigMap/{}", map.name_any()), field: "data.claims" }
+    })?;
+    Ok(Memory { uid: uid(map), remembered, proof })
 }
 
 /// As whom the server ran, as far as its pod or its template tells.

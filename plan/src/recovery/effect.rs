@@ -22,24 +22,15 @@ pub enum Effect {
     AddFinalizer,
     /// Takes it away.
     RemoveFinalizer,
-    /// Remembers the claims in a ConfigMap that fences nothing yet.
-    CreateFence {
+    /// Remembers in a ConfigMap what the claims look like.
+    RememberClaims {
         /// Name of the ConfigMap.
         name: String,
         /// The claims, by policy.
         remembered: BTreeMap<String, ClaimSeen>,
     },
-    /// Fences these claims and no others.
-    RaiseFence {
-        /// Name of the ConfigMap.
-        name: String,
-        /// Version that was seen.
-        resource_version: String,
-        /// The claims; empty lifts the fence but keeps what is remembered.
-        claims: Vec<String>,
-    },
-    /// Lifts the fence for good.
-    DeleteFence {
+    /// Forgets the claims.
+    ForgetClaims {
         /// Name of the ConfigMap.
         name: String,
         /// Uid that was seen.
@@ -128,9 +119,8 @@ impl Effect {
             Self::CreateExecuted { .. } => "CreateExecuted".into(),
             Self::AddFinalizer => "AddFinalizer".into(),
             Self::RemoveFinalizer => "RemoveFinalizer".into(),
-            Self::CreateFence { .. } => "CreateFence".into(),
-            Self::RaiseFence { .. } => "RaiseFence".into(),
-            Self::DeleteFence { .. } => "DeleteFence".into(),
+            Self::RememberClaims { .. } => "RememberClaims".into(),
+            Self::ForgetClaims { .. } => "ForgetClaims".into(),
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
             Self::Scale { .. } => "Scale".into(),
             Self::CreateClaim(_) => "CreateClaim".into(),

@@ -41,8 +41,8 @@ pub struct Observed {
     pub volumes: BTreeMap<String, VolumeSeen>,
     /// Pods that mount one of the claims.
     pub pods: Vec<PodSeen>,
-    /// What the run remembers of the claims it replaces, and which of them are fenced.
-    pub fence: Option<FenceSeen>,
+    /// What the run remembers of the claims it replaces, and whether its fence holds.
+    pub memory: Option<Memory>,
 }
 
 impl Observed {
@@ -70,7 +70,7 @@ impl Observed {
     /// The claim of `policy` as it was when the run stopped its workloads.
     #[must_use]
     pub fn remembered(&self, policy: &str) -> Option<&ClaimSeen> {
-        self.fence.as_ref().and_then(|fence| fence.remembered.get(policy))
+        self.memory.as_ref().and_then(|memory| memory.remembered.get(policy))
     }
 }
 
@@ -311,15 +311,11 @@ pub struct PodSeen {
     pub restarts: i32,
 }
 
-/// The object that feeds the admission policy while claims are swapped, and remembers what the claims looked like.
+/// What the run remembers of the claims it replaces, and whether its fence around their names holds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FenceSeen {
+pub struct Memory {
     /// Uid.
     pub uid: String,
-    /// Version that was seen.
-    pub resource_version: String,
-    /// Fenced claims.
-    pub claims: Vec<String>,
     /// The claims as they were, by policy.
     pub remembered: BTreeMap<String, ClaimSeen>,
     /// Whether the fence was found to hold at this look.

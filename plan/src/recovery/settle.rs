@@ -67,16 +67,22 @@ fn delete_jobs(draft: &mut Draft<'_>, needed: &[String]) {
 pub(crate) fn tidy(draft: &mut Draft<'_>) {
     delete_jobs(draft, &[]);
     let seen = draft.seen;
-    if let Some(fence) = seen.fence.as_ref().filter(|_| !between(seen, &draft.status)) {
-        draft.effects.push(lift(seen, &fence.uid));
+    if !between(seen, &draft.status) {
+        lift(draft);
     }
     if seen.run.finalizer {
         draft.effects.push(Effect::RemoveFinalizer);
     }
 }
 
-fn lift(seen: &Observed, uid: &str) -> Effect {
-    Effect::DeleteFence { name: names::fence(&seen.run.name, &seen.run.uid), uid: uid.to_owned() }
+/// Nothing is fenced and nothing remembered any more.
+fn lift(draft: &mut Draft<'_>) {
+    draft.status.fenced.clear();
+    let run = &draft.seen.run;
+    draft.effects.extend(draft.seen.memory.as_ref().map(|memory| Effect::ForgetClaims {
+        name: names::memory(&run.name, &run.uid),
+        uid: memory.uid.clone(),
+    }));
 }
 
 /// The run is being deleted: a swap that was begun is finished, a claim that a StatefulSet deleted is put back, nothing
@@ -90,9 +96,7 @@ pub(crate) fn leave(draft: &mut Draft<'_>) {
     if !seen.namespace_terminating && !make_whole(draft) {
         return;
     }
-    if let Some(fence) = &seen.fence {
-        draft.effects.push(lift(seen, &fence.uid));
-    }
+    lift(draft);
     draft.effects.push(Effect::RemoveFinalizer);
 }
 

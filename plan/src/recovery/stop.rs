@@ -40,10 +40,13 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
             .map(|seen| StoppedWorkload { workload: seen.workload.clone(), replicas: seen.replicas })
             .collect();
     }
-    if seen.fence.is_none() {
+    if seen.memory.is_none() {
         return match remember(seen) {
             Ok(remembered) => Progress::acting(
-                vec![Effect::CreateFence { name: names::fence(&seen.run.name, &seen.run.uid), remembered }],
+                vec![Effect::RememberClaims {
+                    name: names::memory(&seen.run.name, &seen.run.uid),
+                    remembered,
+                }],
                 "remembering claims and replicas",
             ),
             Err(why) => Progress::failed("StepFailed", why),

@@ -18,7 +18,7 @@ use jiff::SignedDuration;
 use super::assess::{owned, soon};
 use super::effect::{Effect, NewClaim};
 use super::mover::label;
-use super::seen::{ClaimSeen, FenceSeen, Observed, PodSeen, Proof, VolumeSeen};
+use super::seen::{ClaimSeen, Observed, PodSeen, Proof, VolumeSeen};
 use super::{Draft, Progress, stop};
 
 /// How long the API server may take until a fence holds.
@@ -79,12 +79,12 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
             "holding the run until its claims are whole again",
         );
     }
-    let Some(fence) = &seen.fence else {
+    let Some(memory) = &seen.memory else {
         return Progress::failed(
             "StepFailed",
             format!(
                 "ConfigMap {} is gone, and with it what claim {} looked like; somebody deleted it",
-                names::fence(&seen.run.name, &seen.run.uid),
+                names::memory(&seen.run.name, &seen.run.uid),
                 swap.claim
             ),
         );
@@ -92,16 +92,15 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     if let Some(progress) = foreign(seen, &swap) {
         return progress;
     }
-    if !fence.claims.contains(&swap.claim) {
-        let mut claims = fence.claims.clone();
-        claims.push(swap.claim.clone());
-        return Progress::acting(vec![raise(seen, fence, claims)], format!("fencing claim {}", swap.claim));
+    if !draft.status.fenced.contains(&swap.claim) {
+        draft.status.fenced.push(swap.claim.clone());
+        return Progress::acting(Vec::new(), format!("fencing claim {}", swap.claim));
     }
     let retain: Vec<Effect> = [old, new].into_iter().filter_map(|volume| reclaim(volume, "Retain")).collect();
     if !retain.is_empty() {
         return Progress::acting(retain, "setting both volumes to Retain before a claim is deleted");
     }
-    take_apart(draft, index, &swap, fence).unwrap_or_else(|| put_together(seen, &swap, old, new))
+    take_apart(draft, index, &swap, &memory.proof).unwrap_or_else(|| put_together(seen, &swap, old, new))
 }
 
 /// The write-ahead mark: which claims and volumes are exchanged.
@@ -164,14 +163,6 @@ fn foreign(seen: &Observed, swap: &Swap) -> Option<Progress> {
         .or_else(|| wrong(&swap.quarantine_claim, None, &swap.old_volume))
 }
 
-fn raise(seen: &Observed, fence: &FenceSeen, claims: Vec<String>) -> Effect {
-    Effect::RaiseFence {
-        name: names::fence(&seen.run.name, &seen.run.uid),
-        resource_version: fence.resource_version.clone(),
-        claims,
-    }
-}
-
 fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
     (volume.reclaim != policy).then(|| Effect::SetReclaimPolicy {
         volume: volume.name.clone(),
@@ -181,7 +172,7 @@ fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
 }
 
 /// Deletes the recorded claims once the fence is proved and no pod uses them. Nothing when both are gone.
-fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, fence: &FenceSeen) -> Option<Progress> {
+fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, proof: &Proof) -> Option<Progress> {
     let seen = draft.seen;
     let present: Vec<&ClaimSeen> =
         [(&swap.claim, &swap.claim_uid), (&swap.restore_claim, &swap.restore_claim_uid)]
@@ -191,7 +182,7 @@ fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, fence: &FenceSee
     if present.is_empty() {
         return None;
     }
-    match &fence.proof {
+    match proof {
         Proof::Holds => {
             let message = format!("no pod may mount claim {} and nobody else may create it", swap.claim);
             draft.condition("Fenced", Status::True, "FenceHeld", message);
@@ -257,7 +248,7 @@ fn put_together(seen: &Observed, swap: &Swap, old: &VolumeSeen, new: &VolumeSeen
     if !free {
         return Progress::acting(Vec::new(), "waiting until both volumes are Available");
     }
-    let Some(model) = seen.fence.as_ref().and_then(|fence| fence.remembered.get(&swap.policy)) else {
+    let Some(model) = seen.memory.as_ref().and_then(|memory| memory.remembered.get(&swap.policy)) else {
         return Progress::failed(
             "StepFailed",
             format!("what claim {} looked like is no longer known", swap.claim),
@@ -355,15 +346,10 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
 
 /// Both claims are bound: put back what was set for the time between.
 fn whole(draft: &mut Draft<'_>, swap: &Swap, new: &VolumeSeen) -> Progress {
-    let seen = draft.seen;
-    let mut effects: Vec<Effect> = reclaim(new, &swap.new_reclaim_policy).into_iter().collect();
-    if let Some(fence) = seen.fence.as_ref().filter(|fence| fence.claims.contains(&swap.claim)) {
-        let rest = fence.claims.iter().filter(|claim| **claim != swap.claim).cloned().collect();
-        effects.push(raise(seen, fence, rest));
+    if let Some(back) = reclaim(new, &swap.new_reclaim_policy) {
+        return Progress::acting(vec![back], "putting the new volume's reclaim policy back");
     }
-    if !effects.is_empty() {
-        return Progress::acting(effects, "lifting the fence");
-    }
+    draft.status.fenced.retain(|claim| *claim != swap.claim);
     draft.condition("Fenced", Status::False, "FenceLifted", format!("claim {} is whole", swap.claim));
     draft.status.quarantine.retain(|kept| kept.claim != swap.quarantine_claim);
     draft.status.quarantine.push(QuarantinedVolume {

@@ -32,7 +32,12 @@ fn world(cluster: &Cluster) -> String {
         seen.claims.values().map(|c| (&c.name, &c.labels, &c.annotations, c.bound)).collect();
     let volumes: Vec<_> =
         seen.volumes.values().map(|v| (&v.reclaim, &v.phase, v.claim.as_ref().map(|c| &c.name))).collect();
-    format!("{steps:?}\n{claims:?}\n{volumes:?}\n{:?}\n{:?}", seen.fence, seen.run.finalizer)
+    format!(
+        "{steps:?}\n{claims:?}\n{volumes:?}\n{:?}\n{:?}\n{:?}",
+        seen.memory,
+        cluster.status().fenced,
+        seen.run.finalizer
+    )
 }
 
 fn recovered(cluster: &Cluster) {
@@ -43,7 +48,12 @@ fn recovered(cluster: &Cluster) {
     assert_eq!(seen.claims[&quarantine_claim()].volume.as_deref(), Some("pv-old"));
     assert!(!seen.claims.contains_key(&restore_claim()));
     assert_eq!(seen.volumes["pv-old"].reclaim, "Retain");
-    assert!(seen.fence.is_none() && !seen.run.finalizer && seen.jobs.is_empty());
+    assert!(
+        seen.memory.is_none()
+            && cluster.status().fenced.is_empty()
+            && !seen.run.finalizer
+            && seen.jobs.is_empty()
+    );
     let mut jobs = cluster.log.jobs.clone();
     jobs.sort();
     jobs.dedup();
@@ -199,7 +209,7 @@ fn a_fence_that_does_not_hold_lets_no_claim_be_deleted() {
     cluster.run(1000);
     assert_eq!(reason(&cluster, "Failed"), "IsolationNotEnforced");
     assert!(cluster.log.claims_deleted.is_empty());
-    assert!(cluster.seen.fence.is_none());
+    assert!(cluster.seen.memory.is_none() && cluster.status().fenced.is_empty());
 }
 
 #[test]
@@ -281,7 +291,11 @@ fn past_its_deadline_a_run_ends_but_never_between_two_volumes() {
         cluster.run(1);
         let claim = &cluster.seen.claims[CLAIM];
         assert!(claim.bound && !claim.deleting, "{when}");
-        assert!(cluster.seen.fence.is_none() && !cluster.seen.run.finalizer);
+        assert!(
+            cluster.seen.memory.is_none()
+                && cluster.status().fenced.is_empty()
+                && !cluster.seen.run.finalizer
+        );
         let left = cluster.status().left_as.as_ref().map(|left| left.claims.clone());
         assert_ne!(left.as_deref(), Some("Between"));
         ends.insert(left);
@@ -314,7 +328,7 @@ fn a_run_that_is_deleted_goes_only_with_whole_claims_and_starts_nothing() {
             let claim = cluster.seen.claims.get(CLAIM);
             assert!(claim.is_some_and(|claim| claim.bound && !claim.deleting), "{when} {deletes}: no claim");
             assert_eq!(cluster.log.jobs.len(), jobs, "something was started");
-            assert!(done || cluster.seen.fence.as_ref().is_none_or(|fence| fence.claims.is_empty()));
+            assert!(done || cluster.status().fenced.is_empty());
         }
     }
 }

@@ -144,7 +144,7 @@ impl Cluster {
             )]),
             claims: BTreeMap::from([(CLAIM.into(), claim)]),
             pods: vec![server()],
-            fence: None,
+            memory: None,
         };
         Self { seen, log: Log::default(), answers: BTreeMap::new(), fence_works: true, serial: 0 }
     }
@@ -159,7 +159,15 @@ impl Cluster {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        plan(&self.seen)
+        let mut seen = self.seen.clone();
+        if let Some(memory) = &mut seen.memory {
+            memory.proof = match (seen.run.status.fenced.is_empty(), self.fence_works) {
+                (true, _) => Proof::NotTried,
+                (false, true) => Proof::Holds,
+                (false, false) => Proof::Open("a pod is let through".into()),
+            };
+        }
+        plan(&seen)
     }
 
     pub(super) fn set_mut(&mut self) -> &mut WorkloadSeen {
@@ -178,32 +186,18 @@ impl Cluster {
             }
             Effect::AddFinalizer => self.seen.run.finalizer = true,
             Effect::RemoveFinalizer => self.seen.run.finalizer = false,
-            Effect::CreateFence { remembered, .. } => {
-                if self.seen.fence.is_none() {
+            Effect::RememberClaims { remembered, .. } => {
+                if self.seen.memory.is_none() {
                     // Through its stored form, as the real one.
                     let text = serde_json::to_string(remembered).unwrap();
-                    self.seen.fence = Some(FenceSeen {
-                        uid: "fence".into(),
-                        resource_version: "1".into(),
-                        claims: Vec::new(),
+                    self.seen.memory = Some(Memory {
+                        uid: "memory".into(),
                         remembered: serde_json::from_str(&text).unwrap(),
                         proof: Proof::NotTried,
                     });
                 }
             }
-            Effect::RaiseFence { resource_version, claims, .. } => {
-                let works = self.fence_works;
-                let fence = self.seen.fence.as_mut().unwrap();
-                assert_eq!(*resource_version, fence.resource_version);
-                fence.claims.clone_from(claims);
-                fence.resource_version = format!("{}+", fence.resource_version);
-                fence.proof = match (claims.is_empty(), works) {
-                    (true, _) => Proof::NotTried,
-                    (false, true) => Proof::Holds,
-                    (false, false) => Proof::Open("a pod is let through".into()),
-                };
-            }
-            Effect::DeleteFence { .. } => self.seen.fence = None,
+            Effect::ForgetClaims { .. } => self.seen.memory = None,
             Effect::SetReclaimPolicy { volume, resource_version, policy } => {
                 let version = self.next("v");
                 let volume = self.seen.volumes.get_mut(volume).unwrap();
@@ -284,8 +278,7 @@ impl Cluster {
                 "{volume} would be deleted with its claim"
             );
         }
-        let fence = self.seen.fence.as_ref().expect("no fence");
-        assert!(fence.claims.contains(&swap.claim) && fence.proof == Proof::Holds, "the fence does not hold");
+        assert!(self.fence_works && self.status().fenced.contains(&swap.claim), "the fence does not hold");
         assert!(self.seen.pods_of(name).next().is_none(), "a pod uses the claim");
     }
 
@@ -294,7 +287,7 @@ impl Cluster {
         let before = self.seen.clone();
         // The StatefulSet controller.
         let (replicas, deletes) = (self.set_mut().replicas, self.set_mut().deletes_claims);
-        let fenced = self.seen.fence.as_ref().is_some_and(|fence| fence.claims.iter().any(|c| c == CLAIM));
+        let fenced = self.status().fenced.iter().any(|claim| claim == CLAIM);
         let running = self.seen.pods.iter().any(|pod| pod.name == "chromadb-0");
         if replicas == 0 && running {
             self.seen.pods.retain(|pod| pod.name != "chromadb-0" || pod.lost_on.is_some());
