@@ -87,7 +87,7 @@ async fn tell(place: &Arc<Place>, vectors: &Path) -> Result<()> {
     chapter("Protection: a repository, a policy, and nothing else");
     timed("kubectl apply -f repository.yaml; its key is written down and acknowledged", stage.repository())
         .await?;
-    timed("kubectl apply -f policy.yaml", stage.policy()).await?;
+    timed("kubectl apply -f policy.yaml", stage.quiet_policy()).await?;
     let mut writer = Writer::resume(address, load, ledger).await?;
     writer.progress(30, PATIENCE).await?;
     timed("a capture while the application writes", stage.capture(CHROMADB)).await?;

@@ -115,7 +115,12 @@ impl Repository {
         let listed = store.list(names::KEYS).await?;
         let mut slots = Vec::new();
         for object in listed.into_iter().take(MOST_SLOTS) {
-            slots.push((object.name.clone(), store.get(&object.name, None).await?.to_vec()));
+            match store.get(&object.name, None).await {
+                Ok(slot) => slots.push((object.name, slot.to_vec())),
+                // Taken away between the list and the read, by one that lost the race to make the repository.
+                Err(gone) if gone.is_not_found() => {}
+                Err(other) => return Err(other.into()),
+            }
         }
         if slots.is_empty() {
             return Err(Error::NoKeySlot { place: store.place() });

@@ -30,11 +30,16 @@ async fn play(stage: &Stage) -> Result<()> {
     note("policies at admission", policies::refused(stage).await);
     note("runs at admission", runs::refused(stage).await);
     // What waits for a probe waits together.
-    let (unreachable, keys, access, sources, points) = tokio::join!(
+    let terminating = async {
+        // Needs the policies of the one before.
+        let sources = policies::sources(stage).await;
+        (sources, policies::terminating(stage).await)
+    };
+    let (unreachable, keys, access, (sources, terminating), points) = tokio::join!(
         repositories::unreachable(stage),
         repositories::keys(stage),
         repositories::access(stage),
-        policies::sources(stage),
+        terminating,
         runs::points_and_rivals(stage),
     );
     note("an unreachable server", unreachable);
@@ -42,7 +47,7 @@ async fn play(stage: &Stage) -> Result<()> {
     note("access", access);
     note("sources", sources);
     note("points and rivals", points);
-    note("a Terminating namespace", policies::terminating(stage).await);
+    note("a Terminating namespace", terminating);
     ensure!(
         failures.is_empty(),
         "{} mistakes are not answered as promised:\n  {}",

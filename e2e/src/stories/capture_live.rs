@@ -27,7 +27,9 @@ pub const STORY: Story = Story {
 };
 
 async fn play(stage: &Stage) -> Result<()> {
-    let address = stage.protected_chromadb().await?;
+    let address = stage.chromadb().await?;
+    stage.repository().await?;
+    stage.policy().await?;
     let mut writer = Writer::start(address, load(1)).await?;
     writer.progress(60, Duration::from_secs(60)).await?;
     let first = stage.capture(CHROMADB).await?;

@@ -51,6 +51,8 @@ async fn told(stage: &Stage) -> Result<()> {
     writer.progress(60, Duration::from_secs(60)).await?;
 
     fail_point(&stage.place, Some(CAPTURE_MARK)).await?;
+    // Nothing is due yet, so it lives until the request; an older one must not answer it.
+    install::wait_ready(&stage.place).await?;
     let asked = stage.request_capture(CHROMADB).await?;
     killed(&stage.place).await?;
     stage.say(format!("killed {CAPTURE_MARK}"));
@@ -65,6 +67,7 @@ async fn told(stage: &Stage) -> Result<()> {
     for (n, mark) in RECOVERY_MARKS.iter().enumerate() {
         fail_point(&stage.place, Some(mark)).await?;
         if n == 0 {
+            install::wait_ready(&stage.place).await?;
             stage.apply(&[manifests::run("recover", &stage.namespace)]).await?;
         }
         killed(&stage.place).await?;
