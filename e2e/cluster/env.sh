@@ -16,6 +16,9 @@ IMAGES=$CACHE/images
 CLUSTER=${HOLDFAST_CLUSTER:-dev}
 STATE=${HOLDFAST_CLUSTER_DIR:-$CACHE/clusters}/$CLUSTER
 
+# ChromaDB's own program as Python, without the package around it, whose import takes longer than the server's start.
+CHROMA_PROGRAM="import sys, chromadb_rust_bindings; sys.argv[0] = 'chroma'; chromadb_rust_bindings.cli(sys.argv)"
+
 say() { printf '%s\n' "$*"; }
 warn() { printf '%s\n' "$*" >&2; }
 die() {

@@ -57,7 +57,7 @@ fetch_chromadb() {
   fi
   mkdir -p "$BIN"
   # Not the wheel's own script: its first line names the Python that pip happened to run under.
-  printf '#!/bin/sh\nPYTHONPATH=%s ANONYMIZED_TELEMETRY=False exec %s %s/bin/chroma "$@"\n' "$target" "$python" "$target" >"$program.$$"
+  printf '#!/bin/sh\nPYTHONPATH=%s ANONYMIZED_TELEMETRY=False exec %s -c "%s" "$@"\n' "$target" "$python" "$CHROMA_PROGRAM" >"$program.$$"
   chmod 755 "$program.$$"
   mv "$program.$$" "$program"
   say "chromadb $CHROMADB_VERSION in $(since "$started"): $program"

@@ -28,6 +28,19 @@ expect() {
 kubectl() { "$CLUSTER_SCRIPTS/kubectl.sh" --namespace=selftest "$@"; }
 ask() { kubectl exec --stdin asker -- python3 -; }
 
+# Python that talks to the database.
+TALK='
+import json, urllib.request
+COLLECTIONS = "http://chroma:8000/api/v2/tenants/default_tenant/databases/default_database/collections"
+def call(method, path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(COLLECTIONS + path, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+def post(path, body):
+    return call("POST", path, body)
+'
+
 "$CLUSTER_SCRIPTS/down.sh"
 trap '"$CLUSTER_SCRIPTS/down.sh"' EXIT
 "$CLUSTER_SCRIPTS/up.sh"
@@ -35,18 +48,19 @@ sed "s/CHROMADB_VERSION/$CHROMADB_VERSION/" "$CLUSTER_SCRIPTS/manifests/selftest
 kubectl rollout status statefulset/chroma --timeout=90s >/dev/null
 kubectl wait --for=condition=Ready pod/asker --timeout=60s >/dev/null
 
-expect "a second pod writes through the Service's name" ask <<'PYTHON'
-import chromadb
-papers = chromadb.HttpClient(host="chroma", port=8000).create_collection("papers")
-papers.add(ids=["a", "b"], embeddings=[[1.0, 2.0], [3.0, 4.0]], documents=["one", "two"])
+expect "a second pod writes through the Service's name" ask <<PYTHON
+$TALK
+papers = post("", {"name": "papers"})["id"]
+post(f"/{papers}/add", {"ids": ["a", "b"], "embeddings": [[1.0, 2.0], [3.0, 4.0]], "documents": ["one", "two"]})
 PYTHON
 expect "logs can be read" grep --quiet "No telemetry" <(kubectl logs chroma-0)
 kubectl delete pod chroma-0 >/dev/null
 kubectl rollout status statefulset/chroma --timeout=60s >/dev/null
-expect "the data outlives the pod" ask <<'PYTHON'
-import chromadb
-papers = chromadb.HttpClient(host="chroma", port=8000).get_collection("papers")
-assert papers.count() == 2 and papers.get(ids=["b"])["documents"] == ["two"]
+expect "the data outlives the pod" ask <<PYTHON
+$TALK
+papers = call("GET", "/papers")["id"]
+assert call("GET", f"/{papers}/count") == 2
+assert post(f"/{papers}/get", {"ids": ["b"], "include": ["documents"]})["documents"] == ["two"]
 PYTHON
 expect "names outside do not exist, at once" ask <<'PYTHON'
 import socket, time
