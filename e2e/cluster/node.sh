@@ -94,6 +94,9 @@ evictionHard: {memory.available: 100Mi}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 serializeImagePulls: false
+# A controller that a story kills comes back at once, and not later each time.
+featureGates: {KubeletCrashLoopBackOffMax: true}
+crashLoopBackOff: {maxContainerRestartPeriod: 1s}
 podLogsDir: $dir/logs
 volumePluginDir: $dir/volume-plugins
 resolvConf: $dir/resolv.conf
