@@ -13,6 +13,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::stage::PATIENCE;
+
 /// Watches the object `name` until `judge` returns something. `judge` sees `None` while the object doesn't exist, and
 /// fails when the condition can no longer come true.
 pub async fn object<K, T>(
@@ -95,9 +97,43 @@ where
     }
 }
 
-/// The conditions of any object, for judging.
+/// One of some conditions, by its type.
 pub fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == kind)
+}
+
+/// Waits until an object of ours is Ready; returns it.
+pub async fn ready<K>(api: &Api<K>, name: &str) -> Result<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
+{
+    let what = format!("a Ready {}", K::kind(&()));
+    object(api, name, &what, PATIENCE, |found| {
+        let ready = found.map(conditions).unwrap_or_default();
+        Ok(found.filter(|_| condition(&ready, "Ready").is_some_and(|c| c.status == "True")).cloned())
+    })
+    .await
+}
+
+/// Waits until a condition of type `kind` has `status` and one of `reasons`; returns its message.
+pub async fn reason<K>(api: &Api<K>, name: &str, kind: &str, status: &str, reasons: &[&str]) -> Result<String>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
+{
+    let what = format!("{kind}={status} for {reasons:?}");
+    object(api, name, &what, PATIENCE, |found| {
+        let conditions = found.map(conditions).unwrap_or_default();
+        let found = condition(&conditions, kind);
+        let fits = found.filter(|c| c.status == status && reasons.contains(&c.reason.as_str()));
+        Ok(fits.map(|c| c.message.clone()))
+    })
+    .await
+}
+
+/// The conditions in the status of any kind.
+fn conditions<K: Serialize>(object: &K) -> Vec<Condition> {
+    let mut value = serde_json::to_value(object).unwrap_or(Value::Null);
+    serde_json::from_value(value["status"]["conditions"].take()).unwrap_or_default()
 }
 
 /// Status of an object as one line: all of it, since a failure has no second chance to look.

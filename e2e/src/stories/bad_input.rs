@@ -19,35 +19,35 @@ pub const STORY: Story = Story {
 };
 
 async fn play(stage: &Stage) -> Result<()> {
-    // Each mistake is a story of its own: all are told before any failure counts.
-    let mut failures = Vec::new();
-    let mut note = |what: &str, result: Result<()>| {
-        if let Err(error) = result {
-            failures.push(format!("{what}: {error:#}"));
-        }
-    };
-    note("repositories at admission", repositories::refused(stage).await);
-    note("policies at admission", policies::refused(stage).await);
-    note("runs at admission", runs::refused(stage).await);
-    // What waits for a probe waits together.
-    let terminating = async {
-        // Needs the policies of the one before.
+    // Each mistake is a story of its own: all are told before any failure counts, and all wait together.
+    let of_policies = async {
+        // The second needs the policies of the first.
         let sources = policies::sources(stage).await;
         (sources, policies::terminating(stage).await)
     };
-    let (unreachable, keys, access, (sources, terminating), points) = tokio::join!(
+    let (repositories, policies, runs, unreachable, keys, access, (sources, terminating), points) = tokio::join!(
+        repositories::refused(stage),
+        policies::refused(stage),
+        runs::refused(stage),
         repositories::unreachable(stage),
         repositories::keys(stage),
         repositories::access(stage),
-        terminating,
+        of_policies,
         runs::points_and_rivals(stage),
     );
-    note("an unreachable server", unreachable);
-    note("keys", keys);
-    note("access", access);
-    note("sources", sources);
-    note("points and rivals", points);
-    note("a Terminating namespace", terminating);
+    let told = [
+        ("repositories at admission", repositories),
+        ("policies at admission", policies),
+        ("runs at admission", runs),
+        ("an unreachable server", unreachable),
+        ("keys", keys),
+        ("access", access),
+        ("sources", sources),
+        ("a Terminating namespace", terminating),
+        ("points and rivals", points),
+    ];
+    let failures: Vec<String> =
+        told.into_iter().filter_map(|(what, told)| Some(format!("{what}: {:#}", told.err()?))).collect();
     ensure!(
         failures.is_empty(),
         "{} mistakes are not answered as promised:\n  {}",

@@ -4,7 +4,6 @@ use anyhow::{Context, Result, ensure};
 use crds::BackupPolicy;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -14,16 +13,9 @@ use crate::manifests;
 use crate::stage::{PATIENCE, Stage};
 use crate::wait;
 
-async fn reason(stage: &Stage, name: &str, kind: &str, reasons: &[&str]) -> Result<String> {
-    let what = format!("{kind}=False for {reasons:?}");
-    wait::object(&stage.api::<BackupPolicy>(), name, &what, PATIENCE, |policy| {
-        let conditions =
-            policy.and_then(|p| p.status.as_ref()).map(|s| s.conditions.clone()).unwrap_or_default();
-        let fits =
-            |c: &&Condition| c.type_ == kind && c.status == "False" && reasons.contains(&c.reason.as_str());
-        Ok(conditions.iter().find(fits).map(|c| c.message.clone()))
-    })
-    .await
+/// Waits until condition `kind` of a policy is False for `reason`; returns the message.
+async fn reason(stage: &Stage, name: &str, kind: &str, reason: &str) -> Result<String> {
+    wait::reason(&stage.api::<BackupPolicy>(), name, kind, "False", &[reason]).await
 }
 
 /// What never gets into the cluster.
@@ -98,25 +90,17 @@ pub async fn sources(stage: &Stage) -> Result<()> {
             on("not-chroma", "other"),
         ])
         .await?;
-    says(&reason(stage, "bad-zone", "Ready", &["InvalidSpec"]).await?, &["Mars/Olympus"])?;
-    says(&reason(stage, "bad-words", "Ready", &["InvalidSpec"]).await?, &["61 25 * * *"])?;
-    says(&reason(stage, "too-seldom", "Ready", &["ScheduleMissesRPO"]).await?, &["30m", "*/15 * * * *"])?;
-    says(&reason(stage, "no-workload", "SourceReady", &["WorkloadNotFound"]).await?, &["nowhere"])?;
-    says(&reason(stage, "no-repository", "RepositoryReady", &["NotFound"]).await?, &["there-is-none"])?;
-    says(&reason(stage, "pending", "SourceReady", &["ClaimPending"]).await?, &["data-pending-0"])?;
+    says(&reason(stage, "bad-zone", "Ready", "InvalidSpec").await?, &["Mars/Olympus"])?;
+    says(&reason(stage, "bad-words", "Ready", "InvalidSpec").await?, &["61 25 * * *"])?;
+    says(&reason(stage, "too-seldom", "Ready", "ScheduleMissesRPO").await?, &["30m", "*/15 * * * *"])?;
+    says(&reason(stage, "no-workload", "SourceReady", "WorkloadNotFound").await?, &["nowhere"])?;
+    says(&reason(stage, "no-repository", "RepositoryReady", "NotFound").await?, &["there-is-none"])?;
+    says(&reason(stage, "pending", "SourceReady", "ClaimPending").await?, &["data-pending-0"])?;
     // Only a look into the volume tells that it is no ChromaDB's: that of the first capture.
     stage.acknowledge("sources").await?;
-    let api = stage.api::<BackupPolicy>();
-    let found = wait::object(&api, "not-chroma", "ChromaDBNotFound", PATIENCE, |policy| {
-        let conditions =
-            policy.and_then(|p| p.status.as_ref()).map(|s| s.conditions.clone()).unwrap_or_default();
-        Ok(conditions
-            .iter()
-            .find(|c| c.status == "False" && c.reason == "ChromaDBNotFound")
-            .map(|c| c.message.clone()))
-    });
     stage.request_capture("not-chroma").await?;
-    says(&found.await?, &["chroma.sqlite3"])?;
+    let message = reason(stage, "not-chroma", "SourceReady", "ChromaDBNotFound").await?;
+    says(&message, &["chroma.sqlite3"])?;
     stage.say("zones, words, workloads, claims: each with its sentence");
     Ok(())
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crds::RecoveryRepository;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
 
 use super::says;
 use crate::manifests;
 use crate::place::S3;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::Stage;
 use crate::wait;
 
 fn with_secrets(stage: &Stage, name: &str, s3: &S3, credentials: &str, key: &str) -> Value {
@@ -20,17 +19,9 @@ fn with_secrets(stage: &Stage, name: &str, s3: &S3, credentials: &str, key: &str
     made
 }
 
-/// Waits until condition `kind` of a repository has `status` and one of `reasons`; returns its message.
-async fn reason(stage: &Stage, name: &str, kind: &str, status: &str, reasons: &[&str]) -> Result<String> {
-    let what = format!("{kind}={status} for {reasons:?}");
-    wait::object(&stage.api::<RecoveryRepository>(), name, &what, PATIENCE, |repo| {
-        let conditions =
-            repo.and_then(|r| r.status.as_ref()).map(|s| s.conditions.clone()).unwrap_or_default();
-        let fits =
-            |c: &&Condition| c.type_ == kind && c.status == status && reasons.contains(&c.reason.as_str());
-        Ok(conditions.iter().find(fits).map(|c| c.message.clone()))
-    })
-    .await
+/// Waits until a repository is not Ready for one of `reasons`; returns the message.
+async fn refusal(stage: &Stage, name: &str, reasons: &[&str]) -> Result<String> {
+    wait::reason(&stage.api::<RecoveryRepository>(), name, "Ready", "False", reasons).await
 }
 
 /// What never gets into the cluster.
@@ -57,29 +48,37 @@ pub async fn keys(stage: &Stage) -> Result<()> {
         .apply(&[
             manifests::s3_secret("s3", &s3.writer),
             manifests::key_secret("default-key", "changeme"),
+            manifests::key_secret("first-key", "long-enough-and-the-first-one"),
             with_secrets(stage, "no-key", s3, "s3", "a-key-that-is-not-there"),
             with_secrets(stage, "default-key", s3, "s3", "default-key"),
+            with_secrets(stage, "first-key", s3, "s3", "first-key"),
         ])
         .await?;
-    let message = reason(stage, "no-key", "Ready", "False", &["KeyMissing"]).await?;
-    says(&message, &["a-key-that-is-not-there"])?;
-    let message = reason(stage, "default-key", "Ready", "False", &["KeyUnsafe"]).await?;
+    let message = refusal(stage, "default-key", &["KeyUnsafe"]).await?;
     says(&message, &["key"])?;
-    // The missing one comes: nobody has to do more.
+    tokio::try_join!(missing_key(stage), wrong_key(stage)).map(drop)
+}
+
+/// The missing one comes: nobody has to do more.
+async fn missing_key(stage: &Stage) -> Result<()> {
+    let message = refusal(stage, "no-key", &["KeyMissing"]).await?;
+    says(&message, &["a-key-that-is-not-there"])?;
     stage
         .apply(&[manifests::key_secret("a-key-that-is-not-there", "late-but-long-enough-to-be-one")])
         .await?;
-    reason(stage, "no-key", "Ready", "False", &["KeyNotEscrowed"]).await?;
-    stage.acknowledge("no-key").await?;
-    stage.say("a missing key: found as soon as it came");
+    refusal(stage, "no-key", &["KeyNotEscrowed"]).await?;
+    stage.say("a missing key: found when it had come");
+    stage.acknowledge("no-key").await.map(drop)
+}
 
-    // Another key for the same place.
-    let mut other = with_secrets(stage, "wrong-key", s3, "s3", "another-key");
-    other["spec"]["s3"]["prefix"] = json!(format!("{}no-key/", stage.prefix));
+/// Another key for the same place.
+async fn wrong_key(stage: &Stage) -> Result<()> {
+    refusal(stage, "first-key", &["KeyNotEscrowed"]).await?;
+    let mut other = with_secrets(stage, "wrong-key", &stage.place.s3, "s3", "another-key");
+    other["spec"]["s3"]["prefix"] = json!(format!("{}first-key/", stage.prefix));
     stage.apply(&[manifests::key_secret("another-key", "long-enough-and-yet-the-wrong-one"), other]).await?;
-    let message = reason(stage, "wrong-key", "Ready", "False", &["KeyMismatch"]).await?;
-    says(&message, &["key"])?;
-    Ok(())
+    let message = refusal(stage, "wrong-key", &["KeyMismatch"]).await?;
+    says(&message, &["key"])
 }
 
 /// A bucket that is missing or that may only be read; no credentials at all.
@@ -94,16 +93,10 @@ pub async fn access(stage: &Stage) -> Result<()> {
             with_secrets(stage, "no-credentials", s3, "s3-that-is-not-there", "some-key"),
         ])
         .await?;
-    let message = reason(
-        stage,
-        "no-bucket",
-        "Ready",
-        "False",
-        &["BucketUnreachable", "RepositoryMissing", "AccessDenied"],
-    )
-    .await?;
+    let message =
+        refusal(stage, "no-bucket", &["BucketUnreachable", "RepositoryMissing", "AccessDenied"]).await?;
     says(&message, &["holdfast-e2e-no-such-bucket"])?;
-    let message = reason(stage, "no-credentials", "Ready", "False", &["CredentialsMissing"]).await?;
+    let message = refusal(stage, "no-credentials", &["CredentialsMissing"]).await?;
     says(&message, &["s3-that-is-not-there"])?;
     let Some(reader) = &s3.reader else {
         stage.say("read-only credentials: not tried, none were given");
@@ -115,7 +108,7 @@ pub async fn access(stage: &Stage) -> Result<()> {
             with_secrets(stage, "may-only-read", s3, "s3-reader", "some-key"),
         ])
         .await?;
-    let message = reason(stage, "may-only-read", "Ready", "False", &["AccessDenied"]).await?;
+    let message = refusal(stage, "may-only-read", &["AccessDenied"]).await?;
     ensure!(!message.is_empty(), "AccessDenied says nothing");
     Ok(())
 }
@@ -135,7 +128,7 @@ pub async fn unreachable(stage: &Stage) -> Result<()> {
             with_secrets(stage, "away", &away, "s3-away", "away-key"),
         ])
         .await?;
-    let message = reason(stage, "away", "Ready", "False", &["BucketUnreachable"]).await?;
+    let message = refusal(stage, "away", &["BucketUnreachable"]).await?;
     says(&message, &["later"])?;
     stage.say(format!("an unreachable server: {message}"));
     // It comes: a Service by that name, in front of the real server.
