@@ -9,7 +9,7 @@ use futures::FutureExt;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::written_and_captured;
+use super::loss::Written;
 use crate::manifests::{self, CHROMADB};
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
@@ -23,7 +23,7 @@ pub const STORY: Story = Story {
 };
 
 async fn play(stage: &Stage) -> Result<()> {
-    written_and_captured(stage, 3).await?;
+    Written::captured(stage, 3, 1).await?;
     // No slot of the schedule may fall between the two looks.
     let suspend = json!({"spec": {"mode": "Suspended"}});
     stage.api::<BackupPolicy>().patch(CHROMADB, &PatchParams::default(), &Patch::Merge(suspend)).await?;

@@ -4,6 +4,7 @@ mod bad_input;
 mod capture_live;
 mod controller_killed_midway;
 mod dry_run;
+mod loss;
 mod recover_corruption;
 mod replay_guard;
 mod swap_is_safe;

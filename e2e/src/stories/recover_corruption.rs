@@ -1,9 +1,8 @@
 //! The main story: protected, lost, recovered, and every number in the report recomputed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use crds::run::{StepPhase, Verdict};
 use crds::{RecoveryPoint, RecoveryRun, Span};
 use futures::FutureExt;
@@ -12,13 +11,14 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tests::writer::{Ledger, Load, Writer};
+use tests::writer::{Load, Writer};
 
-use super::{content, holds, load};
+use super::content;
+use super::loss::{Loss, Written};
 use crate::manifests::{self, CHROMADB, CLAIM};
 use crate::runner::Story;
 use crate::stage::Stage;
-use crate::{damage, wait};
+use crate::wait;
 
 pub const STORY: Story = Story {
     name: "recover-corruption",
@@ -28,33 +28,16 @@ pub const STORY: Story = Story {
 };
 
 async fn play(stage: &Stage) -> Result<()> {
-    let address = stage.protected_chromadb().await?;
-    let mut writer = Writer::start(address, load(2)).await?;
-    writer.progress(60, Duration::from_secs(60)).await?;
-    stage.capture(CHROMADB).await?;
-    writer.progress(40, Duration::from_secs(60)).await?;
-    let point = stage.capture(CHROMADB).await?;
-    writer.progress(20, Duration::from_secs(60)).await?;
-    let ledger = writer.stop().await?;
-
-    let before: PersistentVolumeClaim = stage.get(CLAIM).await?;
-    let damaged = damage::overwrite_pages(stage, CLAIM).await?;
-    stage.say("pages overwritten");
-    let declared = Timestamp::now();
+    let written = Written::captured(stage, 2, 2).await?;
+    let loss = Loss::inflict(stage).await?;
     let mut run = manifests::run("recover", &stage.namespace);
-    run["spec"]["incident"] = json!({"detectedAt": declared.to_string(), "summary": "pages overwritten"});
-    stage.apply(&[run]).await?;
-    let run = stage.succeeded("recover").await?;
-    let address = stage.chromadb_ready().await?;
-    holds(&address, &ledger, &point).await?;
-    stage.say("what is served equals the ledger and the point");
-
-    recovered_as_planned(&run, &point)?;
-    measured(&run, &point, declared)?;
-    quarantined(stage, &run, &before, &damaged).await?;
-    writable(stage).await?;
-    let _: Ledger = ledger;
-    Ok(())
+    run["spec"]["incident"] =
+        json!({"detectedAt": loss.declared.to_string(), "summary": "pages overwritten"});
+    let run = written.recovered_by(stage, &run).await?;
+    recovered_as_planned(&run, &written.point)?;
+    measured(&run, &written.point, loss.declared)?;
+    quarantined(stage, &run, &loss).await?;
+    writable(stage).await
 }
 
 /// Steps, checks, point and conditions.
@@ -133,35 +116,21 @@ fn measured(run: &RecoveryRun, point: &RecoveryPoint, declared: Timestamp) -> Re
     Ok(())
 }
 
-/// The damaged volume is there under its quarantine claim, byte for byte as it was.
-async fn quarantined(
-    stage: &Stage,
-    run: &RecoveryRun,
-    before: &PersistentVolumeClaim,
-    damaged: &BTreeMap<String, String>,
-) -> Result<()> {
-    let status = run.status.clone().unwrap_or_default();
-    let kept = status.quarantine.first().context("nothing is in quarantine")?;
-    let old = before.spec.as_ref().and_then(|s| s.volume_name.clone()).context("the claim had no volume")?;
-    ensure!(kept.volume == old, "volume {} is in quarantine, the damaged one is {old}", kept.volume);
+/// The damaged volume is kept, for good, and the workload has another one under the same claim.
+async fn quarantined(stage: &Stage, run: &RecoveryRun, loss: &Loss) -> Result<()> {
+    let kept = loss.is_kept_by(stage, run).await?;
     let volumes: Api<PersistentVolume> = Api::all(stage.place.client.clone());
-    let volume = volumes.get(&old).await?;
+    let volume = volumes.get(&kept.volume).await?;
     let policy = volume.spec.and_then(|s| s.persistent_volume_reclaim_policy);
     ensure!(
         policy.as_deref() == Some("Retain"),
         "the damaged volume is {policy:?}: its claim's deletion would destroy it"
     );
-    let now = damage::digests(stage, &kept.claim).await?;
-    if now != *damaged {
-        let changed: Vec<&String> =
-            damaged.keys().chain(now.keys()).filter(|name| damaged.get(*name) != now.get(*name)).collect();
-        bail!("the quarantined volume is not as it was: {changed:?}");
-    }
     let after: PersistentVolumeClaim = stage.get(CLAIM).await?;
     let new = after.spec.as_ref().and_then(|s| s.volume_name.clone());
-    ensure!(new.is_some() && new != Some(old), "claim {CLAIM} holds {new:?}");
+    ensure!(new.is_some() && new != Some(kept.volume), "claim {CLAIM} holds {new:?}");
     ensure!(
-        after.labels().get("app") == before.labels().get("app"),
+        after.labels().get("app") == loss.claim.labels().get("app"),
         "the claim lost its labels: {:?}",
         after.labels()
     );

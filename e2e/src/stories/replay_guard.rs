@@ -11,11 +11,11 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use super::{holds, written_and_captured};
+use super::loss::{Loss, Written};
 use crate::manifests::{self, CHROMADB, CLAIM};
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
-use crate::{damage, wait};
+use crate::wait;
 
 pub const STORY: Story = Story {
     name: "replay-guard",
@@ -25,11 +25,10 @@ pub const STORY: Story = Story {
 };
 
 async fn play(stage: &Stage) -> Result<()> {
-    let (_, ledger, point) = written_and_captured(stage, 4).await?;
-    damage::overwrite_pages(stage, CLAIM).await?;
+    let written = Written::captured(stage, 4, 1).await?;
+    Loss::inflict(stage).await?;
     let run = manifests::run("once", &stage.namespace);
-    stage.apply(std::slice::from_ref(&run)).await?;
-    stage.succeeded("once").await?;
+    written.recovered_by(stage, &run).await?;
     let claim = uid_of_claim(stage).await?;
     let generation = generation(stage).await?;
     stage.say("recovered once");
@@ -59,8 +58,7 @@ async fn play(stage: &Stage) -> Result<()> {
         uid_of_claim(stage).await? == claim,
         "the claim was replaced although the bucket remembers the run"
     );
-    let address = stage.chromadb_ready().await?;
-    holds(&address, &ledger, &point).await?;
+    written.is_served(stage).await?;
     stage.say("without the ConfigMap: the mark in the bucket refuses, and the database runs");
     Ok(())
 }

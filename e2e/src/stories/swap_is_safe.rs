@@ -1,7 +1,6 @@
 //! The exchange of two volumes under a claim's name, with everything against it: a StatefulSet that deletes claims when it
 //! is scaled, a rival that scales up in the window and makes the claim, and a claim that names another tenant's volume.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,11 +13,11 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{holds, written_and_captured};
+use super::loss::{Loss, Written};
 use crate::manifests::{self, CHROMADB, CLAIM};
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
-use crate::{damage, wait};
+use crate::wait;
 
 pub const STORY: Story = Story {
     name: "swap-is-safe",
@@ -28,25 +27,33 @@ pub const STORY: Story = Story {
 };
 
 async fn play(stage: &Stage) -> Result<()> {
-    let (_, ledger, point) = written_and_captured(stage, 6).await?;
+    // The other tenant of the last act comes up meanwhile.
+    let tenant = Stage::set(&stage.place, &format!("{}-tenant", stage.story)).await?;
+    let told = async { tokio::try_join!(told(stage), tenant.chromadb()).map(drop) };
+    let told = match told.await {
+        Ok(()) => foreign_volume(stage, &tenant).await,
+        failed => failed,
+    };
+    let struck = tenant.strike().await;
+    told.and(struck)
+}
+
+async fn told(stage: &Stage) -> Result<()> {
+    let written = Written::captured(stage, 6, 1).await?;
     let delete = json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete", "whenDeleted": "Delete"}}});
     stage.api::<StatefulSet>().patch(CHROMADB, &PatchParams::default(), &Patch::Merge(delete)).await?;
-    let damaged = damage::overwrite_pages(stage, CLAIM).await?;
-    let claim: PersistentVolumeClaim = stage.get(CLAIM).await?;
-    stage.apply(&[manifests::run("recover", &stage.namespace)]).await?;
-    let rival = rival(stage);
-    let (refused, run) = tokio::try_join!(rival, stage.succeeded("recover"))?;
+    let loss = Loss::inflict(stage).await?;
+    let run = manifests::run("recover", &stage.namespace);
+    let (refused, run) = tokio::try_join!(rival(stage), written.recovered_by(stage, &run))?;
     stage.say(format!("the rival was told: {refused}"));
     ensure!(refused.contains("recover") && refused.contains(CLAIM), "the rival was told: {refused}");
-    let address = stage.chromadb_ready().await?;
-    holds(&address, &ledger, &point).await?;
     stage.say("recovered in spite of whenScaled: Delete and a rival");
-    old_volume_kept(stage, &run, &claim, &damaged).await?;
+    loss.is_kept_by(stage, &run).await?;
     let set: StatefulSet = stage.get(CHROMADB).await?;
     let retention =
         set.spec.and_then(|s| s.persistent_volume_claim_retention_policy).and_then(|p| p.when_scaled);
     ensure!(retention.as_deref() == Some("Delete"), "the user's own setting was changed: {retention:?}");
-    foreign_volume(stage).await
+    Ok(())
 }
 
 /// From the moment the claims are exchanged: scales the workload up, makes the claim and a pod by hand. Returns what the
@@ -85,31 +92,9 @@ async fn rival(stage: &Stage) -> Result<String> {
     }
 }
 
-async fn old_volume_kept(
-    stage: &Stage,
-    run: &RecoveryRun,
-    before: &PersistentVolumeClaim,
-    damaged: &BTreeMap<String, String>,
-) -> Result<()> {
-    let status = run.status.clone().unwrap_or_default();
-    let kept = status.quarantine.first().context("nothing is in quarantine")?;
-    let old = before.spec.as_ref().and_then(|s| s.volume_name.clone());
-    ensure!(Some(&kept.volume) == old.as_ref(), "volume {} is kept, the old one is {old:?}", kept.volume);
-    ensure!(damage::digests(stage, &kept.claim).await? == *damaged, "the old volume is not as it was");
-    Ok(())
-}
-
 /// A claim in this namespace names the volume of another tenant. A run must neither use nor change it.
-async fn foreign_volume(stage: &Stage) -> Result<()> {
-    let tenant = Stage::set(&stage.place, &format!("{}-tenant", stage.story)).await?;
-    let told = tenants(stage, &tenant).await;
-    let struck = tenant.strike().await;
-    told.and(struck)
-}
-
-async fn tenants(stage: &Stage, tenant: &Stage) -> Result<()> {
+async fn foreign_volume(stage: &Stage, tenant: &Stage) -> Result<()> {
     let volumes: Api<PersistentVolume> = Api::all(stage.place.client.clone());
-    tenant.chromadb().await?;
     let theirs = tenant
         .get::<PersistentVolumeClaim>(CLAIM)
         .await?

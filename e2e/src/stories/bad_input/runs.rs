@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::says;
 use crate::manifests::{self, CHROMADB, CLAIM};
 use crate::stage::Stage;
-use crate::stories::written_and_captured;
+use crate::stories::loss::Written;
 use crate::wait;
 
 /// What never gets into the cluster.
@@ -52,7 +52,7 @@ pub async fn points_and_rivals(outer: &Stage) -> Result<()> {
 }
 
 async fn told(stage: &Stage) -> Result<()> {
-    let (_, _, point) = written_and_captured(stage, 8).await?;
+    let point = Written::captured(stage, 8, 1).await?.point;
     let claim = stage.get::<PersistentVolumeClaim>(CLAIM).await?.uid();
     let generation = stage.get::<StatefulSet>(CHROMADB).await?.metadata.generation;
     // A point of another policy, and one whose record is not complete: as a user might write them.
