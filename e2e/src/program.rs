@@ -1,6 +1,6 @@
 //! Programs that users type: kubectl, helm, holdfast. Run as they are, with what they print.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -27,14 +27,20 @@ impl Program {
         Self { path: path.into(), environment: Vec::new() }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The same program with one more variable in its environment: secrets have no place in arguments.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));
         self
+    }
+
+    /// A command that runs it for as long as this program lives: it is ended when the child is dropped, and by the kernel
+    /// when this program is killed.
+    pub fn attendant(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.path);
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
     }
 
     /// Runs it and returns whatever came out.

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client};
 use tests::writer::Address;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::Mutex;
 
 use crate::program::Program;
@@ -71,7 +71,9 @@ impl Address for Forward {
             {
                 return Ok(url.clone());
             }
-            let mut child = Command::new(self.kubectl.path())
+            let mut child = self
+                .kubectl
+                .attendant()
                 .args([
                     "port-forward",
                     "--namespace",
@@ -79,10 +81,8 @@ impl Address for Forward {
                     &format!("service/{}", self.service),
                     ":8000",
                 ])
-                .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
-                .kill_on_drop(true)
                 .spawn()
                 .context("kubectl port-forward can't be started")?;
             let out = child.stdout.take().context("kubectl port-forward has no output")?;

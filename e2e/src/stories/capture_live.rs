@@ -1,6 +1,5 @@
 //! A capture while applications write: it is consistent, it says what it holds, and the CLI alone brings it back.
 
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,13 +140,14 @@ async fn restored_by_cli(stage: &Stage, point: &RecoveryPoint, ledger: &Ledger) 
     stage.say(format!("the CLI: {}", printed.trim().replace('\n', "; ")));
     let port = free_port()?;
     let log = std::fs::File::create(directory.join("chroma.log"))?;
-    let mut server = tokio::process::Command::new(stage.place.chroma.path())
+    let mut server = stage
+        .place
+        .chroma
+        .attendant()
         .args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"])
         .arg(&target)
-        .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        .kill_on_drop(true)
         .spawn()
         .context("ChromaDB can't be started on this machine")?;
     let address: Arc<dyn Address> = Arc::new(format!("http://127.0.0.1:{port}"));
