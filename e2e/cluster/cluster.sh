@@ -49,6 +49,14 @@ as_root() { [ "$(id -u)" = 0 ] || die "only root can make namespaces and mounts:
 # The roots of the machine's cgroup hierarchies: one with cgroup v2; with v1 one for each controller, and often an empty v2 beside them.
 cgroup_roots() { awk '$(NF - 2) ~ /^cgroup2?$/ && $5 ~ "^/sys/fs/cgroup" { print $5 }' /proc/self/mountinfo; }
 
+# daemons_cgroup: the directory of the cgroup that holds the daemons.
+daemons_cgroup() {
+  local root
+  while read -r root; do
+    if [ "$root" = /sys/fs/cgroup ] || [[ $root == */pids ]]; then say "$root/$CGROUP/daemons"; fi
+  done < <(cgroup_roots)
+}
+
 # cgroup_up NODE...: the daemons' cgroup, and one for the pods of each node.
 cgroup_up() {
   local root node controller
@@ -60,12 +68,10 @@ cgroup_up() {
       for controller in $(<"$root/$CGROUP/cgroup.controllers"); do
         echo "+$controller" >"$root/$CGROUP/cgroup.subtree_control" 2>/dev/null || true
       done
-      DAEMONS_CGROUP=$root/$CGROUP/daemons
-    elif [[ $root == */pids ]]; then
-      DAEMONS_CGROUP=$root/$CGROUP/daemons
     fi
   done < <(cgroup_roots)
-  [ -n "${DAEMONS_CGROUP:-}" ] || die "this machine has neither cgroup v2 nor the pids controller of v1"
+  DAEMONS_CGROUP=$(daemons_cgroup)
+  [ -n "$DAEMONS_CGROUP" ] || die "this machine has neither cgroup v2 nor the pids controller of v1"
 }
 
 # cgroup_processes: every process of the cluster: daemons, shims, what runs in pods.
