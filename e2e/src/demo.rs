@@ -18,11 +18,12 @@ use tests::writer::{Ledger, Load, Record, Server, Writer, fill};
 
 use crate::manifests::{self, CHROMADB, CLAIM, REPOSITORY};
 use crate::place::Place;
+use crate::runner::Leave;
 use crate::stage::{self, PATIENCE, Stage};
 use crate::{damage, install, runner, stories, wait};
 
 /// Runs the demo; true when everything came out as told.
-pub async fn run(vectors: &Path) -> Result<bool> {
+pub async fn run(vectors: &Path, leave: Leave) -> Result<bool> {
     let place = Arc::new(Place::find(false).await?);
     stage::sweep_stories(&place).await?;
     let told = tokio::select! {
@@ -33,8 +34,10 @@ pub async fn run(vectors: &Path) -> Result<bool> {
         println!("\n{error:#}");
     }
     println!("\nTaking everything away again.");
-    stage::sweep_stories(&place).await?;
-    install::remove(&place).await?;
+    if leave != Leave::Everything {
+        stage::sweep_stories(&place).await?;
+        install::remove(&place).await?;
+    }
     Ok(told.is_ok())
 }
 

@@ -47,6 +47,23 @@ pub async fn install(place: &Place) -> Result<()> {
     helm_install(place, RELEASE).await
 }
 
+/// The usual release, whatever release the story before left.
+pub async fn as_usual(place: &Place) -> Result<()> {
+    let listed = releases(place).await?;
+    if listed == [RELEASE] {
+        return Ok(());
+    }
+    for release in listed {
+        helm_uninstall(place, &release).await?;
+    }
+    helm_install(place, RELEASE).await
+}
+
+async fn releases(place: &Place) -> Result<Vec<String>> {
+    let listed = place.helm.run(&["list", "--namespace", NAMESPACE, "--short"], None).await?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
 /// `helm install` under a release name, waiting until the controller is ready.
 pub async fn helm_install(place: &Place, release: &str) -> Result<()> {
     let chart = place.chart.to_string_lossy().into_owned();
@@ -101,9 +118,8 @@ pub async fn helm_uninstall(place: &Place, release: &str) -> Result<()> {
 
 /// Takes the installation away, with the namespace and the definitions that helm leaves.
 pub async fn remove(place: &Place) -> Result<()> {
-    let listed = place.helm.run(&["list", "--namespace", NAMESPACE, "--short"], None).await?;
-    for release in listed.lines() {
-        helm_uninstall(place, release).await?;
+    for release in releases(place).await? {
+        helm_uninstall(place, &release).await?;
     }
     let mut arguments = vec!["delete", "customresourcedefinition", "--ignore-not-found"];
     arguments.extend(DEFINITIONS);

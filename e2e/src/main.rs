@@ -14,6 +14,7 @@ mod place;
 mod program;
 mod reach;
 mod runner;
+mod solo;
 mod stage;
 mod stories;
 mod wait;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use runner::Leave;
 
 /// The user's stories on a real cluster.
 #[derive(Parser)]
@@ -44,17 +46,28 @@ enum Command {
         /// Leave the installation in the cluster for the next run.
         #[arg(long)]
         keep_install: bool,
+        /// Leave everything: the cluster is taken away afterwards.
+        #[arg(long, conflicts_with = "keep_install")]
+        passing_cluster: bool,
     },
     /// Protects, loses and recovers a real ChromaDB, telling the story.
     Demo {
         /// File of documents and their vectors, as e2e/demo/embed.py writes it.
         #[arg(long)]
         vectors: std::path::PathBuf,
+        /// Leave everything: the cluster is taken away afterwards.
+        #[arg(long)]
+        passing_cluster: bool,
     },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Whoever started this takes the cluster away: when they are killed, it ends, with what it started, as if told to.
+    if let Err(error) = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))
+    {
+        eprintln!("e2e: it will not notice the death of what started it: {error}");
+    }
     match play(Arguments::parse().command).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -73,9 +86,17 @@ async fn play(command: Command) -> Result<bool> {
             }
             Ok(true)
         }
-        Command::Run { stories, verbose, keep_install } => {
-            runner::run(&stories::chosen(&stories)?, verbose, keep_install).await
+        Command::Run { stories, verbose, keep_install, passing_cluster } => {
+            let leave = match (keep_install, passing_cluster) {
+                (_, true) => Leave::Everything,
+                (true, false) => Leave::Installation,
+                (false, false) => Leave::Nothing,
+            };
+            runner::run(&stories::chosen(&stories)?, verbose, leave).await
         }
-        Command::Demo { vectors } => demo::run(&vectors).await,
+        Command::Demo { vectors, passing_cluster } => {
+            let leave = if passing_cluster { Leave::Everything } else { Leave::Nothing };
+            demo::run(&vectors, leave).await
+        }
     }
 }

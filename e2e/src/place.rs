@@ -11,6 +11,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use crate::program::Program;
 use crate::reach::Reach;
+use crate::solo::Solo;
 
 /// Label on everything that is made here, so that a later run finds what a killed one left.
 pub const LABEL: &str = "e2e.holdfast.dev/run";
@@ -31,6 +32,8 @@ pub struct Place {
     /// Unique in this run: part of names and prefixes.
     pub token: String,
     pub verbose: bool,
+    /// Who may touch the installation.
+    pub solo: Solo,
 }
 
 pub struct Images {
@@ -96,6 +99,7 @@ impl Place {
             s3: if existing { S3::from_environment()? } else { S3::of_local_cluster(&kubeconfig)? },
             token: token(),
             verbose,
+            solo: Solo::default(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Where one story is played: a namespace of its own, a ChromaDB in it, a prefix in the bucket. Left as it was found.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,8 @@ use tests::writer::{Address, Server};
 use crate::bucket::Bucket;
 use crate::manifests::{self, CHROMADB, REPOSITORY};
 use crate::place::{LABEL, Place};
-use crate::wait;
+use crate::solo::Turn;
+use crate::{install, wait};
 
 /// How long things take at most on a machine that does other things as well.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,6 +33,7 @@ pub struct Stage {
     /// The password of the repository.
     pub key: String,
     began: Instant,
+    waited: OnceLock<Duration>,
 }
 
 impl Stage {
@@ -49,7 +51,24 @@ impl Stage {
             key: format!("{story}-{}-a-key-of-nobody-else", place.token),
             namespace,
             began: Instant::now(),
+            waited: OnceLock::new(),
         })
+    }
+
+    /// Waits until nobody plays beside this story; from then on, and as long as what is returned lives, the installation,
+    /// which is as users make it, is this story's.
+    pub async fn alone(&self) -> Result<Turn> {
+        let began = Instant::now();
+        let turn = self.place.solo.turn().await;
+        let _ = self.waited.set(began.elapsed());
+        install::as_usual(&self.place).await?;
+        self.say("plays alone");
+        Ok(turn)
+    }
+
+    /// How long this story waited for its turn.
+    pub fn waited(&self) -> Duration {
+        self.waited.get().copied().unwrap_or_default()
     }
 
     /// Says what happens, when asked to.
@@ -140,13 +159,7 @@ impl Stage {
         let escrow =
             json!({"spec": {"encryption": {"escrow": {"acknowledged": {"fingerprint": fingerprint}}}}});
         api.patch(name, &PatchParams::default(), &Patch::Merge(escrow)).await?;
-        wait::object(&api, name, "a Ready repository", PATIENCE, |repo| {
-            let conditions = repo.and_then(|r| r.status.as_ref()).map(|s| s.conditions.as_slice());
-            let ready =
-                wait::condition(conditions.unwrap_or_default(), "Ready").is_some_and(|c| c.status == "True");
-            Ok(repo.filter(|_| ready).cloned())
-        })
-        .await
+        wait::ready(&api, name).await
     }
 
     /// The policy `chromadb`, armed, nothing in it that has a default.
@@ -167,21 +180,13 @@ impl Stage {
 
     /// Waits until a policy is Ready.
     pub async fn armed(&self, name: &str) -> Result<BackupPolicy> {
-        wait::object(&self.api::<BackupPolicy>(), name, "an armed policy", PATIENCE, |policy| {
-            let conditions = policy.and_then(|p| p.status.as_ref()).map(|s| s.conditions.as_slice());
-            let ready =
-                wait::condition(conditions.unwrap_or_default(), "Ready").is_some_and(|c| c.status == "True");
-            Ok(policy.filter(|_| ready).cloned())
-        })
-        .await
+        wait::ready(&self.api(), name).await
     }
 
     /// ChromaDB, repository and policy: what most stories begin with.
     pub async fn protected_chromadb(&self) -> Result<Arc<dyn Address>> {
-        let address = self.chromadb().await?;
-        self.say("ChromaDB answers");
-        self.repository().await?;
-        self.say("the repository is Ready");
+        let (address, _) = tokio::try_join!(self.chromadb(), self.repository())?;
+        self.say("ChromaDB answers, the repository is Ready");
         self.quiet_policy().await?;
         self.say("the policy is armed");
         Ok(address)

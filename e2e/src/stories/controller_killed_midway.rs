@@ -14,15 +14,16 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tests::writer::Writer;
+use tests::writer::{Address, Writer};
 use tokio::task::JoinHandle;
 
-use super::{holds, load};
-use crate::manifests::{self, CHROMADB, CLAIM};
+use super::load;
+use super::loss::{Loss, Written};
+use crate::install;
+use crate::manifests::{self, CHROMADB};
 use crate::place::Place;
 use crate::runner::Story;
-use crate::stage::Stage;
-use crate::{damage, install, wait};
+use crate::stage::{PATIENCE, Stage};
 
 pub const STORY: Story = Story {
     name: "controller-killed-midway",
@@ -31,120 +32,116 @@ pub const STORY: Story = Story {
     play: |stage| play(stage).boxed(),
 };
 
-/// Where a capture is cut short: the Job exists, the status does not know its result.
-const CAPTURE_MARK: &str = "after:CreateJob/Capture";
-/// Where a recovery is: after what can't be told from the status alone, and in the middle of the swap.
-const RECOVERY_MARKS: [&str; 3] =
-    ["after:CreateJob/Restore", "after:DeleteClaims", "before:CreateJob/Validate"];
+/// Where it dies, in this order. A capture is cut short when its Job exists and the status does not know its result; a
+/// recovery after what can't be told from the status alone, in the middle of the swap, and for good: at the last mark
+/// every restart dies again, until another pod without marks takes the Lease over.
+const MARKS: [&str; 4] =
+    ["after:CreateJob/Capture", "after:CreateJob/Restore", "after:DeleteClaims", "before:CreateJob/Validate"];
 
 async fn play(stage: &Stage) -> Result<()> {
-    let told = told(stage).await;
+    let address = stage.protected_chromadb().await?;
+    let _turn = stage.alone().await?;
+    let told = told(stage, address).await;
     // Whatever happened, the stories after this one find a controller that doesn't kill itself.
-    let healed = fail_point(&stage.place, None).await;
+    let healed = fail_at(&stage.place, &[]).await;
     told.and(healed)
 }
 
-async fn told(stage: &Stage) -> Result<()> {
-    let address = stage.protected_chromadb().await?;
+async fn told(stage: &Stage, address: Arc<dyn Address>) -> Result<()> {
     let jobs = JobsSeen::watch(stage);
+    let mut deaths = Deaths::watch(stage);
     let mut writer = Writer::start(address, load(7)).await?;
-    writer.progress(60, Duration::from_secs(60)).await?;
-
-    fail_point(&stage.place, Some(CAPTURE_MARK)).await?;
+    let patience = Duration::from_secs(60);
+    tokio::try_join!(fail_at(&stage.place, &MARKS), writer.progress(60, patience))?;
     // Nothing is due yet, so it lives until the request; an older one must not answer it.
     install::wait_ready(&stage.place).await?;
     let asked = stage.request_capture(CHROMADB).await?;
-    killed(&stage.place).await?;
-    stage.say(format!("killed {CAPTURE_MARK}"));
-    fail_point(&stage.place, None).await?;
+    deaths.at(MARKS[0]).await?;
     let point = stage.captured_after(CHROMADB, asked).await?;
-    writer.progress(10, Duration::from_secs(60)).await?;
+    writer.progress(10, patience).await?;
     let ledger = writer.stop().await?;
     stage.say(format!("the capture was finished: {}", point.name_any()));
+    let written = Written { ledger, point };
 
-    damage::overwrite_pages(stage, CLAIM).await?;
-    let mut epochs = BTreeSet::new();
-    for (n, mark) in RECOVERY_MARKS.iter().enumerate() {
-        fail_point(&stage.place, Some(mark)).await?;
-        if n == 0 {
-            install::wait_ready(&stage.place).await?;
-            stage.apply(&[manifests::run("recover", &stage.namespace)]).await?;
+    Loss::inflict(stage).await?;
+    let run = manifests::run("recover", &stage.namespace);
+    let killed = async {
+        let mut epochs = BTreeSet::new();
+        for mark in &MARKS[1..] {
+            deaths.at(mark).await?;
+            let status = stage.get::<RecoveryRun>("recover").await?.status.unwrap_or_default();
+            let ended = matches!(status.phase, Some(RunPhase::Failed | RunPhase::Succeeded));
+            ensure!(!ended, "the run had ended before {mark}: {}", json!(status.conditions));
+            epochs.insert(status.epoch);
         }
-        killed(&stage.place).await?;
-        let run: RecoveryRun = stage.get("recover").await?;
-        let status = run.status.unwrap_or_default();
-        ensure!(status.phase != Some(RunPhase::Failed), "failed at {mark}: {}", json!(status.conditions));
-        ensure!(
-            status.phase != Some(RunPhase::Succeeded),
-            "the run ended before {mark}: nothing was killed midway"
-        );
-        epochs.insert(status.epoch);
-        stage.say(format!("killed {mark}, in term {}", status.epoch));
-    }
-    fail_point(&stage.place, None).await?;
-    let run = stage.succeeded("recover").await?;
+        fail_at(&stage.place, &[]).await?;
+        Ok(epochs)
+    };
+    let (run, epochs) = tokio::try_join!(written.recovered_by(stage, &run), killed)?;
     let last = run.status.map_or(0, |s| s.epoch);
-    ensure!(epochs.iter().all(|epoch| *epoch < last), "terms {epochs:?}, finished in term {last}");
-    let address = stage.chromadb_ready().await?;
-    holds(&address, &ledger, &point).await?;
+    let grew = epochs.len() == MARKS.len() - 1 && epochs.iter().all(|epoch| *epoch < last);
+    ensure!(grew, "terms {epochs:?}, finished in term {last}");
     jobs.none_ran_twice()
 }
 
-/// Sets or removes the mark at which the controller ends itself, and waits until a controller with it runs.
-async fn fail_point(place: &Place, mark: Option<&str>) -> Result<()> {
-    let setting = match mark {
-        Some(mark) => format!("HOLDFAST_FAILPOINT={mark}"),
-        None => "HOLDFAST_FAILPOINT-".to_owned(),
+/// Sets the marks at which the controller ends itself; without any, waits until a controller runs that doesn't.
+async fn fail_at(place: &Place, marks: &[&str]) -> Result<()> {
+    let setting = match marks {
+        [] => "HOLDFAST_FAILPOINT-".to_owned(),
+        marks => format!("HOLDFAST_FAILPOINT={}", marks.join(",")),
     };
     let target = format!("deployment/{}", install::DEPLOYMENT);
     let arguments = ["--namespace", install::NAMESPACE, "set", "env", &target, &setting];
     place.kubectl.run(&arguments, None).await?;
-    match mark {
-        // With a mark it may be killed before it is ever seen ready.
-        Some(_) => Ok(()),
-        None => install::wait_ready(place).await,
+    match marks {
+        [] => install::wait_ready(place).await,
+        _ => Ok(()),
     }
 }
 
-/// Waits until the controller with the present settings has ended itself at its mark.
-async fn killed(place: &Place) -> Result<()> {
-    let api: Api<Pod> = Api::namespaced(place.client.clone(), install::NAMESPACE);
-    let deployment: Api<k8s_openapi::api::apps::v1::Deployment> =
-        Api::namespaced(place.client.clone(), install::NAMESPACE);
-    let wanted = deployment
-        .get(install::DEPLOYMENT)
-        .await?
-        .spec
-        .and_then(|s| s.template.spec)
-        .and_then(|s| s.containers.into_iter().next())
-        .and_then(|c| c.env)
-        .and_then(|env| env.into_iter().find(|e| e.name == "HOLDFAST_FAILPOINT"))
-        .and_then(|e| e.value)
-        .context("the Deployment has no HOLDFAST_FAILPOINT")?;
-    wait::any(
-        &api,
-        "app.kubernetes.io/component=controller",
-        "the controller's death",
-        Duration::from_secs(120),
-        |pod: &Pod| {
-            let env = pod
-                .spec
-                .as_ref()
-                .and_then(|s| s.containers.first())
-                .and_then(|c| c.env.clone())
-                .unwrap_or_default();
-            if !env.iter().any(|e| e.name == "HOLDFAST_FAILPOINT" && e.value.as_ref() == Some(&wanted)) {
-                return Ok(None);
+/// The last words of every controller that died since the watch began.
+struct Deaths<'a> {
+    stage: &'a Stage,
+    words: tokio::sync::watch::Receiver<BTreeSet<String>>,
+    watch: JoinHandle<()>,
+}
+
+impl<'a> Deaths<'a> {
+    fn watch(stage: &'a Stage) -> Self {
+        let api: Api<Pod> = Api::namespaced(stage.place.client.clone(), install::NAMESPACE);
+        let config = watcher::Config::default().labels("app.kubernetes.io/component=controller");
+        let (noted, words) = tokio::sync::watch::channel(BTreeSet::new());
+        let watch = tokio::spawn(async move {
+            let mut stream = std::pin::pin!(watcher(api, config).default_backoff().touched_objects());
+            loop {
+                if let Ok(Some(pod)) = stream.try_next().await {
+                    let containers = pod.status.and_then(|s| s.container_statuses).unwrap_or_default();
+                    let ends = containers.into_iter().flat_map(|c| [c.state, c.last_state]).flatten();
+                    let last = ends.filter_map(|s| s.terminated?.message);
+                    noted.send_modify(|words| words.extend(last));
+                }
             }
-            let states = pod.status.as_ref().and_then(|s| s.container_statuses.clone()).unwrap_or_default();
-            let ended = states.iter().find_map(|c| {
-                let state = c.state.as_ref().and_then(|s| s.terminated.clone());
-                state.or_else(|| c.last_state.as_ref().and_then(|s| s.terminated.clone()))
-            });
-            Ok(ended.filter(|end| end.exit_code != 0).map(|_| ()))
-        },
-    )
-    .await
+        });
+        Self { stage, words, watch }
+    }
+
+    /// Waits until one has died at a mark.
+    async fn at(&mut self, mark: &str) -> Result<()> {
+        let wanted = format!("fail point {mark}:");
+        let said = self.words.wait_for(|words| words.iter().any(|said| said.contains(&wanted)));
+        match tokio::time::timeout(PATIENCE, said).await {
+            Ok(seen) => drop(seen.context("the watch of the controller ended")?),
+            Err(_) => bail!("waited {PATIENCE:?} for the controller's death {mark}"),
+        }
+        self.stage.say(format!("killed {mark}"));
+        Ok(())
+    }
+}
+
+impl Drop for Deaths<'_> {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 /// Every Job that ever existed in a namespace.

@@ -11,7 +11,6 @@ mod swap_is_safe;
 mod uninstall_keeps_data;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use crds::RecoveryPoint;
@@ -19,13 +18,11 @@ use crds::point::ChromaDbContent;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tests::writer::truth::{self, Found};
-use tests::writer::{Address, Ledger, Load, Server, Writer};
+use tests::writer::{Address, Ledger, Load, Server};
 
-use crate::manifests::CHROMADB;
 use crate::runner::Story;
-use crate::stage::Stage;
 
-/// All of them, the longest first, so that two at a time end early.
+/// All of them, the longest first, so that the last ones end together.
 pub const ALL: &[&Story] = &[
     &bad_input::STORY,
     &swap_is_safe::STORY,
@@ -33,8 +30,8 @@ pub const ALL: &[&Story] = &[
     &recover_corruption::STORY,
     &capture_live::STORY,
     &dry_run::STORY,
-    &uninstall_keeps_data::STORY,
     &controller_killed_midway::STORY,
+    &uninstall_keeps_data::STORY,
 ];
 
 /// The stories named, or all.
@@ -98,15 +95,4 @@ pub async fn holds(address: &Arc<dyn Address>, ledger: &Ledger, point: &Recovery
         );
     }
     Ok(found)
-}
-
-/// A ChromaDB under protection that was written to, with one point of it and the ledger up to where the writer stopped,
-/// some requests after the point.
-async fn written_and_captured(stage: &Stage, seed: u64) -> Result<(Arc<dyn Address>, Ledger, RecoveryPoint)> {
-    let address = stage.protected_chromadb().await?;
-    let mut writer = Writer::start(address.clone(), load(seed)).await?;
-    writer.progress(60, Duration::from_secs(60)).await?;
-    let point = stage.capture(CHROMADB).await?;
-    writer.progress(10, Duration::from_secs(30)).await?;
-    Ok((address, writer.stop().await?, point))
 }
