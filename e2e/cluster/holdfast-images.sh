@@ -10,7 +10,18 @@ target=$(rustc --version --verbose | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=$CACHE/target-static
 # An image without a libc needs it linked in. Given the target by name, build scripts and macros are not built so.
 export RUSTFLAGS="-C target-feature=+crt-static"
-cargo build --release --target "$target" --manifest-path "$CLUSTER_SCRIPTS/../../Cargo.toml" --package mover --package controller >&2
+exclusively target-static
+# Cargo tells a stale crate by the times of its files, and takes two work trees' crates of one name for the same: what
+# another tree has built since we changed ours would pass for ours.
+tree=$(cd "$CLUSTER_SCRIPTS/../.." && pwd)
+if [ "$(cat "$CARGO_TARGET_DIR/work-tree" 2>/dev/null || true)" != "$tree" ]; then
+  own=$(cargo metadata --no-deps --format-version 1 --manifest-path "$tree/Cargo.toml" | jq --raw-output '.packages[].name')
+  # shellcheck disable=SC2046
+  cargo clean --quiet --release --target "$target" --manifest-path "$tree/Cargo.toml" $(printf -- '--package %s ' $own) >&2
+  mkdir -p "$CARGO_TARGET_DIR"
+  echo "$tree" >"$CARGO_TARGET_DIR/work-tree"
+fi
+cargo build --release --target "$target" --manifest-path "$tree/Cargo.toml" --package mover --package controller >&2
 
 # Copies: another work tree may build into the same directory while these are packed.
 work=$(scratch holdfast)
