@@ -1,0 +1,82 @@
+//! Why a mover did not do what it was asked, and whether asking again may help.
+
+use serde::{Deserialize, Serialize};
+
+/// Why a mover did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The category; its name is the reason of a condition.
+    pub reason: FailureReason,
+    /// A sentence: what happened, to which object, what to do. [`MAX_TEXT`](super::MAX_TEXT) bytes at most, without any secret.
+    pub message: String,
+}
+
+/// Categories of failure. Their names are reasons of conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "each is described by its reason in docs/reasons.md")]
+pub enum FailureReason {
+    CredentialsMissing,
+    AccessDenied,
+    BucketUnreachable,
+    Throttled,
+    KeyMissing,
+    KeyMismatch,
+    /// The key is empty, too short or a well-known default.
+    KeyUnsafe,
+    RepositoryReplaced,
+    RepositoryMissing,
+    FormatTooNew,
+    RepositoryDamaged,
+    ChromaDBNotFound,
+    VersionUnsupported,
+    LocksNotShared,
+    Torn,
+    WriterPauseExceeded,
+    SourceUnreadable,
+    PointNotFound,
+    PointUnreadable,
+    TargetNotEmpty,
+    IntegrityMismatch,
+    NotServing,
+    AlreadyExecuted,
+    ScratchFull,
+    /// The Request could not be read: controller and mover are of different versions.
+    InvalidRequest,
+    MoverFailed,
+}
+
+impl FailureReason {
+    /// Whether the same request may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::BucketUnreachable
+            | Self::Throttled
+            | Self::Torn
+            | Self::WriterPauseExceeded
+            | Self::ScratchFull
+            | Self::NotServing
+            | Self::MoverFailed => true,
+            Self::CredentialsMissing
+            | Self::AccessDenied
+            | Self::KeyMissing
+            | Self::KeyMismatch
+            | Self::KeyUnsafe
+            | Self::RepositoryReplaced
+            | Self::RepositoryMissing
+            | Self::FormatTooNew
+            | Self::RepositoryDamaged
+            | Self::ChromaDBNotFound
+            | Self::VersionUnsupported
+            | Self::LocksNotShared
+            | Self::SourceUnreadable
+            | Self::PointNotFound
+            | Self::PointUnreadable
+            | Self::TargetNotEmpty
+            | Self::IntegrityMismatch
+            | Self::AlreadyExecuted
+            | Self::InvalidRequest => false,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A report as a termination message: every list and text is cut to its bound, so that the largest one fits.
+
+use super::{Finding, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_TEXT, MAX_WORD, Report};
+
+impl Report {
+    /// The report as a termination message, [`REPORT_LIMIT`](super::REPORT_LIMIT) bytes at most: lists and texts are cut to their bounds first.
+    #[must_use]
+    pub fn to_message(&self) -> String {
+        let mut bounded = self.clone();
+        bounded.bound();
+        serde_json::to_string(&bounded).expect("a report holds only strings, numbers and times")
+    }
+
+    fn bound(&mut self) {
+        match self {
+            Self::Probed(probed) => {
+                cut(&mut probed.id, MAX_WORD);
+                cut(&mut probed.key_fingerprint, MAX_WORD);
+            }
+            Self::Captured(captured) => {
+                for word in [&mut captured.point, &mut captured.digest, &mut captured.migrations] {
+                    cut(word, MAX_WORD);
+                }
+                captured.collections.truncate(MAX_COLLECTIONS);
+                for collection in &mut captured.collections {
+                    for word in [&mut collection.tenant, &mut collection.database, &mut collection.name] {
+                        cut(word, 40);
+                    }
+                    cut(&mut collection.digest, 16);
+                }
+                bound_findings(&mut captured.findings);
+            }
+            Self::NotCommitted | Self::Restored(_) => {}
+            Self::Checked(checked) => {
+                bound_findings(&mut checked.findings);
+                if let Some(migrations) = &mut checked.migrations {
+                    cut(migrations, MAX_WORD);
+                }
+            }
+            Self::Verified(verified) => bound_findings(&mut verified.findings),
+            Self::Validated { checks } => {
+                checks.truncate(MAX_CHECKS);
+                for check in checks {
+                    for word in [&mut check.name, &mut check.expected, &mut check.observed] {
+                        cut(word, 64);
+                    }
+                }
+            }
+            Self::Failed(failure) => cut(&mut failure.message, MAX_TEXT),
+        }
+    }
+}
+
+fn bound_findings(findings: &mut Vec<Finding>) {
+    findings.truncate(MAX_FINDINGS);
+    for finding in findings {
+        cut(&mut finding.subject, MAX_WORD);
+        cut(&mut finding.message, 100);
+    }
+}
+
+/// Cuts `text` so that its JSON form, escapes included, takes at most `limit` bytes.
+fn cut(text: &mut String, limit: usize) {
+    let escaped = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if (c as u32) < 0x20 => 6,
+        c => c.len_utf8(),
+    };
+    if text.chars().map(escaped).sum::<usize>() <= limit {
+        return;
+    }
+    let mut kept = String::new();
+    let mut used = 3;
+    for c in text.chars() {
+        used += escaped(c);
+        if used > limit {
+            break;
+        }
+        kept.push(c);
+    }
+    kept.push_str("...");
+    *text = kept;
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::super::{
+        Captured, CheckResult, Checked, CollectionSummary, Failure, FailureReason, Probed, REPORT_LIMIT,
+        Restored, Verified,
+    };
+    use super::*;
+    use crate::run::Verdict;
+
+    fn hostile(len: usize) -> String {
+        "\u{1}\"ä\n".chars().cycle().take(len).collect()
+    }
+
+    fn largest_reports() -> Vec<Report> {
+        let text = || hostile(5000);
+        let findings = || vec![Finding { subject: text(), message: text() }; 100];
+        let time: Timestamp = "2026-11-23T09:00:03.123456789Z".parse().unwrap();
+        let span = SignedDuration::new(86_399, 999_999_999);
+        vec![
+            Report::Probed(Probed {
+                id: text(),
+                format_version: u32::MAX,
+                key_fingerprint: text(),
+                key_slots: u32::MAX,
+                conditional_writes: false,
+                points: u64::MAX,
+                bytes: u64::MAX,
+            }),
+            Report::Captured(Box::new(Captured {
+                point: text(),
+                digest: text(),
+                consistency_time: time,
+                released_at: time,
+                longest_hold: span,
+                attempts: u32::MAX,
+                bytes: u64::MAX,
+                new_bytes: u64::MAX,
+                files: u64::MAX,
+                migrations: text(),
+                collections: vec![
+                    CollectionSummary {
+                        tenant: text(),
+                        database: text(),
+                        name: text(),
+                        count: u64::MAX,
+                        dimension: Some(u32::MAX),
+                        digest: text(),
+                    };
+                    100
+                ],
+                collection_count: u64::MAX,
+                records: u64::MAX,
+                findings: findings(),
+            })),
+            Report::NotCommitted,
+            Report::Checked(Checked {
+                findings: findings(),
+                finding_count: u64::MAX,
+                migrations: Some(text()),
+            }),
+            Report::Restored(Restored { bytes: u64::MAX, files: u64::MAX, reused_bytes: u64::MAX }),
+            Report::Verified(Verified {
+                files_equal: u64::MAX,
+                files: u64::MAX,
+                collections_equal: u64::MAX,
+                collections: u64::MAX,
+                findings: findings(),
+            }),
+            Report::Validated {
+                checks: vec![
+                    CheckResult {
+                        name: text(),
+                        verdict: Verdict::Inconclusive,
+                        expected: text(),
+                        observed: text()
+                    };
+                    100
+                ],
+            },
+            Report::Failed(Failure { reason: FailureReason::WriterPauseExceeded, message: text() }),
+        ]
+    }
+
+    #[test]
+    fn the_largest_report_of_every_kind_fits_a_termination_message_and_reads_back() {
+        for report in largest_reports() {
+            let message = report.to_message();
+            assert!(message.len() <= REPORT_LIMIT, "{} bytes: {message}", message.len());
+            let back: Report = serde_json::from_str(&message).unwrap();
+            assert_eq!(back.to_message(), message);
+        }
+    }
+
+    #[test]
+    fn a_text_that_fits_is_left_alone() {
+        let mut text = String::from("exactly");
+        cut(&mut text, 7);
+        assert_eq!(text, "exactly");
+        cut(&mut text, 6);
+        assert_eq!(text, "exa...");
+    }
+}

@@ -1,0 +1,173 @@
+//! What a mover says when it ends. What is larger than a termination message stays in the repository.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::Failure;
+
+/// What a mover says when it ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Report {
+    /// The repository was opened.
+    Probed(Probed),
+    /// A point was committed, read back and every object it needs was seen.
+    Captured(Box<Captured>),
+    /// No commit record of this attempt exists.
+    NotCommitted,
+    /// The volume was looked at.
+    Checked(Checked),
+    /// The point was restored; every byte was held against its digest.
+    Restored(Restored),
+    /// The restored volume was held against the point.
+    Verified(Verified),
+    /// The running server was held against the point.
+    Validated {
+        /// One entry a check, [`MAX_CHECKS`](super::MAX_CHECKS) at most.
+        checks: Vec<CheckResult>,
+    },
+    /// Nothing was done, or what was done is useless.
+    Failed(Failure),
+}
+
+/// Result of [`Request::Probe`](super::Request::Probe).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probed {
+    /// Id of the repository.
+    pub id: String,
+    /// Version of its format.
+    pub format_version: u32,
+    /// Fingerprint of the key, e.g. `7c1f-09aa-52d3`.
+    pub key_fingerprint: String,
+    /// Number of key slots; two or more mean that a second key opens the repository.
+    pub key_slots: u32,
+    /// Whether of several writers racing for one object exactly one wins.
+    pub conditional_writes: bool,
+    /// Number of points.
+    pub points: u64,
+    /// Bytes stored.
+    pub bytes: u64,
+}
+
+/// Result of a capture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Captured {
+    /// Id of the point in the repository.
+    pub point: String,
+    /// Digest of the commit record.
+    pub digest: String,
+    /// The instant at which the volume was cut: the lock was just taken.
+    pub consistency_time: Timestamp,
+    /// The instant at which writers could go on.
+    pub released_at: Timestamp,
+    /// Longest time that the writers' lock was held, over all attempts.
+    pub longest_hold: SignedDuration,
+    /// Attempts of the guard; more than one when a flush fell into the window.
+    pub attempts: u32,
+    /// Bytes of the volume.
+    pub bytes: u64,
+    /// Bytes added to the repository.
+    pub new_bytes: u64,
+    /// Number of files.
+    pub files: u64,
+    /// Migration levels of the database, e.g. `2/6/10`.
+    pub migrations: String,
+    /// The first [`MAX_COLLECTIONS`](super::MAX_COLLECTIONS) collections, largest first.
+    pub collections: Vec<CollectionSummary>,
+    /// Number of collections.
+    pub collection_count: u64,
+    /// Records in all collections.
+    pub records: u64,
+    /// What the offline check of the captured bytes found; empty when whole. A point with findings is Quarantined.
+    pub findings: Vec<Finding>,
+}
+
+/// One collection of a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectionSummary {
+    /// Tenant.
+    #[schemars(length(max = 128))]
+    pub tenant: String,
+    /// Database.
+    #[schemars(length(max = 128))]
+    pub database: String,
+    /// Name.
+    #[schemars(length(max = 512))]
+    pub name: String,
+    /// Number of records.
+    pub count: u64,
+    /// Length of a vector; absent while the collection is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<u32>,
+    /// First 16 hex digits of the order-free keyed digest over ids, vectors, documents and metadata.
+    #[schemars(length(max = 128))]
+    pub digest: String,
+}
+
+/// One thing found wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// File, collection or record concerned.
+    pub subject: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Result of [`Request::CheckIntegrity`](super::Request::CheckIntegrity).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// The first [`MAX_FINDINGS`](super::MAX_FINDINGS) findings.
+    pub findings: Vec<Finding>,
+    /// Number of findings.
+    pub finding_count: u64,
+    /// Migration levels, where the database could be opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrations: Option<String>,
+}
+
+/// Result of [`Request::Restore`](super::Request::Restore).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// Bytes of the restored files.
+    pub bytes: u64,
+    /// Number of files.
+    pub files: u64,
+    /// Bytes that were already there and right, after an earlier attempt.
+    pub reused_bytes: u64,
+}
+
+/// Result of [`Request::VerifyOffline`](super::Request::VerifyOffline).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    /// Files whose digest equals the point's.
+    pub files_equal: u64,
+    /// Files of the point.
+    pub files: u64,
+    /// Collections whose count and digest equal the point's.
+    pub collections_equal: u64,
+    /// Collections of the point.
+    pub collections: u64,
+    /// Everything that differs or is broken; empty means verified.
+    pub findings: Vec<Finding>,
+}
+
+/// One line of the validation checklist, as a mover saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckResult {
+    /// Name, one of the built-in check names.
+    pub name: String,
+    /// Verdict.
+    pub verdict: crate::run::Verdict,
+    /// What had to be seen.
+    pub expected: String,
+    /// What was seen.
+    pub observed: String,
+}

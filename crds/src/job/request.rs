@@ -1,0 +1,124 @@
+//! What a mover is asked.
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+/// One thing for a mover to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Request {
+    /// Open the repository, creating it when the place is empty and no id is expected, and say what it can do.
+    Probe {
+        /// The repository.
+        repository: RepositoryAccess,
+    },
+    /// Capture the ChromaDB volume mounted at [`SOURCE_DIR`](super::SOURCE_DIR).
+    Capture {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Unique name of this attempt; the commit record carries it, so that [`Request::Confirm`] can look for it.
+        attempt: String,
+        /// What is captured.
+        source: CaptureSource,
+    },
+    /// Look for the commit record of a capture whose Report was lost.
+    Confirm {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// The attempt to look for.
+        attempt: String,
+    },
+    /// Check the volume mounted read-only at [`SOURCE_DIR`](super::SOURCE_DIR) and say what is broken. Reads only; opens no database
+    /// in place (SQLite would roll back a hot journal), but a copy in [`SCRATCH_DIR`](super::SCRATCH_DIR).
+    CheckIntegrity {
+        /// Path of the data below the mount, without a leading slash; empty for the mount itself.
+        data_path: String,
+    },
+    /// Restore a point into the volume mounted at [`TARGET_DIR`](super::TARGET_DIR), which holds nothing but what an earlier attempt
+    /// of the same step left.
+    Restore {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Id of the point.
+        point: String,
+        /// The run on whose behalf data is restored: recorded in the repository before the first byte is written, so that
+        /// the same run can't be carried out again from another cluster or after its namespace was deleted.
+        run: RunMark,
+    },
+    /// Hold the volume mounted at [`TARGET_DIR`](super::TARGET_DIR) against the point: every file's digest, the offline structure
+    /// check and every collection's fingerprint. Changes nothing.
+    VerifyOffline {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Id of the point.
+        point: String,
+        /// Path of the data below the mount, without a leading slash.
+        data_path: String,
+    },
+    /// Hold a running ChromaDB against the point through its API.
+    Validate {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Id of the point.
+        point: String,
+        /// Base URL of the server, e.g. `http://chromadb.arxiv.svc:8000`.
+        url: String,
+    },
+}
+
+/// How a mover reaches a repository. Credentials come as the usual AWS environment, the key at [`KEY_DIR`](super::KEY_DIR).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryAccess {
+    /// S3 endpoint URL; absent for AWS itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// S3 region.
+    pub region: String,
+    /// Bucket.
+    pub bucket: String,
+    /// Prefix of every object, ending in a slash or empty.
+    pub prefix: String,
+    /// Whether the bucket stands in the path or in the host name.
+    pub addressing: crate::repository::Addressing,
+    /// Id that the repository must have. Absent only until the first probe has seen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_id: Option<String>,
+    /// No object may be written; the repository is not created.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// What a capture is taken of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaptureSource {
+    /// Name of the BackupPolicy, which is the identity of the component.
+    pub policy: String,
+    /// Namespace of the BackupPolicy.
+    pub namespace: String,
+    /// Name of the claim.
+    pub claim: String,
+    /// Path of the data below the mount, without a leading slash; empty for the mount itself.
+    pub data_path: String,
+    /// Image of the ChromaDB container as the pod's status names it (with digest where the runtime knows it).
+    pub image: String,
+    /// Longest time that writers may be held.
+    pub max_writer_pause: SignedDuration,
+    /// The policy as it stood, so that a point can be used when no policy is left.
+    pub policy_spec: serde_json::Value,
+}
+
+/// Identity of a run in the repository's replay guard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunMark {
+    /// Namespace of the run.
+    pub namespace: String,
+    /// Name of the run.
+    pub name: String,
+    /// Uid of the run.
+    pub uid: String,
+    /// Hash of the run's spec without incident texts; see [`crate::run::RecoveryRunSpec::identity_hash`].
+    pub spec_hash: String,
+}
