@@ -1,0 +1,90 @@
+//! Which points a policy has, which is the newest good one, and whether it keeps the RPO.
+
+use crds::condition;
+use crds::job::Report;
+use crds::point::PointPhase;
+use crds::policy::LastPoint;
+
+use super::world::*;
+use crate::backup::points;
+use crate::backup::source::Problem;
+use crate::effect::Next;
+
+#[test]
+fn the_rpo_is_missed_at_exactly_one_instant_and_healed_by_the_next_point() {
+    let mut world = World::new(CREATED);
+    world.points.push(stored("p1", "2026-11-23T09:00:03Z", PointPhase::Available));
+    world.source = Err(Problem { reason: "PodNotRunning", message: "it is down".into() });
+    world.now = at("2026-11-23T09:30:03Z");
+    let plan = world.settle();
+    world.is("RPOMet", "True", "WithinObjective");
+    assert_eq!(plan.next, Next::At(at("2026-11-23T09:30:03.001Z")));
+    world.wait(&plan);
+    let plan = world.settle();
+    world.is("RPOMet", "False", "PointTooOld");
+    assert_eq!(
+        world.condition("RPOMet").message,
+        "since 2026-11-23T09:30:03Z the newest good point chromadb-20261123-090003 is older than 30m; what was written since 2026-11-23T09:00:03Z would be lost. See LastCaptureSucceeded"
+    );
+    assert_eq!(plan.next, Next::At(at("2026-11-23T09:45:00Z")), "the next slot, nothing sooner");
+    world.is("Ready", "False", "SourceNotReady");
+    world.source = found();
+    world.settle();
+    world.report(Report::Captured(Box::new(captured("p2", "2026-11-23T09:31:00Z"))));
+    world.settle();
+    world.is("RPOMet", "True", "WithinObjective");
+}
+
+#[test]
+fn a_policy_that_never_had_a_point_has_its_rpo_to_make_one() {
+    let mut world = World::new(CREATED);
+    world.repository = None;
+    world.settle();
+    world.is("RPOMet", "Unknown", "NoPoint");
+    world.now = at("2026-11-23T09:32:00.001Z");
+    world.settle();
+    world.is("RPOMet", "False", "NoPoint");
+}
+
+#[test]
+fn available_points_come_newest_first_and_others_not_at_all() {
+    let mut foreign = stored("x", "2026-11-23T09:50:00Z", PointPhase::Available);
+    foreign.spec.policy = "email".into();
+    let points = [
+        stored("old", "2026-11-23T08:00:00Z", PointPhase::Available),
+        stored("bad", "2026-11-23T09:30:00Z", PointPhase::Quarantined),
+        foreign,
+        stored("new", "2026-11-23T09:00:00Z", PointPhase::Available),
+    ];
+    let ids: Vec<_> = points::available(&points, "chromadb").iter().map(|(p, _)| p.spec.id.clone()).collect();
+    assert_eq!(ids, ["new", "old"]);
+}
+
+#[test]
+fn a_capture_with_findings_is_quarantined_and_never_the_newest_good_point() {
+    let mut world = World::new("2026-11-23T09:15:00Z");
+    world.points.push(stored("p0", "2026-11-23T09:00:03Z", PointPhase::Available));
+    world.settle();
+    world.report(Report::Captured(Box::new(suspect("p1", "2026-11-23T09:15:03Z"))));
+    world.settle();
+    let point = world.points.last().unwrap().status.as_ref().unwrap();
+    assert_eq!(point.phase, Some(PointPhase::Quarantined));
+    assert_eq!(condition::get(&point.conditions, "Ready").unwrap().reason, "OfflineCheckFailed");
+    world.is("LastCaptureSucceeded", "False", "OfflineCheckFailed");
+    let last: &LastPoint = world.status().last_point.as_ref().unwrap();
+    assert_eq!(last.name, "chromadb-20261123-090003");
+    assert_eq!(world.status().points, 2);
+    assert_eq!(world.status().consecutive_failures, 1);
+}
+
+#[test]
+fn two_points_of_one_second_have_two_names() {
+    let mut world = World::new("2026-11-23T09:15:00Z");
+    world.points.push(stored("other", "2026-11-23T09:15:03Z", PointPhase::Available));
+    world.settle();
+    world.report(Report::Captured(Box::new(captured("AB12cd34ef", "2026-11-23T09:15:03.5Z"))));
+    world.settle();
+    let names: Vec<_> = world.points.iter().filter_map(|p| p.metadata.name.clone()).collect();
+    assert_eq!(names, ["chromadb-20261123-091503", "chromadb-20261123-091503-ab12cd34"]);
+    assert_eq!(world.status().last_point.as_ref().unwrap().name, "chromadb-20261123-091503-ab12cd34");
+}

@@ -1,0 +1,269 @@
+//! A small cluster: carries out plans, so that a test tells what happens and sees what is decided.
+
+use std::collections::BTreeMap;
+
+use crds::condition;
+use crds::job::{Captured, CollectionSummary, Failure, FailureReason, Finding, Report, Request};
+use crds::point::PointPhase;
+use crds::policy::BackupPolicyStatus;
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, names};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde_json::json;
+
+use crate::backup::source::{self, Problem, Source};
+use crate::backup::{Observed, Plan, job_name, plan};
+use crate::effect::{Identity, JobState, Next};
+
+pub(super) const CREATED: &str = "2026-11-23T09:02:00Z";
+
+pub(super) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(super) fn policy() -> BackupPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "BackupPolicy",
+        "metadata": {"name": "chromadb", "namespace": "arxiv", "uid": "u-1", "generation": 1, "creationTimestamp": CREATED},
+        "spec": {
+            "component": {"chromaDB": {}, "workloads": [{"kind": "StatefulSet", "name": "chromadb"}]},
+            "objectives": {"rto": "2h", "rpo": "30m"}, "repositoryRef": {"name": "primary"}
+        }
+    }))
+    .unwrap()
+}
+
+pub(super) fn primary() -> RecoveryRepository {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
+        "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-2", "generation": 1},
+        "spec": {
+            "s3": {"bucket": "yourorg-dr", "prefix": "arxiv/", "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
+            "encryption": {"keySecretRef": {"name": "repository-key"}}
+        },
+        "status": {"uniqueID": "repo-1", "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Armed", "message": "", "lastTransitionTime": CREATED}]}
+    }))
+    .unwrap()
+}
+
+pub(super) fn found() -> Result<Source, Problem> {
+    Ok(Source {
+        located: source::Located {
+            workload: crds::reference::WorkloadRef {
+                kind: crds::reference::WorkloadKind::StatefulSet,
+                name: "chromadb".into(),
+            },
+            claim: "data-chromadb-0".into(),
+            container: "chroma".into(),
+            data_path: String::new(),
+        },
+        pod: "chromadb-0".into(),
+        node: "node-1".into(),
+        image: "chromadb/chroma@sha256:5b7e".into(),
+        identity: Identity { uid: Some(1000), gid: Some(1000), groups: vec![], selinux: None },
+        tolerations: vec![],
+        service: Ok(Some(source::Address { service: "chromadb".into(), port: 8000 })),
+    })
+}
+
+pub(super) fn captured(id: &str, time: &str) -> Captured {
+    Captured {
+        point: id.into(),
+        digest: "d".into(),
+        consistency_time: at(time),
+        released_at: at(time),
+        longest_hold: SignedDuration::from_millis(180),
+        attempts: 1,
+        bytes: 734_003_200,
+        new_bytes: 7_214_080,
+        files: 16,
+        migrations: "2/6/10".into(),
+        collections: vec![CollectionSummary {
+            tenant: "default_tenant".into(),
+            database: "default_database".into(),
+            name: "papers-cs".into(),
+            count: 40_000,
+            dimension: Some(384),
+            digest: "aa90".into(),
+        }],
+        collection_count: 1,
+        records: 40_000,
+        findings: vec![],
+    }
+}
+
+pub(super) fn failure(reason: FailureReason) -> Report {
+    Report::Failed(Failure { reason, message: format!("it is {reason:?}") })
+}
+
+pub(super) fn suspect(id: &str, time: &str) -> Captured {
+    let finding = Finding { subject: "papers-cs".into(), message: "a link leads nowhere".into() };
+    Captured { findings: vec![finding], ..captured(id, time) }
+}
+
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) policy: BackupPolicy,
+    pub(super) repository: Option<RecoveryRepository>,
+    pub(super) source: Result<Source, Problem>,
+    pub(super) shared_with: Option<String>,
+    pub(super) held_by: Option<String>,
+    pub(super) jobs: BTreeMap<String, JobState>,
+    pub(super) requests: BTreeMap<String, Request>,
+    pub(super) points: Vec<RecoveryPoint>,
+    pub(super) now: Timestamp,
+}
+
+impl World {
+    pub(super) fn new(now: &str) -> Self {
+        Self {
+            policy: policy(),
+            repository: Some(primary()),
+            source: found(),
+            shared_with: None,
+            held_by: None,
+            jobs: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            points: vec![],
+            now: at(now),
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        let active = self.policy.status.as_ref().and_then(|status| status.active.as_ref());
+        let job = active.and_then(|active| self.jobs.get(&job_name(&self.policy, active)));
+        plan(&Observed {
+            policy: &self.policy,
+            terminating: false,
+            repository: self.repository.as_ref(),
+            source: self.source.clone(),
+            shared_with: self.shared_with.clone(),
+            held_by: self.held_by.clone(),
+            job: job.cloned().unwrap_or(JobState::Absent),
+            ended_jobs: self
+                .jobs
+                .iter()
+                .filter(|(_, state)| !matches!(state, JobState::Running { .. }))
+                .map(|(name, _)| name.clone())
+                .collect(),
+            points: &self.points,
+            now: self.now,
+        })
+    }
+
+    /// Carries out the first `writes` writes of a plan, as a controller that is killed afterwards would.
+    pub(super) fn carry_out(&mut self, plan: &Plan, writes: usize) {
+        let mut left = writes;
+        let mut may = || {
+            let may = left > 0;
+            left = left.saturating_sub(1);
+            may
+        };
+        if let Some(new) = &plan.record {
+            if !self.points.iter().any(|point| point.metadata.name.as_ref() == Some(&new.name)) && may() {
+                self.points.push(RecoveryPoint::new(&new.name, new.spec.clone()));
+            }
+            let stored = self.points.iter_mut().find(|point| point.metadata.name.as_ref() == Some(&new.name));
+            if let Some(stored) = stored {
+                assert_eq!(stored.spec.id, new.spec.id, "a point is never overwritten");
+                if stored.status.is_none() && may() {
+                    stored.status = Some(new.status.clone());
+                }
+            }
+        }
+        if self.policy.status.as_ref() != Some(&plan.status) {
+            if !may() {
+                return;
+            }
+            self.policy.status = Some(plan.status.clone());
+        }
+        for job in &plan.delete {
+            if self.jobs.contains_key(job) {
+                if !may() {
+                    return;
+                }
+                self.jobs.remove(job);
+            }
+        }
+        let Some(job) = &plan.start else { return };
+        if !self.jobs.contains_key(&job.name) && may() {
+            assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
+            self.requests.insert(job.name.clone(), job.request.clone());
+            self.jobs.insert(job.name.clone(), JobState::Running { waiting: None });
+        }
+    }
+
+    /// Reconciles until nothing changes.
+    pub(super) fn settle(&mut self) -> Plan {
+        for _ in 0..6 {
+            let plan = self.plan();
+            let same = self.policy.status.as_ref() == Some(&plan.status)
+                && plan.start.is_none()
+                && plan.delete.is_empty();
+            self.carry_out(&plan, usize::MAX);
+            if same {
+                return plan;
+            }
+        }
+        panic!("it never settles: {:?}", self.plan());
+    }
+
+    pub(super) fn status(&self) -> &BackupPolicyStatus {
+        self.policy.status.as_ref().unwrap()
+    }
+
+    pub(super) fn condition(&self, kind: &str) -> &Condition {
+        condition::get(&self.status().conditions, kind).unwrap_or_else(|| panic!("no condition {kind}"))
+    }
+
+    pub(super) fn is(&self, kind: &str, status: &str, reason: &str) {
+        let found = self.condition(kind);
+        assert_eq!(
+            (found.status.as_str(), found.reason.as_str()),
+            (status, reason),
+            "{kind}: {}",
+            found.message
+        );
+    }
+
+    pub(super) fn running(&self) -> Vec<&String> {
+        self.jobs
+            .iter()
+            .filter(|(_, s)| matches!(s, JobState::Running { .. }))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    pub(super) fn end(&mut self, state: JobState) {
+        let names: Vec<String> = self.running().into_iter().cloned().collect();
+        assert_eq!(names.len(), 1, "one Job runs: {names:?}");
+        self.jobs.insert(names[0].clone(), state);
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        self.end(JobState::Ended(report));
+    }
+
+    pub(super) fn wait(&mut self, plan: &Plan) {
+        let Next::At(time) = plan.next else { panic!("a time was expected") };
+        self.now = time;
+    }
+}
+
+pub(super) fn stored(id: &str, time: &str, phase: PointPhase) -> RecoveryPoint {
+    let mut point = RecoveryPoint::new(
+        &names::point("chromadb", at(time)),
+        crds::point::RecoveryPointSpec {
+            policy: "chromadb".into(),
+            repository_ref: crds::reference::NameRef::new("primary"),
+            id: id.into(),
+        },
+    );
+    point.status = Some(crds::point::RecoveryPointStatus {
+        phase: Some(phase),
+        consistency_time: Some(at(time)),
+        ..Default::default()
+    });
+    point
+}
