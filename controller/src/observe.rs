@@ -4,15 +4,14 @@
 use crds::policy::BackupPolicySpec;
 use crds::reference::{WorkloadKind, WorkloadRef};
 use crds::run::RunPhase;
-use crds::{BackupPolicy, RecoveryPoint, RecoveryRun};
+use crds::{BackupPolicy, RecoveryRun};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
-use kube::core::Selector;
+use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Api, Resource, ResourceExt};
-use plan::backup::points;
 use plan::backup::source::{self, Problem, Source, Workload};
 use plan::effect::label_value;
 use serde::de::DeserializeOwned;
@@ -30,20 +29,31 @@ pub async fn is_terminating(ctx: &Context, namespace: &str) -> Result<bool, Erro
     Ok(found.is_none_or(|ns| ns.metadata.deletion_timestamp.is_some()))
 }
 
+/// A kind of which objects are kept in namespaces.
+pub trait Kept:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned
+{
+}
+
+impl<K> Kept for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+{
+}
+
 /// Every object of a kind in the namespace.
 ///
 /// # Errors
 /// When the API server can't be read.
 pub async fn list<K>(ctx: &Context, namespace: &str, params: &ListParams) -> Result<Vec<K>, Error>
 where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
+    K: Kept,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let list = api.list(params).await.map_err(Error::api("list", K::plural(&()).into_owned()))?;
-    Ok(list.items)
+    let what = format!("{} in namespace {namespace}", K::plural(&()));
+    Ok(api.list(params).await.map_err(Error::api("list", what))?.items)
 }
 
 /// An object, or nothing when there is none of that name.
@@ -52,26 +62,10 @@ where
 /// When the API server can't be read.
 pub async fn get<K>(ctx: &Context, namespace: &str, name: &str) -> Result<Option<K>, Error>
 where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
+    K: Kept,
 {
     let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
     api.get_opt(name).await.map_err(Error::api("get", format!("{}/{name}", K::kind(&()))))
-}
-
-/// The Available points of `policy` in the namespace, the newest first.
-///
-/// # Errors
-/// When the API server can't be read.
-pub async fn available_points(
-    ctx: &Context,
-    namespace: &str,
-    policy: &str,
-) -> Result<Vec<RecoveryPoint>, Error> {
-    let all: Vec<RecoveryPoint> = list(ctx, namespace, &ListParams::default()).await?;
-    Ok(points::available(&all, policy).into_iter().map(|(point, _)| point.clone()).collect())
 }
 
 /// The workloads of a policy as they are.

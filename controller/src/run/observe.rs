@@ -3,23 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::reference::{RUN_LABEL, WorkloadKind, WorkloadRef};
+use crds::reference::{RUN_LABEL, WorkloadRef};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::api::ListParams;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use plan::backup::source::{Workload, locate};
 use plan::effect::Place;
 use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, PodSeen, Source, VolumeSeen};
-use serde::de::DeserializeOwned;
 
 use super::{probe, read, service};
 use crate::context::Context;
 use crate::error::Error;
+use crate::observe::{self, Kept};
 use crate::observe_job;
 
 /// Looks.
@@ -44,14 +41,10 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let claims = look.claims(&run.uid, &components, memory.as_ref(), &run.status.swaps).await?;
     let volumes = look.volumes(&claims, memory.as_ref(), &run.status.swaps).await?;
     let jobs = look.jobs(object, &pods).await?;
-    let terminating: Option<Namespace> = Api::<Namespace>::all(ctx.client.clone())
-        .get_opt(&run.namespace)
-        .await
-        .map_err(Error::api("get", format!("Namespace/{}", run.namespace)))?;
     Ok(Observed {
         now: (ctx.now)(),
         epoch: ctx.epoch,
-        namespace_terminating: terminating.is_none_or(|ns| ns.metadata.deletion_timestamp.is_some()),
+        namespace_terminating: observe::is_terminating(ctx, &run.namespace).await?,
         executed: executed.as_ref().map(read::executed),
         others: runs
             .iter()
@@ -76,53 +69,24 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.ctx.client.clone(), &self.namespace)
-    }
-
     async fn list<K>(&self, params: &ListParams) -> Result<Vec<K>, Error>
     where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
+        K: Kept,
     {
-        let what = format!("{} in namespace {}", K::plural(&()), self.namespace);
-        self.api::<K>().list(params).await.map(|list| list.items).map_err(Error::api("list", what))
+        observe::list(self.ctx, &self.namespace, params).await
     }
 
     async fn get<K>(&self, name: &str) -> Result<Option<K>, Error>
     where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + DeserializeOwned
-            + std::fmt::Debug,
+        K: Kept,
     {
-        self.api::<K>().get_opt(name).await.map_err(Error::api("get", format!("{}/{name}", K::kind(&()))))
-    }
-
-    async fn workload(&self, reference: &WorkloadRef) -> Result<Option<Workload>, Error> {
-        Ok(match reference.kind {
-            WorkloadKind::StatefulSet => self
-                .get::<StatefulSet>(&reference.name)
-                .await?
-                .map(|set| Workload::StatefulSet(Box::new(set))),
-            WorkloadKind::Deployment => {
-                self.get::<Deployment>(&reference.name).await?.map(|d| Workload::Deployment(Box::new(d)))
-            }
-        })
+        observe::get(self.ctx, &self.namespace, name).await
     }
 
     async fn component(&self, policy: &BackupPolicy, pods: &[Pod]) -> Result<Component, Error> {
         let repository_name = policy.spec.repository_ref.name.clone();
         let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
-        let mut workloads = Vec::new();
-        for reference in &policy.spec.component.workloads {
-            workloads.push((reference.clone(), self.workload(reference).await?));
-        }
+        let workloads = observe::workloads(self.ctx, &self.namespace, &policy.spec).await?;
         let services: Vec<Service> = self.list(&ListParams::default()).await?;
         Ok(Component {
             policy: policy.name_any(),
@@ -242,7 +206,7 @@ impl Look<'_> {
         Ok(jobs
             .iter()
             .filter(|job| {
-                job.owner_references().iter().any(|owner| Some(&owner.uid) == run.meta().uid.as_ref())
+                job.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
             })
             .map(|job| {
                 let uid = job.uid().unwrap_or_default();
