@@ -1,7 +1,8 @@
 //! What is known of a mover Job: from the Job, its pod, and the pod's termination message.
 
 use crds::job::Report;
-use k8s_openapi::api::batch::v1::Job;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
@@ -52,7 +53,7 @@ pub fn state(job: &Job, pods: &[Pod]) -> JobState {
             });
             match report {
                 Some(report) => JobState::Ended(report),
-                None => JobState::Silent { why: why(&end, pods, &ends) },
+                None => JobState::Silent { why: why(end, pods, &ends) },
             }
         }
     }
@@ -64,13 +65,16 @@ pub fn has_ended(job: &Job) -> bool {
     terminal(job).is_some()
 }
 
-/// Reason and message of the condition that ended the Job.
-fn terminal(job: &Job) -> Option<(String, String)> {
+/// When the Job became terminal.
+#[must_use]
+pub fn ended_at(job: &Job) -> Option<Timestamp> {
+    Some(terminal(job)?.last_transition_time.as_ref()?.0)
+}
+
+/// The condition that ended the Job.
+fn terminal(job: &Job) -> Option<&JobCondition> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let end = conditions
-        .iter()
-        .find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
-    Some((end.reason.clone().unwrap_or_default(), end.message.clone().unwrap_or_default()))
+    conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
 }
 
 fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
@@ -78,8 +82,9 @@ fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     statuses.iter().find_map(|container| container.state.as_ref()?.terminated.as_ref())
 }
 
-fn why(end: &(String, String), pods: &[Pod], ends: &[&ContainerStateTerminated]) -> String {
-    let (reason, message) = end;
+fn why(end: &JobCondition, pods: &[Pod], ends: &[&ContainerStateTerminated]) -> String {
+    let (reason, message) =
+        (end.reason.as_deref().unwrap_or_default(), end.message.as_deref().unwrap_or_default());
     // What became of the pod tells more than the Job's "has reached the specified backoff limit".
     for pod in pods {
         let status = pod.status.as_ref();

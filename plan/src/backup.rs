@@ -15,7 +15,7 @@ use crds::job::{CaptureSource, Request};
 use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved};
 use crds::reference::{POLICY_LABEL, REQUESTED_AT};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span, names};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::effect::{Event, Identity, JobState, MoverJob, Next, Place, Volume, label_value, transitions};
 use crate::repository;
@@ -370,11 +370,6 @@ fn job(seen: &Observed<'_>, active: &ActiveCapture) -> Option<MoverJob> {
         deadline: Span::from_secs(policy.spec.objectives.rpo.as_secs().clamp(600, 6 * 3600)),
         ..common
     })
-}
-
-/// The wait before attempt `attempt + 1`.
-fn pause_after(attempt: u32) -> SignedDuration {
-    SignedDuration::from_secs(10 * i64::from(attempt.clamp(1, 6)))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crds::{RecoveryRepository, Span};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::effect::{
+use crate::backoff;
     Event, Identity, JobState, MoverJob, Next, Place, RepositoryKeys, label_value, transitions,
 };
 use crate::size;
@@ -128,7 +129,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
 
     // The next probe.
-    let due = due(plan.status.probe.as_ref(), &plan.status, generation);
+    let due = due(repository, &plan.status);
     match due {
         None => {}
         Some(due) if due > seen.now => plan.next = plan.next.or_at(due),
@@ -151,18 +152,16 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 }
 
 /// When the next probe starts; never while one runs.
-fn due(probe: Option<&Probe>, status: &RecoveryRepositoryStatus, generation: i64) -> Option<Timestamp> {
-    let Some(probe) = probe else { return Some(Timestamp::MIN) };
+fn due(repository: &RecoveryRepository, status: &RecoveryRepositoryStatus) -> Option<Timestamp> {
+    let Some(probe) = &status.probe else { return Some(Timestamp::MIN) };
     let finished = probe.finished?;
-    if probe.generation != generation {
+    if probe.generation != repository.metadata.generation.unwrap_or_default() {
         return Some(finished);
     }
     let wait = match probe.failures {
         0 => INTERVAL,
         _ if conditions::is_stalled(status) => PERMANENT,
-        failures => {
-            SignedDuration::from_secs(10i64 << (failures - 1).min(5)).min(SignedDuration::from_mins(5))
-        }
+        failures => backoff::after(failures, &job_name(repository, probe.number)),
     };
     Some(finished + wait)
 }

@@ -30,6 +30,19 @@ fn said(message: &str, code: i32) -> Pod {
 }
 
 #[test]
+fn a_job_says_when_it_ended_and_only_then() {
+    let with = |status: &str| {
+        job(json!([
+            {"type": "FailureTarget", "status": "True", "lastTransitionTime": "2026-11-23T09:31:00Z"},
+            {"type": "Failed", "status": status, "lastTransitionTime": "2026-11-23T09:31:02Z"},
+        ]))
+    };
+    assert_eq!(ended_at(&with("True")), Some("2026-11-23T09:31:02Z".parse().unwrap()));
+    assert_eq!(ended_at(&with("False")), None);
+    assert_eq!(ended_at(&running()), None);
+}
+
+#[test]
 fn a_report_is_believed_only_after_the_job_has_ended() {
     let report = said(r#"{"outcome":"notCommitted"}"#, 0);
     assert_eq!(state(&running(), std::slice::from_ref(&report)), JobState::Running { waiting: None });

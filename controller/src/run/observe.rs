@@ -217,7 +217,7 @@ impl Look<'_> {
                     .collect();
                 let deleting = job.metadata.deletion_timestamp.is_some();
                 let state = observe_job::state(job, &own);
-                (job.name_any(), JobSeen { uid, deleting, state })
+                (job.name_any(), JobSeen { uid, deleting, ended: observe_job::ended_at(job), state })
             })
             .collect())
     }

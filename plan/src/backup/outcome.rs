@@ -3,9 +3,8 @@
 use crds::job::{Captured, Failure, FailureReason, Report};
 use crds::policy::{ActiveCapture, LastAttempt, PolicyMode};
 
-use super::{
-    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job, job_name, pause_after, points,
-};
+use super::{ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job, job_name, points};
+use crate::backoff;
 use crate::effect::{Event, JobState};
 use crate::size;
 
@@ -115,7 +114,7 @@ fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &
     if active.confirming {
         plan.delete.push(capture_job(seen.policy, &active.slot, active.attempt));
     }
-    let wait = pause_after(active.attempt);
+    let wait = backoff::after(active.attempt, &capture_job(seen.policy, &active.slot, active.attempt));
     let next = ActiveCapture {
         attempt: active.attempt + 1,
         confirming: false,
@@ -143,7 +142,7 @@ fn confirm_again(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, wh
         failed(seen, plan, &active, &failure);
         return;
     }
-    let wait = pause_after(active.confirms);
+    let wait = backoff::after(active.confirms, &job_name(seen.policy, &active));
     plan.next = plan.next.or_at(seen.now + wait);
     plan.status.active =
         Some(ActiveCapture { confirms: active.confirms + 1, not_before: Some(seen.now + wait), ..active });

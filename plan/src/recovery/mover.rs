@@ -14,6 +14,7 @@ use super::seen::{Access, Component, Source};
 use super::steps::Kind;
 use super::stop::claim_of;
 use super::{Draft, Progress, texts};
+use crate::backoff;
 use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, Volume};
 
 /// How often a step is tried when nothing says that trying again is useless.
@@ -62,9 +63,8 @@ pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome 
         }
         Some(JobState::Ended(Report::Failed(failure))) => {
             if failure.reason.is_transient() && attempt < last {
-                Outcome::Pending(Progress::Again {
-                    why: format!("{:?}: {}", failure.reason, failure.message),
-                })
+                let why = format!("{:?}: {}", failure.reason, failure.message);
+                Outcome::Pending(again(draft, &name, attempt, why))
             } else {
                 Outcome::GaveUp(failure.clone())
             }
@@ -72,9 +72,8 @@ pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome 
         Some(JobState::Ended(report)) => Outcome::Said(report.clone()),
         Some(JobState::Silent { why }) => {
             if attempt < last {
-                Outcome::Pending(Progress::Again {
-                    why: format!("attempt {attempt} ended without a report: {why}"),
-                })
+                let why = format!("attempt {attempt} ended without a report: {why}");
+                Outcome::Pending(again(draft, &name, attempt, why))
             } else {
                 Outcome::GaveUp(Failure {
                     reason: crds::job::FailureReason::MoverFailed,
@@ -82,6 +81,21 @@ pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome 
                 })
             }
         }
+    }
+}
+
+/// The next attempt, once its time has come. That time follows from the end of Job `name`, which stays until then, so that
+/// a restarted controller neither forgets the wait nor begins it anew.
+fn again(draft: &Draft<'_>, name: &str, attempt: u32, why: String) -> Progress {
+    let ended = draft.seen.jobs.get(name).and_then(|job| job.ended);
+    let due = ended.and_then(|ended| ended.checked_add(backoff::after(attempt, name)).ok());
+    match due.filter(|due| *due > draft.now) {
+        Some(at) => Progress::Polling {
+            effects: Vec::new(),
+            note: format!("{why}; attempt {} follows at {}", attempt + 1, at.strftime("%H:%M:%SZ")),
+            at,
+        },
+        None => Progress::Again { why },
     }
 }
 

@@ -214,6 +214,8 @@ pub struct JobSeen {
     pub uid: String,
     /// It is being deleted.
     pub deleting: bool,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
     /// How it goes.
     pub state: JobState,
 }

@@ -4,6 +4,7 @@ mod cluster;
 mod measure;
 mod refuse;
 
+mod retry;
 use cluster::*;
 use crds::condition::get;
 use crds::job::{Failure, FailureReason, Report, Verified};

@@ -242,7 +242,8 @@ impl Cluster {
                         Some(list) => list.remove(0),
                         None => JobState::Ended(good(&job.request)),
                     };
-                    self.seen.jobs.insert(job.name.clone(), JobSeen { uid, deleting: false, state });
+                    let ended = (!matches!(state, JobState::Running { .. })).then_some(self.seen.now);
+                    self.seen.jobs.insert(job.name.clone(), JobSeen { uid, deleting: false, ended, state });
                 }
             }
             Effect::DeleteJob { name, uid } => {
