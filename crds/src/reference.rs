@@ -51,6 +51,8 @@ pub const RUN_LABEL: &str = "holdfast.dev/run";
 pub const QUARANTINE_LABEL: &str = "holdfast.dev/quarantine";
 /// Label on the objects that remember what claims looked like while they are exchanged.
 pub const MEMORY_LABEL: &str = "holdfast.dev/remembers";
+/// Annotation on a claim until it is bound to the volume that it names: when it was made, a slash, when this was last written.
+pub const BINDING: &str = "holdfast.dev/binding";
 /// Label on the objects that remember which runs were carried out.
 pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
 /// Finalizer on a run while its claims are taken apart: the run stays until they are whole again.

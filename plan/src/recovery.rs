@@ -7,6 +7,7 @@
 //! between any two writes goes on from what is there, and no destructive effect lacks its mark.
 
 mod assess;
+mod binding;
 mod choice;
 mod dry_run;
 pub mod effect;

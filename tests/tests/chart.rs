@@ -234,6 +234,7 @@ fn rights() {
         ("create", "pods"),
         ("update", "statefulsets.apps --subresource=scale"),
         ("delete", "persistentvolumeclaims"),
+        ("patch", "persistentvolumeclaims"),
         ("patch", "persistentvolumes"),
         ("create", "configmaps"),
         ("create", "events.events.k8s.io"),

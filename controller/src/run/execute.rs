@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use crds::RecoveryRun;
 use crds::reference::{
-    EXECUTED_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MEMORY_LABEL, RUN_LABEL, SWAP_FINALIZER, WorkloadKind,
+    BINDING, EXECUTED_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MEMORY_LABEL, RUN_LABEL, SWAP_FINALIZER,
+    WorkloadKind,
 };
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
@@ -100,6 +101,14 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             let created = claims.create(&PostParams::default(), &new_claim(&namespace, claim)).await;
             exists_is_fine(created)
                 .map_err(Error::api("create", format!("PersistentVolumeClaim/{}", claim.name)))
+        }
+        Effect::AnnotateClaim { name, resource_version, value } => {
+            // In a merge patch null removes.
+            let patch = json!({
+                "metadata": {"resourceVersion": resource_version, "annotations": {BINDING: value}},
+            });
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+            patched(&claims, name, "PersistentVolumeClaim", &patch).await
         }
         Effect::CreateJob { step: _, job } => crate::execute::ensure_job(ctx, run, job).await,
         Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,

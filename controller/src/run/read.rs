@@ -163,6 +163,7 @@ pub(super) fn claim(claim: &PersistentVolumeClaim) -> ClaimSeen {
     ClaimSeen {
         name: claim.name_any(),
         uid: uid(claim),
+        resource_version: version(claim),
         labels: claim.labels().clone(),
         annotations: claim
             .annotations()

@@ -56,6 +56,15 @@ pub enum Effect {
     },
     /// Creates a claim.
     CreateClaim(NewClaim),
+    /// Writes or removes the annotation [`crds::reference::BINDING`] of a claim, so that whoever binds claims looks at it.
+    AnnotateClaim {
+        /// Name of the claim.
+        name: String,
+        /// Version that was seen.
+        resource_version: String,
+        /// The annotation's value; absent: it goes.
+        value: Option<String>,
+    },
     /// Creates a mover Job.
     CreateJob {
         /// Step that it belongs to, without its policy: `Restore`.
@@ -124,6 +133,7 @@ impl Effect {
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
             Self::Scale { .. } => "Scale".into(),
             Self::CreateClaim(_) => "CreateClaim".into(),
+            Self::AnnotateClaim { .. } => "AnnotateClaim".into(),
             Self::CreateJob { step, .. } => format!("CreateJob/{step}"),
             Self::DeleteJob { .. } => "DeleteJob".into(),
             Self::DeleteClaim { .. } => "DeleteClaims".into(),

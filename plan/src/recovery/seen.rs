@@ -228,6 +228,9 @@ pub struct ClaimSeen {
     pub name: String,
     /// Uid.
     pub uid: String,
+    /// Version that was seen. What is remembered has none: it is gone by then.
+    #[serde(skip)]
+    pub resource_version: String,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Annotations.

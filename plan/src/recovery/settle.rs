@@ -10,7 +10,7 @@ use super::effect::Effect;
 use super::seen::{ClaimSeen, Observed, PointState};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, recorded, swapped};
-use super::{Draft, Progress, mover, start, stop, texts};
+use super::{Draft, Progress, binding, mover, start, stop, texts};
 
 /// Whether the run has ended; nothing changes its status any more.
 pub(crate) fn settled(status: &RecoveryRunStatus) -> bool {
@@ -147,16 +147,22 @@ enum Back {
 }
 
 /// Gives the old volume its claim again when the claim is gone: deleted by `whenScaled: Delete`, or by a swap that failed.
-fn put_back(draft: &Draft<'_>, policy: &str) -> Back {
+fn put_back(draft: &mut Draft<'_>, policy: &str) -> Back {
     let seen = draft.seen;
     let Some(claim) = seen.remembered(policy) else { return Back::Whole };
     let Some(old) = claim.volume.as_deref() else { return Back::Impossible };
     if let Some(present) = seen.claims.get(&claim.name) {
         return match present {
             present if present.deleting || doomed(seen, present) => Back::Acting(Vec::new()),
-            _ if bound(seen, &claim.name, old) || swapped(seen, &draft.status, policy) => Back::Whole,
-            // Ours, and the PV controller is about to bind it.
-            present if !present.bound && present.volume.as_deref() == Some(old) => Back::Acting(Vec::new()),
+            _ if bound(seen, &claim.name, old) || swapped(seen, &draft.status, policy) => {
+                match binding::hasten(draft, &[present]) {
+                    tidying if tidying.is_empty() => Back::Whole,
+                    tidying => Back::Acting(tidying),
+                }
+            }
+            present if !present.bound && present.volume.as_deref() == Some(old) => {
+                Back::Acting(binding::hasten(draft, &[present]))
+            }
             _ => Back::Impossible,
         };
     }

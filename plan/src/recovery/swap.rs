@@ -3,15 +3,16 @@
 //!
 //! Order: record both claims and volumes; hold the run by a finalizer; fence the claim's name and prove that the fence
 //! holds; see no pod on either claim; see Retain on both volumes; delete both claims by uid; reserve both volumes for
-//! their new claims and see them Available (the PV controller then binds at once, instead of at its next resync); create
-//! both claims; see both Bound; put the new volume's reclaim policy back; lift the fence. Every state in between is told
-//! by what exists, so that whoever comes next goes on. A volume is touched only while it belongs to a recorded claim.
+//! their new claims and see them Available (the PV controller then knows of it when it hears of the claims); create both
+//! claims; see both Bound, `binding` makes haste; put the new volume's reclaim policy back; lift the fence. Every state in
+//! between is told by what exists, so that whoever comes next goes on. A volume is touched only while it belongs to a
+//! recorded claim.
 
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::names;
-use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, QUARANTINE_LABEL};
+use crds::reference::{BINDING, MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, QUARANTINE_LABEL};
 use crds::run::{QuarantinedVolume, RecoveryRunStatus, Swap};
 use jiff::SignedDuration;
 
@@ -19,13 +20,14 @@ use super::assess::{owned, soon};
 use super::effect::{Effect, NewClaim};
 use super::mover::label;
 use super::seen::{ClaimSeen, Observed, PodSeen, Proof, VolumeSeen};
-use super::{Draft, Progress, stop};
+use super::{Draft, Progress, binding, stop};
 
 /// How long the API server may take until a fence holds.
 const FENCE_BOUND: SignedDuration = SignedDuration::from_secs(60);
 
 /// Annotations that tell of a claim's binding, not of what its owner wrote.
-const BINDING: [&str; 3] = ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
+const OF_BINDING: [&str; 4] =
+    ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/", BINDING];
 
 /// The recorded swap of `policy`.
 pub(crate) fn recorded<'a>(status: &'a RecoveryRunStatus, policy: &str) -> Option<&'a Swap> {
@@ -100,7 +102,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     if !retain.is_empty() {
         return Progress::acting(retain, "setting both volumes to Retain before a claim is deleted");
     }
-    take_apart(draft, index, &swap, &memory.proof).unwrap_or_else(|| put_together(seen, &swap, old, new))
+    take_apart(draft, index, &swap, &memory.proof).unwrap_or_else(|| put_together(draft, &swap, old, new))
 }
 
 /// The write-ahead mark: which claims and volumes are exchanged.
@@ -228,7 +230,8 @@ fn polling(draft: &Draft<'_>, note: String) -> Progress {
 }
 
 /// Reserves the volumes and creates the claims.
-fn put_together(seen: &Observed, swap: &Swap, old: &VolumeSeen, new: &VolumeSeen) -> Progress {
+fn put_together(draft: &mut Draft<'_>, swap: &Swap, old: &VolumeSeen, new: &VolumeSeen) -> Progress {
+    let seen = draft.seen;
     let pairs = [(new, &swap.claim, &swap.restore_claim_uid), (old, &swap.quarantine_claim, &swap.claim_uid)];
     let mut reserving = Vec::new();
     let mut free = true;
@@ -261,7 +264,11 @@ fn put_together(seen: &Observed, swap: &Swap, old: &VolumeSeen, new: &VolumeSeen
     if !seen.claims.contains_key(&swap.quarantine_claim) {
         creating.push(Effect::CreateClaim(keeper(seen, swap, model)));
     }
-    Progress::acting(creating, format!("binding claim {} to volume {}", swap.claim, swap.new_volume))
+    let note = format!("binding claim {} to volume {}", swap.claim, swap.new_volume);
+    if !creating.is_empty() {
+        return Progress::acting(creating, note);
+    }
+    binding::wait(draft, &made(seen, swap), note)
 }
 
 /// Reserves `volume` for `claim`, which does not exist. `before` is the uid of the claim that it was recorded with.
@@ -313,8 +320,9 @@ pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim
         annotations: model
             .annotations
             .iter()
-            .filter(|(key, _)| !BINDING.iter().any(|prefix| key.starts_with(prefix)))
+            .filter(|(key, _)| !OF_BINDING.iter().any(|prefix| key.starts_with(prefix)))
             .map(|(key, value)| (key.clone(), value.clone()))
+            .chain([binding::begun(seen.now)])
             .collect(),
         owners: model.owners.iter().filter(|owner| alive(&owner.uid)).cloned().collect(),
         volume: Some(volume.to_owned()),
@@ -334,7 +342,7 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
             (POLICY_LABEL.to_owned(), label(&swap.policy)),
             (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         ]),
-        annotations: BTreeMap::new(),
+        annotations: BTreeMap::from([binding::begun(seen.now)]),
         owners: Vec::new(),
         volume: Some(swap.old_volume.clone()),
         class: model.class.clone(),
@@ -344,10 +352,17 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
     }
 }
 
+/// The two claims that the swap makes, as far as they exist.
+fn made<'a>(seen: &'a Observed, swap: &Swap) -> Vec<&'a ClaimSeen> {
+    [&swap.claim, &swap.quarantine_claim].into_iter().filter_map(|name| seen.claims.get(name)).collect()
+}
+
 /// Both claims are bound: put back what was set for the time between.
 fn whole(draft: &mut Draft<'_>, swap: &Swap, new: &VolumeSeen) -> Progress {
-    if let Some(back) = reclaim(new, &swap.new_reclaim_policy) {
-        return Progress::acting(vec![back], "putting the new volume's reclaim policy back");
+    let mut back = binding::hasten(draft, &made(draft.seen, swap));
+    back.extend(reclaim(new, &swap.new_reclaim_policy));
+    if !back.is_empty() {
+        return Progress::acting(back, "putting the new volume's reclaim policy back");
     }
     draft.status.fenced.retain(|claim| *claim != swap.claim);
     draft.condition("Fenced", Status::False, "FenceLifted", format!("claim {} is whole", swap.claim));

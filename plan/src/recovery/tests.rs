@@ -1,10 +1,11 @@
 //! Recoveries carried through a small cluster in memory, and killed at every write.
 
+mod binding;
 mod cluster;
 mod measure;
 mod refuse;
-
 mod retry;
+
 use cluster::*;
 use crds::condition::get;
 use crds::job::{Failure, FailureReason, Report, Verified};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crds::job::{CheckResult, Checked, Finding, Report, RepositoryAccess, Request, Restored, Verified};
 use crds::policy::Objectives;
-use crds::reference::{NameRef, WorkloadKind, WorkloadRef};
+use crds::reference::{BINDING, NameRef, WorkloadKind, WorkloadRef};
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus, Verdict};
 use crds::{Span, names};
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +26,19 @@ pub(super) struct Log {
     pub(super) marks: Vec<String>,
 }
 
+/// How the PersistentVolume controller binds a claim that names its volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binder {
+    /// At once.
+    Prompt,
+    /// It writes the volume, its write of the claim is refused, and it does nothing until the claim changes.
+    Refused,
+    /// The same when its write of the volume is refused, so that the volume shows nothing.
+    RefusedEarly,
+    /// It does not bind at all.
+    Never,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
     pub(super) seen: Observed,
@@ -33,6 +46,7 @@ pub(super) struct Cluster {
     /// What the next Job of a step says; absent: the good answer. Each answer is used once.
     pub(super) answers: BTreeMap<&'static str, Vec<JobState>>,
     pub(super) fence_works: bool,
+    pub(super) binder: Binder,
     serial: u32,
 }
 
@@ -146,7 +160,18 @@ impl Cluster {
             pods: vec![server()],
             memory: None,
         };
-        Self { seen, log: Log::default(), answers: BTreeMap::new(), fence_works: true, serial: 0 }
+        Self {
+            seen,
+            log: Log::default(),
+            answers: BTreeMap::new(),
+            fence_works: true,
+            binder: Binder::Prompt,
+            serial: 0,
+        }
+    }
+
+    pub(super) fn bound_by(binder: Binder) -> Self {
+        Self { binder, ..Self::new() }
     }
 
     fn next(&mut self, what: &str) -> String {
@@ -223,6 +248,16 @@ impl Cluster {
                     access_modes: new.access_modes.clone(),
                     ..ClaimSeen::default()
                 });
+            }
+            Effect::AnnotateClaim { name, resource_version, value } => {
+                let version = self.next("v");
+                let claim = self.seen.claims.get_mut(name).unwrap();
+                assert_eq!(*resource_version, claim.resource_version);
+                match value {
+                    Some(value) => claim.annotations.insert(BINDING.into(), value.clone()),
+                    None => claim.annotations.remove(BINDING),
+                };
+                claim.resource_version = version;
             }
             Effect::CreateJob { job, .. } => {
                 if !self.seen.jobs.contains_key(&job.name) {
@@ -329,6 +364,13 @@ impl Cluster {
 
     /// The PersistentVolume controller.
     fn bind(&mut self) {
+        let binder = self.binder;
+        // A claim that changed since it was made is looked at again.
+        let heard = |claim: &ClaimSeen| match binder {
+            Binder::Prompt => true,
+            Binder::Refused | Binder::RefusedEarly => !claim.resource_version.is_empty(),
+            Binder::Never => false,
+        };
         for volume in self.seen.volumes.values_mut() {
             let reserved = volume.claim.as_ref().is_none_or(|claim| claim.uid.is_none());
             if reserved && volume.phase != "Available" {
@@ -337,11 +379,20 @@ impl Cluster {
                 && let Some(owner) = volume.claim.as_mut()
                 && let Some(claim) = self.seen.claims.get_mut(&owner.name)
                 && claim.volume.as_deref() == Some(&volume.name)
+                && (binder == Binder::Refused || heard(claim))
             {
                 owner.uid = Some(claim.uid.clone());
                 volume.phase = "Bound".into();
                 volume.resource_version.push('+');
+            }
+            if let Some(owner) = &volume.claim
+                && let Some(claim) = self.seen.claims.get_mut(&owner.name)
+                && owner.uid.as_ref() == Some(&claim.uid)
+                && !claim.bound
+                && heard(claim)
+            {
                 claim.bound = true;
+                claim.resource_version.push('+');
             }
         }
         let new: Vec<ClaimSeen> =
