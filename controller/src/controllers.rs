@@ -42,6 +42,11 @@ fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {
         .owns(Api::<Job>::all(client()), ours())
         // A probe's pod that can't start changes nothing in its Job.
         .watches(Api::<Pod>::all(client()), ours(), |pod: Pod| by_label(&pod, REPOSITORY_LABEL))
+        // A point that was recorded since the last probe counts.
+        .watches(Api::<RecoveryPoint>::all(client()), Config::default(), |point: RecoveryPoint| {
+            let repository = &point.spec.repository_ref.name;
+            Some(ObjectRef::new(repository).within(&point.namespace().unwrap_or_default()))
+        })
 }
 
 fn policies(ctx: &Context) -> Controller<BackupPolicy> {

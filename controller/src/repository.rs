@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crds::RecoveryRepository;
+use crds::{RecoveryPoint, RecoveryRepository};
+use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use plan::effect::JobState;
@@ -35,8 +36,10 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         }
         None => JobState::Absent,
     };
+    let points: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let now = (ctx.now)();
-    let plan = repository::plan(&repository::Observed { repository: &object, terminating, job, now });
+    let seen = repository::Observed { repository: &object, terminating, job, points: &points, now };
+    let plan = repository::plan(&seen);
 
     let before = object.status.replace(plan.status.clone());
     let api: Api<RecoveryRepository> = Api::namespaced(ctx.client.clone(), &namespace);

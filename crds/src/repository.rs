@@ -214,7 +214,7 @@ pub struct RecoveryRepositoryStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What a repository holds.
+/// What a repository holds: what the last good probe counted, and the points recorded in this namespace since.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -225,6 +225,22 @@ pub struct Usage {
     /// The same for people: 2.4Gi.
     #[schemars(length(max = 16))]
     pub size: String,
+    /// What the last good probe counted.
+    #[serde(default)]
+    pub counted: Counted,
+}
+
+/// What a probe counted in the repository itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted {
+    /// When its result was recorded.
+    #[schemars(with = "Time")]
+    pub time: Timestamp,
+    /// Number of points.
+    pub points: u64,
+    /// Bytes stored.
+    pub bytes: u64,
 }
 
 /// A probe of a repository by a mover.

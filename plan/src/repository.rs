@@ -3,21 +3,21 @@
 //! repository Ready whose only key is inside the cluster.
 
 mod conditions;
+mod usage;
 
 use std::collections::BTreeMap;
 
 use crds::job::{Failure, FailureReason, Report, RepositoryAccess, Request};
 use crds::names;
 use crds::reference::REPOSITORY_LABEL;
-use crds::repository::{Probe, RecoveryRepositoryStatus, RepositoryMode, Usage};
-use crds::{RecoveryRepository, Span};
+use crds::repository::{Probe, RecoveryRepositoryStatus, RepositoryMode};
+use crds::{RecoveryPoint, RecoveryRepository, Span};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::effect::{
 use crate::backoff;
+use crate::effect::{
     Event, Identity, JobState, MoverJob, Next, Place, RepositoryKeys, label_value, transitions,
 };
-use crate::size;
 
 /// How long a good probe is believed.
 const INTERVAL: SignedDuration = SignedDuration::from_hours(1);
@@ -35,6 +35,8 @@ pub struct Observed<'a> {
     pub terminating: bool,
     /// The Job of the probe numbered in its status.
     pub job: JobState,
+    /// Every point of the namespace.
+    pub points: &'a [RecoveryPoint],
     /// The time.
     pub now: Timestamp,
 }
@@ -128,6 +130,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         (Some(_), JobState::Absent) | (None, _) => {}
     }
 
+    usage::add_recorded(seen, &mut plan.status);
+
     // The next probe.
     let due = due(repository, &plan.status);
     match due {
@@ -201,11 +205,7 @@ fn ended(
                 status.unique_id = Some(probed.id.clone());
                 status.format_version = Some(probed.format_version);
                 status.key_fingerprint = Some(probed.key_fingerprint.clone());
-                status.usage = Some(Usage {
-                    points: probed.points,
-                    bytes: probed.bytes,
-                    size: size::bytes(probed.bytes),
-                });
+                status.usage = Some(usage::counted(probed, seen.now));
                 conditions::probed(seen, status, probed);
             }
         }

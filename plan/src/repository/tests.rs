@@ -35,7 +35,7 @@ fn probed() -> Probed {
 }
 
 fn look(repository: &RecoveryRepository, job: JobState, now: Timestamp) -> Plan {
-    plan(&Observed { repository, terminating: false, job, now })
+    plan(&Observed { repository, terminating: false, job, points: &[], now })
 }
 
 fn condition_of<'a>(
@@ -76,6 +76,53 @@ fn a_new_repository_is_probed_at_once_and_then_armed() {
     assert_eq!(ended.next, Next::At(at("2026-11-23T10:40:00Z")));
     assert_eq!(ended.events.iter().map(|e| e.reason.as_str()).collect::<Vec<_>>(), ["Armed", "ProbePassed"]);
     assert!(condition::get(&ended.status.conditions, "Reconciling").is_none());
+}
+
+fn point(repository: &str, recorded: &str) -> RecoveryPoint {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryPoint",
+        "metadata": {"name": "chromadb-1", "namespace": "arxiv", "creationTimestamp": recorded},
+        "spec": {"policy": "chromadb", "repositoryRef": {"name": repository}, "id": "p"},
+        "status": {"sizes": {"bytes": 5_000_000, "newBytes": 1_000_000, "files": 3, "size": "", "newSize": ""}}
+    }))
+    .unwrap()
+}
+
+#[test]
+fn points_recorded_since_the_last_count_are_added_once_and_only_here() {
+    let mut repository = repository();
+    let now = at("2026-11-23T09:50:00Z");
+    let look = |repository: &RecoveryRepository, points: &[RecoveryPoint]| {
+        let seen = Observed { repository, terminating: false, job: JobState::Absent, points, now };
+        plan(&seen).status.usage
+    };
+    assert_eq!(
+        look(&repository, &[point("primary", "2026-11-23T09:45:00Z")]),
+        None,
+        "nobody has counted yet"
+    );
+    probe(&mut repository, Report::Probed(Probed { points: 3, bytes: 10, ..probed() }), at(NOW));
+    let shown = |repository: &RecoveryRepository, points: &[RecoveryPoint]| {
+        let usage = look(repository, points).unwrap();
+        (usage.points, usage.bytes, usage.size)
+    };
+    let before = point("primary", "2026-11-23T09:39:59Z");
+    let elsewhere = point("offsite", "2026-11-23T09:45:00Z");
+    assert_eq!(shown(&repository, &[before.clone(), elsewhere.clone()]), (3, 10, "10".into()));
+    let mut bare = point("primary", "2026-11-23T09:49:00Z");
+    bare.status = None;
+    let points = [before, elsewhere, point("primary", "2026-11-23T09:45:00Z"), bare];
+    assert_eq!(shown(&repository, &points), (5, 1_000_010, "977Ki".into()));
+    // The stored sum is no new base, and a probe's own count is.
+    repository.status.as_mut().unwrap().usage = look(&repository, &points);
+    assert_eq!(shown(&repository, &points), (5, 1_000_010, "977Ki".into()));
+    probe(
+        &mut repository,
+        Report::Probed(Probed { points: 5, bytes: 900_000, ..probed() }),
+        at("2026-11-23T10:40:00Z"),
+    );
+    assert_eq!(shown(&repository, &points).0, 5);
+    assert_eq!(shown(&repository, &points).1, 900_000);
 }
 
 #[test]
@@ -288,6 +335,7 @@ fn every_status() -> Vec<Option<RecoveryRepositoryStatus>> {
 
 #[test]
 fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
+    let every_points = [vec![], vec![point("primary", "2026-11-23T09:39:59.5Z")]];
     for status in every_status() {
         for job in every_job_state() {
             for generation in [1, 2] {
@@ -295,9 +343,10 @@ fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
                     let mut repository = repository();
                     repository.metadata.generation = Some(generation);
                     repository.status = status.clone();
-                    let seen =
-                        Observed { repository: &repository, terminating, job: job.clone(), now: at(NOW) };
-                    holds(&seen);
+                    for points in &every_points {
+                        let job = job.clone();
+                        holds(&Observed { repository: &repository, terminating, job, points, now: at(NOW) });
+                    }
                 }
             }
         }
@@ -337,7 +386,7 @@ fn holds(seen: &Observed<'_>) {
         (None, Some(_)) => JobState::Absent,
         (None, None) => seen.job.clone(),
     };
-    let second = plan(&Observed { repository: &repository, terminating: false, job, now: seen.now });
+    let second = plan(&Observed { repository: &repository, terminating: false, job, ..seen.clone() });
     assert_eq!(second.status, first.status, "an unchanged world is an unchanged status: {context}");
     assert_eq!((second.start, second.delete), (None, None), "{context}");
     assert_eq!(second.events, vec![], "{context}");
