@@ -141,7 +141,7 @@ fn map(run: &RecoveryRun, name: &str, label: &str, data: BTreeMap<String, String
                 (label.to_owned(), recovery::label(&run_name)),
                 (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
             ])),
-            // What the admission policy names in its refusal; a label would not hold every name.
+            // For people: which run it belongs to. A label would not hold every name.
             annotations: Some(BTreeMap::from([(RUN_LABEL.to_owned(), run_name)])),
             ..ObjectMeta::default()
         },
