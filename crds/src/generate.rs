@@ -31,3 +31,31 @@ fn digest(crd: &CustomResourceDefinition) -> String {
     let spec = serde_json::to_string(&crd.spec).expect("a definition holds only strings, numbers and lists");
     Sha256::digest(spec).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    #[test]
+    fn what_is_committed_is_what_is_generated() {
+        let generated: BTreeMap<String, String> = definitions().unwrap().into_iter().collect();
+        for place in ["yaml", "../charts/holdfast/files/crds"] {
+            let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
+            let committed: BTreeMap<String, String> = std::fs::read_dir(&directory)
+                .unwrap()
+                .map(|entry| entry.unwrap())
+                .map(|entry| {
+                    let name = entry.file_name().into_string().unwrap();
+                    (name, std::fs::read_to_string(entry.path()).unwrap())
+                })
+                .collect();
+            let names = |set: &BTreeMap<String, String>| set.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&committed), names(&generated), "{place}: run `make generate` and commit");
+            for (name, yaml) in &generated {
+                assert!(committed[name] == *yaml, "{place}/{name} is stale: run `make generate` and commit");
+            }
+        }
+    }
+}
