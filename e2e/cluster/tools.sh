@@ -2,7 +2,7 @@
 # The cluster's programs, built from their Go modules at the versions that tools/*/go.mod pin, into the cache. What is
 # there already is left alone. Cold, the whole list takes half an hour on two cores; every line says how far it is.
 #
-#   tools.sh [name...]            default: all of them
+#   tools.sh [name...]            default: all that the cluster needs; versitygw, which tests of the store want, by name only
 #   tools.sh --print-path NAME    where NAME is, built or not
 #   tools.sh --list
 set -euo pipefail
@@ -39,6 +39,11 @@ describe() {
     helm)
       module=tools/helm package=helm.sh/helm/v4/cmd/helm version=$HELM_VERSION
       ldflags+=" -X helm.sh/helm/v4/internal/version.version=$version -X helm.sh/helm/v4/internal/version.gitTreeState=clean"
+      ;;
+    versitygw)
+      # The tests' second S3 server: no part of the cluster, hence not in the default list. Built by whoever asks for it.
+      module=tools/versitygw package=github.com/versity/versitygw/cmd/versitygw version=$VERSITYGW_VERSION
+      ldflags+=" -X main.Version=$version"
       ;;
     csi-btrfs)
       module=csi package=.

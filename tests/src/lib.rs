@@ -4,4 +4,5 @@
 pub mod apiserver;
 pub mod chroma_server;
 pub mod seaweedfs;
+pub mod versitygw;
 pub mod writer;
