@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crds::job::{FailureReason, RepositoryAccess};
 use crds::repository::Addressing;
-use engine::store::{DirStore, Location, S3Credentials, S3Options, S3Store, Store};
+use engine::store::{DirStore, Location, Patience, S3Credentials, S3Options, S3Store, Store, steady};
 use engine::{Password, Repository};
 use secrecy::ExposeSecret;
 
@@ -42,7 +42,7 @@ pub async fn store_of(
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         Err(e) => return Err(Failure::unexpected(format!("can't read {}", places.ca().display()), &e)),
     };
-    Ok(Arc::new(S3Store::connect(options).await?))
+    Ok(steady(Arc::new(S3Store::connect(options).await?), Patience::default(), None).0)
 }
 
 /// The store at a URL, with the usual AWS environment.
@@ -69,7 +69,7 @@ pub async fn store_at(url: &str, environment: &Environment) -> Result<Arc<dyn St
         })?;
         options.ca_bundle = Some(pem);
     }
-    Ok(Arc::new(S3Store::connect(options).await?))
+    Ok(steady(Arc::new(S3Store::connect(options).await?), Patience::default(), None).0)
 }
 
 fn credentials(environment: &Environment) -> Option<S3Credentials> {

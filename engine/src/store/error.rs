@@ -26,6 +26,11 @@ impl StoreError {
         self.category == Category::NotFound
     }
 
+    /// Whether the same request may succeed a moment later. Everything else is final: to repeat it changes nothing.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.category, Category::Unreachable | Category::Throttled)
+    }
+
     fn remedy(&self) -> &'static str {
         match self.category {
             Category::Unreachable => {

@@ -1,25 +1,42 @@
-//! The medium a repository lies on: a flat space of immutable objects behind six verbs. It knows names and bytes,
+//! The medium a repository lies on: a flat space of immutable objects behind a few verbs. It knows names and bytes,
 //! nothing of what they mean. Implementations are [`DirStore`] and [`S3Store`]; decorators wrap the same trait.
 
 mod dir;
 mod error;
 mod location;
+mod lock;
 mod probe;
+mod retry;
 mod s3;
+mod s3_client;
 mod s3_errors;
+mod s3_lock;
+mod s3_multipart;
+mod throttle;
+mod traffic;
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+
+use crate::error::Category;
 
 pub use dir::DirStore;
 pub use error::StoreError;
 pub use location::{Location, LocationError};
+pub use lock::{LockMode, ObjectLock, Retention};
 pub use probe::{ConditionalWrites, ProbeReport, probe};
-pub use s3::{Checksums, S3Credentials, S3Options, S3Store};
+pub use retry::{Patience, Retrying};
+pub use s3::S3Store;
+pub use s3_client::{Checksums, S3Credentials, S3Options};
+pub use throttle::Throttled;
+pub use traffic::{Counting, Tally, Traffic};
 
 /// What a store's verbs return.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -63,7 +80,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> Answer<'a, Bytes>;
 
     /// Writes an object unless one of that name exists. A repeated attempt of the same write, whose first answer was
-    /// lost, is `Created`.
+    /// lost, is `Created`: a store whose answers can be lost takes an object with exactly these bytes for its own.
     fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> Answer<'a, Put>;
 
     /// Writes or replaces an object. The engine itself replaces nothing; leases and repairs will.
@@ -77,4 +94,42 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Removes an object. An absent one is no failure.
     fn delete<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
+
+    /// Whether objects can be kept from being deleted here.
+    fn object_lock<'a>(&'a self) -> Answer<'a, ObjectLock> {
+        async { Ok(ObjectLock::Absent) }.boxed()
+    }
+
+    /// Keeps an object from being deleted before that time, in the mode the store was opened with. Never shortens: an
+    /// object that is kept longer stays so. Where nothing can be locked it is a failure (`Input`), no silent success.
+    fn retain<'a>(&'a self, name: &'a str, _until: Timestamp) -> Answer<'a, ()> {
+        async move {
+            Err(StoreError {
+                category: Category::Input,
+                action: "retain",
+                object: name.to_owned(),
+                place: self.place(),
+                detail: "objects can't be locked here".to_owned(),
+            })
+        }
+        .boxed()
+    }
+}
+
+/// A store as it is used in earnest: retried with patience, counted, and kept below a rate if one is given. Returns it
+/// with its counters.
+pub fn steady(
+    store: Arc<dyn Store>,
+    patience: Patience,
+    bytes_per_second: Option<NonZeroU64>,
+) -> (Arc<dyn Store>, Arc<Traffic>) {
+    let traffic = Arc::new(Traffic::default());
+    let counted: Arc<dyn Store> = Arc::new(Counting::new(store, Arc::clone(&traffic)));
+    let retried: Arc<dyn Store> = Arc::new(Retrying::new(counted, patience, Arc::clone(&traffic)));
+    // Outermost, so that waiting for one's turn doesn't eat the patience.
+    let limited = match bytes_per_second {
+        Some(limit) => Arc::new(Throttled::new(retried, limit)),
+        None => retried,
+    };
+    (limited, traffic)
 }

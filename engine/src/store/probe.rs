@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::{Put, Store, StoreError};
+use super::{ObjectLock, Put, Store, StoreError};
 use crate::error::Category;
 use crate::seal::random;
 
@@ -36,8 +36,12 @@ pub struct ProbeReport {
     pub lists_at_once: bool,
     /// These credentials may delete. Probe objects stay behind where they may not.
     pub may_delete: bool,
+    /// Objects can be kept from being deleted.
+    pub object_lock: ObjectLock,
 }
 
+/// Tries by writing: there is no finding without it, so where nothing may be written nothing is claimed either.
+///
 /// Races eight writers for a handful of objects below `probe/`, reads back, lists, and removes what it wrote.
 ///
 /// Failures of the store itself (unreachable, access denied, bucket missing) are errors, not findings.
@@ -47,6 +51,7 @@ pub async fn probe(store: &Arc<dyn Store>) -> Result<ProbeReport, StoreError> {
         ranged_reads: true,
         lists_at_once: true,
         may_delete: true,
+        object_lock: store.object_lock().await?,
     };
     for _ in 0..ROUNDS {
         let name = format!("probe/{}", hex::encode(random::<16>()));

@@ -24,6 +24,11 @@ where
     }
     match failure {
         SdkError::TimeoutError(_) => (Category::Unreachable, "no answer in time".to_owned()),
+        // An untrusted certificate doesn't get better by asking again.
+        SdkError::DispatchFailure(_) if lower.contains("certificate") => {
+            let detail = format!("{}: give the CA that signed it as the CA bundle", root_cause(failure));
+            (Category::Input, detail)
+        }
         SdkError::DispatchFailure(_) => (Category::Unreachable, root_cause(failure)),
         _ => (Category::Input, root_cause(failure)),
     }
@@ -41,15 +46,28 @@ fn of_answer(status: u16, code: Option<&str>, message: Option<&str>) -> (Categor
             "SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequests" | "RequestLimitExceeded",
             _,
         ) => Category::Throttled,
+        // The request was damaged or cut on its way.
+        (
+            "RequestTimeout"
+            | "IncompleteBody"
+            | "BadDigest"
+            | "InvalidDigest"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch",
+            _,
+        )
+        | (_, 408) => Category::Unreachable,
         ("PreconditionFailed", _) => Category::AlreadyExists,
         ("QuotaExceeded" | "XMinioStorageFull" | "InsufficientStorage", _) | (_, 507) => Category::Full,
         (_, 401 | 403) => Category::AccessDenied,
         (_, 404) => Category::NotFound,
         (_, 412) => Category::AlreadyExists,
+        // Two conditional writes of one name at the same moment: one of them is to come again.
         (_, 409 | 429) => Category::Throttled,
         (_, 416) => Category::Corrupt,
         (_, 405) => Category::AccessDenied,
-        (_, 400) => Category::Input,
+        // Another region, a request that makes no sense here, and what the store doesn't know.
+        (_, 300..=400 | 501) => Category::Input,
         _ => Category::Unreachable,
     };
     (category, detail)
@@ -81,6 +99,13 @@ mod tests {
             (503, Some("SlowDown"), Category::Throttled),
             (500, Some("InternalError"), Category::Unreachable),
             (503, None, Category::Unreachable),
+            (409, Some("ConditionalRequestConflict"), Category::Throttled),
+            (400, Some("BadDigest"), Category::Unreachable),
+            (400, Some("RequestTimeout"), Category::Unreachable),
+            (400, Some("InvalidArgument"), Category::Input),
+            (301, Some("PermanentRedirect"), Category::Input),
+            (501, Some("NotImplemented"), Category::Input),
+            (507, None, Category::Full),
         ] {
             let (found, detail) = of_answer(status, code, Some("why"));
             assert_eq!(found, category, "{status} {code:?}");
