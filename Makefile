@@ -22,7 +22,7 @@ test: setup check test-real e2e ## Every test: what CI runs
 # Every call names the whole workspace and has tests among its targets, so that all share one set of features: a package
 # named alone has another one, and its dependencies are compiled once more. Files are listed, so a new one is never left out.
 QUICK := --lib --bins --test layers --test house $(patsubst engine/tests/%.rs,--test %,$(wildcard engine/tests/*.rs))
-REAL := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs))
+REAL := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs)) $(patsubst tests/tests/%/main.rs,--test %,$(wildcard tests/tests/*/main.rs))
 
 .PHONY: check
 check: ## What one runs all day: format, lints, unit tests, layers, generated files

@@ -249,8 +249,14 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     fs::create_dir_all(pod.at(ESCROW_DIR)).unwrap();
     fs::write(pod.at(ESCROW_DIR).join(KEY_FILE), "another key, kept elsewhere").unwrap();
     let Report::Probed(probed) = pod.run(&pod.probe()).0 else { panic!("{:?}", pod.report()) };
-    assert!(probed.conditional_writes && probed.key_slots == 2 && probed.points == 0, "{probed:?}");
+    assert!(
+        probed.conditional_writes == Some(true) && probed.key_slots == 2 && probed.points == 0,
+        "{probed:?}"
+    );
     pod.expected_id = Some(probed.id.clone());
+    let only_reading = Request::Probe { repository: RepositoryAccess { read_only: true, ..pod.access() } };
+    let Report::Probed(untried) = pod.run(&only_reading).0 else { panic!("{:?}", pod.report()) };
+    assert_eq!(untried.conditional_writes, None, "nothing was written, so nothing is known");
 
     let data = pod.at(SOURCE_DIR);
     let server = ChromaServer::start(&data).await.unwrap();

@@ -108,7 +108,7 @@ mod tests {
                 format_version: u32::MAX,
                 key_fingerprint: text(),
                 key_slots: u32::MAX,
-                conditional_writes: false,
+                conditional_writes: Some(false),
                 points: u64::MAX,
                 bytes: u64::MAX,
             }),

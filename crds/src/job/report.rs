@@ -42,8 +42,9 @@ pub struct Probed {
     pub key_fingerprint: String,
     /// Number of key slots; two or more mean that a second key opens the repository.
     pub key_slots: u32,
-    /// Whether of several writers racing for one object exactly one wins.
-    pub conditional_writes: bool,
+    /// Whether of several writers racing for one object exactly one wins; absent when it was not tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditional_writes: Option<bool>,
     /// Number of points.
     pub points: u64,
     /// Bytes stored.

@@ -25,12 +25,12 @@ pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Repo
         add_escrow(desk, &repository, escrow).await?;
     }
     let conditional_writes = match access.read_only {
-        // Nothing will be written, so nothing depends on it and nothing is tried.
-        true => true,
+        // Nothing may be written, so nothing is tried and nothing claimed.
+        true => None,
         false => {
             desk.telling.say("race eight writers for one object");
             let report = probe_store(&store).await?;
-            report.conditional_writes == ConditionalWrites::Hold
+            Some(report.conditional_writes == ConditionalWrites::Hold)
         }
     };
     let mut fingerprints: Vec<_> =

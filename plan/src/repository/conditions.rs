@@ -106,23 +106,21 @@ pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus,
         "KeyMatches",
         format!("the key {} opens the repository", probed.key_fingerprint),
     );
-    if repository.spec.mode == RepositoryMode::ReadOnly {
-        // Nothing was written, so nothing is known.
-        board.clear("ConditionalWrites");
-    } else if probed.conditional_writes {
-        board.set(
+    match probed.conditional_writes {
+        // It was not tried, as where nothing may be written: nothing is known.
+        None => board.clear("ConditionalWrites"),
+        Some(true) => board.set(
             "ConditionalWrites",
             true,
             "ProbePassed",
             "of writers racing for one object exactly one wins",
-        );
-    } else {
-        board.set(
+        ),
+        Some(false) => board.set(
             "ConditionalWrites",
             false,
             "ConditionalWriteMissing",
             format!("bucket {bucket} lets two writers create one object; concurrent captures are unsafe. Enable conditional writes or use a store that has them"),
-        );
+        ),
     }
     board.clear("Reconciling");
     match escrow {

@@ -28,7 +28,7 @@ fn probed() -> Probed {
         format_version: 1,
         key_fingerprint: "7c1f-09aa-52d3".into(),
         key_slots: 1,
-        conditional_writes: true,
+        conditional_writes: Some(true),
         points: 412,
         bytes: 2_576_980_378,
     }
@@ -178,11 +178,24 @@ fn a_second_slot_is_an_escrow() {
 #[test]
 fn missing_conditional_writes_are_said_and_do_not_stop_captures() {
     let mut repository = repository();
-    let ended =
-        probe(&mut repository, Report::Probed(Probed { conditional_writes: false, ..probed() }), at(NOW));
+    let ended = probe(
+        &mut repository,
+        Report::Probed(Probed { conditional_writes: Some(false), ..probed() }),
+        at(NOW),
+    );
     assert_eq!(condition_of(&ended, "ConditionalWrites").reason, "ConditionalWriteMissing");
     assert_eq!(condition_of(&ended, "Ready").status, "True");
     assert!(ended.events.iter().any(|event| event.reason == "ConditionalWriteMissing"));
+}
+
+#[test]
+fn conditional_writes_that_were_not_tried_are_not_claimed() {
+    let mut repository = repository();
+    probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let untried = Probed { conditional_writes: None, ..probed() };
+    let ended = probe(&mut repository, Report::Probed(untried), at("2026-11-23T10:40:00Z"));
+    assert!(ended.status.conditions.iter().all(|condition| condition.type_ != "ConditionalWrites"));
+    assert_eq!(condition_of(&ended, "Ready").status, "True");
 }
 
 #[test]
@@ -307,7 +320,7 @@ fn every_job_state() -> Vec<JobState> {
         JobState::Ended(Report::Probed(probed())),
         JobState::Ended(Report::Probed(Probed { id: "repo-2".into(), ..probed() })),
         JobState::Ended(Report::Probed(Probed { key_fingerprint: "aaaa-bbbb-cccc".into(), ..probed() })),
-        JobState::Ended(Report::Probed(Probed { conditional_writes: false, ..probed() })),
+        JobState::Ended(Report::Probed(Probed { conditional_writes: Some(false), ..probed() })),
     ];
     states.extend(REASONS.map(|reason| JobState::Ended(failed(reason))));
     states
