@@ -1,4 +1,5 @@
-//! What the engine demands of a store, asked of every store it has: the same questions to a directory and to SeaweedFS.
+//! What the engine demands of a store, asked of every store it has: the same questions to a directory, to SeaweedFS and to
+//! versitygw, with and without checksums, and through the decorators that are used in earnest.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a store's clock is held against the real one")]
 
@@ -6,10 +7,15 @@ use std::sync::Arc;
 
 use engine::Category;
 use engine::store::{
-    Checksums, ConditionalWrites, DirStore, Put, S3Credentials, S3Options, S3Store, Store, probe,
+    Checksums, ConditionalWrites, DirStore, ObjectLock, Patience, Put, S3Credentials, S3Options, S3Store,
+    Store, probe, steady,
 };
 use futures::future::join_all;
-use tests::seaweedfs::{BUCKET, SeaweedFs, WRITER};
+use tests::seaweedfs::{BUCKET, Identity, SeaweedFs, WRITER};
+use tests::versitygw::{BUCKET as SECOND_BUCKET, ROOT, VersityGw};
+
+/// Above this an object goes in parts; a pack stays below.
+const IN_PARTS_ABOVE: u64 = 12 << 20;
 
 /// A store of one's own, and what has to live as long as it.
 struct Medium {
@@ -22,26 +28,44 @@ async fn directory(_: &str) -> Medium {
     Medium { store: Arc::new(DirStore::new(dir.path().join("store"))), _dir: Some(dir) }
 }
 
-async fn s3(prefix: &str, checksums: Checksums) -> Medium {
+async fn s3(endpoint: &str, bucket: &str, identity: &Identity, prefix: &str, checksums: Checksums) -> Medium {
     let options = S3Options {
-        endpoint: Some(SeaweedFs::shared().endpoint().to_owned()),
+        endpoint: Some(endpoint.to_owned()),
         credentials: Some(S3Credentials {
-            access_key_id: WRITER.access_key.into(),
-            secret_access_key: WRITER.secret_key.to_owned().into(),
+            access_key_id: identity.access_key.into(),
+            secret_access_key: identity.secret_key.to_owned().into(),
             session_token: None,
         }),
         checksums,
-        ..S3Options::new(BUCKET, format!("conformance/{prefix}/{checksums:?}").to_lowercase())
+        multipart_above: IN_PARTS_ABOVE,
+        part_size: 5 << 20,
+        ..S3Options::new(bucket, format!("conformance/{prefix}/{checksums:?}").to_lowercase())
     };
     Medium { store: Arc::new(S3Store::connect(options).await.unwrap()), _dir: None }
 }
 
 async fn seaweedfs(prefix: &str) -> Medium {
-    s3(prefix, Checksums::WhenRequired).await
+    s3(SeaweedFs::shared().endpoint(), BUCKET, &WRITER, prefix, Checksums::WhenRequired).await
 }
 
 async fn seaweedfs_with_checksums(prefix: &str) -> Medium {
-    s3(prefix, Checksums::WhenSupported).await
+    s3(SeaweedFs::shared().endpoint(), BUCKET, &WRITER, prefix, Checksums::WhenSupported).await
+}
+
+async fn seaweedfs_in_earnest(prefix: &str) -> Medium {
+    let medium = seaweedfs(&format!("steady/{prefix}")).await;
+    let fast = std::num::NonZeroU64::new(1 << 34);
+    Medium { store: steady(medium.store, Patience::default(), fast).0, ..medium }
+}
+
+async fn versitygw(prefix: &str) -> Medium {
+    let endpoint = VersityGw::shared().endpoint();
+    s3(endpoint, SECOND_BUCKET, &ROOT, prefix, Checksums::WhenRequired).await
+}
+
+async fn versitygw_with_checksums(prefix: &str) -> Medium {
+    let endpoint = VersityGw::shared().endpoint();
+    s3(endpoint, SECOND_BUCKET, &ROOT, prefix, Checksums::WhenSupported).await
 }
 
 /// Makes one test a medium out of each question.
@@ -62,6 +86,9 @@ macro_rules! every_medium {
         asked_of!(directory: $($question)*);
         asked_of!(seaweedfs: $($question)*);
         asked_of!(seaweedfs_with_checksums: $($question)*);
+        asked_of!(seaweedfs_in_earnest: $($question)*);
+        asked_of!(versitygw: $($question)*);
+        asked_of!(versitygw_with_checksums: $($question)*);
     };
 }
 
@@ -73,7 +100,10 @@ every_medium! {
     ranges_are_exact_and_a_short_object_is_corrupt
     a_list_is_complete_sorted_and_keeps_to_its_prefix
     of_eight_racing_writers_one_wins
+    names_of_every_form_the_engine_uses_are_kept
     an_object_of_a_pack_s_size_survives
+    what_is_too_large_for_one_request_is_one_object_all_the_same
+    of_racers_with_large_objects_one_wins
     every_failure_names_object_and_place
 }
 
@@ -145,11 +175,56 @@ async fn of_eight_racing_writers_one_wins(store: Arc<dyn Store>) {
     let report = probe(&store).await.unwrap();
     assert_eq!(report.conditional_writes, ConditionalWrites::Hold);
     assert!(report.ranged_reads && report.lists_at_once && report.may_delete, "{report:?}");
+    // SeaweedFS doesn't let a mere writer ask.
+    assert_ne!(report.object_lock, ObjectLock::Enabled, "none of these buckets locks");
     assert_eq!(store.list("").await.unwrap(), [], "the probe leaves nothing behind");
 }
 
+async fn names_of_every_form_the_engine_uses_are_kept(store: Arc<dyn Store>) {
+    let long = format!("marks/{}/{}", "k".repeat(40), "f".repeat(153));
+    let mut names = vec!["config", "keys/00ff", "packs/0a/0a1b-2", "probe/1.x", long.as_str()];
+    assert_eq!(long.len(), 200);
+    for name in &names {
+        assert_eq!(put(store.as_ref(), name, name.as_bytes()).await, Put::Created);
+    }
+    for name in &names {
+        assert_eq!(store.get(name, None).await.unwrap(), name.as_bytes());
+    }
+    names.sort_unstable();
+    let listed: Vec<String> = store.list("").await.unwrap().into_iter().map(|o| o.name).collect();
+    assert_eq!(listed, names);
+}
+
+/// Bytes that repeat nowhere near.
+fn bytes(length: u32, seed: u32) -> Vec<u8> {
+    (0..length).map(|n| ((n ^ seed).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+async fn what_is_too_large_for_one_request_is_one_object_all_the_same(store: Arc<dyn Store>) {
+    let (first, second) = (bytes((13 << 20) + 1, 1), bytes((16 << 20) + 3, 2));
+    assert_eq!(put(store.as_ref(), "large", &first).await, Put::Created);
+    assert_eq!(put(store.as_ref(), "large", &second).await, Put::Exists, "the condition holds for parts too");
+    assert_eq!(store.head("large").await.unwrap().size, first.len() as u64);
+    assert!(store.get("large", None).await.unwrap() == first);
+    let cut = 5 << 20;
+    let over_the_cut = store.get("large", Some(cut - 10..cut + 10)).await.unwrap();
+    assert_eq!(over_the_cut, first[(5 << 20) - 10..(5 << 20) + 10]);
+    store.put("large", second.clone().into()).await.unwrap();
+    assert!(store.get("large", None).await.unwrap() == second);
+    let listed: Vec<_> = store.list("").await.unwrap().into_iter().map(|o| (o.name, o.size)).collect();
+    assert_eq!(listed, [("large".to_owned(), second.len() as u64)], "parts are not objects");
+}
+
+async fn of_racers_with_large_objects_one_wins(store: Arc<dyn Store>) {
+    let bodies: Vec<Vec<u8>> = (0..3).map(|seed| bytes((12 << 20) + 7, seed << 8)).collect();
+    let raced = join_all(bodies.iter().map(|body| put(store.as_ref(), "raced", body))).await;
+    let winners: Vec<_> = (0..3).filter(|n| raced[*n] == Put::Created).collect();
+    let [winner] = winners[..] else { panic!("{raced:?}") };
+    assert!(store.get("raced", None).await.unwrap() == bodies[winner], "another's bytes stand there");
+}
+
 async fn an_object_of_a_pack_s_size_survives(store: Arc<dyn Store>) {
-    let bytes: Vec<u8> = (0..10_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let bytes = bytes(10 << 20, 0);
     put(store.as_ref(), "pack", &bytes).await;
     assert!(store.get("pack", None).await.unwrap() == bytes);
     let middle = store.get("pack", Some(5_000_000..5_000_100)).await.unwrap();
