@@ -44,7 +44,9 @@ impl Store for Habitual {
                 Habit::KeepsAll => return self.inner.put_if_absent(name, body).await,
                 Habit::LooksFirst if self.inner.head(name).await.is_ok() => return Ok(Put::Exists),
                 // The worst case, every time: all eight have looked before the first writes.
-                Habit::LooksFirst => drop(self.looked.wait().await),
+                Habit::LooksFirst => {
+                    self.looked.wait().await;
+                }
                 Habit::Ignores => {}
             }
             self.inner.put(name, body).await.map(|()| Put::Created)
