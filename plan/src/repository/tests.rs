@@ -276,7 +276,8 @@ fn a_read_only_repository_is_never_created_or_written() {
     repository.spec.mode = RepositoryMode::ReadOnly;
     let started = look(&repository, JobState::Absent, at(NOW));
     assert!(matches!(started.start.unwrap().request, Request::Probe { repository } if repository.read_only));
-    let ended = probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let untried = Probed { conditional_writes: None, ..probed() };
+    let ended = probe(&mut repository, Report::Probed(untried), at(NOW));
     assert!(condition::get(&ended.status.conditions, "ConditionalWrites").is_none());
     assert_eq!(ended.status.mode, Some(RepositoryMode::ReadOnly));
 }
