@@ -73,17 +73,32 @@ pub(crate) struct SealedBlock {
     pub(crate) sealed: Vec<u8>,
 }
 
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// For what is large.
+    Usual,
+    /// For what is small and mostly zeros.
+    High,
+}
+
 /// A block as cut.
 pub(crate) struct RawBlock {
     pub(crate) id: BlockId,
     pub(crate) class: Class,
+    pub(crate) effort: Effort,
     pub(crate) bytes: Vec<u8>,
 }
 
 impl RawBlock {
+    /// Names these bytes.
+    pub(crate) fn new(keys: &Keys, class: Class, effort: Effort, bytes: Vec<u8>) -> Self {
+        Self { id: class.id(keys, &bytes), class, effort, bytes }
+    }
+
     /// Compresses and encrypts. Takes milliseconds: call it off the async threads.
     pub(crate) fn seal(self, keys: &Keys) -> SealedBlock {
-        let sealed = keys.blocks.seal(self.class.purpose(), &self.id.0, &self.bytes);
+        let sealed = keys.blocks.seal_with(self.effort, self.class.purpose(), &self.id.0, &self.bytes);
         let raw = u32::try_from(self.bytes.len()).expect("blocks are cut at a few MiB");
         SealedBlock { id: self.id, class: self.class, raw, sealed }
     }

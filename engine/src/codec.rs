@@ -5,6 +5,11 @@ pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
+/// Appends a small number.
+pub(crate) fn put_u16(out: &mut Vec<u8>, value: u16) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
 /// Reads front to back; `None` when the bytes end early.
 pub(crate) struct Cursor<'a>(&'a [u8]);
 
@@ -21,6 +26,10 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn u32(&mut self) -> Option<u32> {
         self.take().map(u32::from_be_bytes)
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_be_bytes)
     }
 
     pub(crate) fn is_done(&self) -> bool {

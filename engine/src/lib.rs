@@ -7,6 +7,7 @@ mod backup;
 mod block;
 mod codec;
 mod compare;
+mod content;
 mod envelope;
 mod error;
 mod index;
@@ -20,11 +21,13 @@ mod plain;
 mod point;
 mod progress;
 mod read;
+mod references;
 mod repository;
 mod restore;
 mod seal;
 pub mod store;
 mod tree;
+mod units;
 mod verify;
 
 pub use backup::{Backup, Committed, LayoutChooser, Verified, backup};
@@ -40,3 +43,11 @@ pub use progress::{Progress, ProgressSink, silent};
 pub use repository::Repository;
 pub use restore::{RestoreMode, RestoreSummary, restore};
 pub use verify::{Level, VerifyReport, verify, verify_all};
+
+/// Bytes that depend on nothing but the seed.
+#[cfg(test)]
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{FutureExt, TryStreamExt};
 
+use crate::ahead::ahead;
 use crate::block::{self, BlockId, Class};
 use crate::error::{Category, Error, Result};
 use crate::index::{Index, Place};
@@ -14,6 +16,7 @@ use crate::point::Point;
 use crate::repository::{Repository, blocking};
 use crate::tree::{Content, Entry, Extent, read_entries, read_extents};
 
+const READS_AT_ONCE: usize = 8;
 /// A request grows to about this, in the pack and unpacked.
 const RUN_STORED: u32 = 2 << 20;
 const RUN_RAW: u64 = 4 << 20;
@@ -51,7 +54,12 @@ impl Reader {
         Error::Missing { place: self.repo.place(), needed_by: needed_by.to_owned(), what }
     }
 
-    fn find(&self, class: Class, id: &BlockId, needed_by: &str) -> Result<Place> {
+    /// The pack that holds a block, for messages; empty if none is known.
+    pub(crate) fn object_of(&self, id: &BlockId) -> String {
+        self.index.find(id).map(|place| place.pack.id.object()).unwrap_or_default()
+    }
+
+    pub(crate) fn find(&self, class: Class, id: &BlockId, needed_by: &str) -> Result<Place> {
         self.index.find(id).filter(|p| p.class == class).ok_or_else(|| self.missing(needed_by, id))
     }
 
@@ -113,16 +121,29 @@ impl Reader {
         })
     }
 
-    /// One block of maps or trees.
+    /// Blocks of maps or trees, in the order asked for; neighbours in a pack by one request.
+    pub(crate) async fn metas(&self, ids: &[BlockId], needed_by: &str) -> Result<Vec<Vec<u8>>> {
+        let mut wanted = Vec::with_capacity(ids.len());
+        for (number, id) in (0..).zip(ids) {
+            wanted.push(Wanted { id: *id, at: number, place: self.find(Class::Meta, id, needed_by)? });
+        }
+        wanted.sort_by_key(|part| (part.place.pack.id, part.place.offset, part.at));
+        let (reader, needed_by) = (self.clone(), needed_by.to_owned());
+        let mut read = ahead(Self::runs(wanted), READS_AT_ONCE, move |run| {
+            let (reader, needed_by) = (reader.clone(), needed_by.clone());
+            async move { Ok::<_, Error>((reader.fetch(Class::Meta, &run, &needed_by).await?, run)) }.boxed()
+        });
+        let mut blocks = vec![Vec::new(); ids.len()];
+        while let Some((fetched, run)) = read.try_next().await? {
+            for (bytes, part) in fetched.into_iter().zip(run.parts) {
+                blocks[part.at as usize] = bytes;
+            }
+        }
+        Ok(blocks)
+    }
+
     async fn meta(&self, id: &BlockId, needed_by: &str) -> Result<Vec<u8>> {
-        let place = self.find(Class::Meta, id, needed_by)?;
-        let run = Run {
-            pack: place.pack.id,
-            range: place.offset..place.offset + place.stored,
-            parts: vec![Wanted { id: *id, at: 0, place }],
-        };
-        let mut bytes = self.fetch(Class::Meta, &run, needed_by).await?;
-        Ok(bytes.pop().unwrap_or_default())
+        Ok(self.metas(&[*id], needed_by).await?.pop().unwrap_or_default())
     }
 
     /// One segment of a point's tree.
@@ -134,11 +155,12 @@ impl Reader {
         })
     }
 
-    /// The segments of a file's content; one for a small file.
+    /// The segments of the map of a file that was cut as a stream; one for a small file.
     pub(crate) fn segments(content: &Content) -> Vec<Segment> {
         match content {
             Content::Blocks(extents) => vec![Segment::Here(extents.clone())],
             Content::Map(ids) => ids.iter().copied().map(Segment::Stored).collect(),
+            Content::Units(_) => Vec::new(),
         }
     }
 
@@ -149,8 +171,8 @@ impl Reader {
             Segment::Stored(id) => {
                 let bytes = self.meta(id, needed_by).await?;
                 read_extents(&bytes).ok_or_else(|| {
-                    let place = self.index.find(id).map(|p| p.pack.id.object()).unwrap_or_default();
-                    self.repo.damaged(&place, format!("map segment {id:?} of {needed_by} makes no sense"))
+                    let what = format!("map segment {id:?} of {needed_by} makes no sense");
+                    self.repo.damaged(&self.object_of(id), what)
                 })
             }
         }

@@ -244,6 +244,39 @@ impl Repository {
         Ok(catalogue)
     }
 
+    /// The newest point of a component, by the order in which the store received them; damaged ones are passed over.
+    pub(crate) async fn newest_of(&self, component: &str) -> Result<Option<Point>> {
+        let mut listed = self.store().list(names::POINTS).await?;
+        listed.sort_by_key(|object| std::cmp::Reverse(object.modified));
+        for some in listed.chunks(READS_AT_ONCE) {
+            let ids = some.iter().filter_map(|object| names::last_part(&object.name).parse().ok()).collect();
+            let from = self.clone();
+            let mut points = ahead(ids, READS_AT_ONCE, move |id: PointId| {
+                let repo = from.clone();
+                async move { repo.read_point(id).await }.boxed()
+            });
+            let mut newest: Option<Point> = None;
+            while let Some(read) = points.next().await {
+                match read {
+                    Ok(point) if point.attributes.component == component => {
+                        let time = |p: &Point| p.attributes.consistency_time;
+                        if newest.as_ref().is_none_or(|known| time(known) < time(&point)) {
+                            newest = Some(point);
+                        }
+                    }
+                    Ok(_)
+                    | Err(Error::Damaged { .. } | Error::NewerFormat { .. } | Error::PointNotFound { .. }) => {
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+            if newest.is_some() {
+                return Ok(newest);
+            }
+        }
+        Ok(None)
+    }
+
     /// One point.
     pub async fn point(&self, id: PointId) -> Result<Point> {
         let point = self.read_point(id).await?;

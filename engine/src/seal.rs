@@ -4,10 +4,13 @@
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
+use crate::block::Effort;
+
 const NONCE: usize = 24;
 const CODEC_PLAIN: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
-const ZSTD_LEVEL: i32 = 3;
+const ZSTD_USUAL: i32 = 3;
+const ZSTD_HIGH: i32 = 9;
 
 /// What sealing adds at most: nonce, tag and codec.
 pub(crate) const OVERHEAD: usize = NONCE + 16 + 1;
@@ -71,7 +74,12 @@ impl Sealer {
 
     /// Compresses where it helps, encrypts, authenticates: `nonce ‖ ciphertext ‖ tag`.
     pub(crate) fn seal(&self, purpose: Purpose, name: &[u8], plain: &[u8]) -> Vec<u8> {
-        let packed = compress(plain);
+        self.seal_with(Effort::Usual, purpose, name, plain)
+    }
+
+    /// As [`Self::seal`], with the effort to spend on compression.
+    pub(crate) fn seal_with(&self, effort: Effort, purpose: Purpose, name: &[u8], plain: &[u8]) -> Vec<u8> {
+        let packed = compress(plain, effort);
         let nonce = random::<NONCE>();
         let aad = self.associated(purpose, name);
         let sealed = self
@@ -96,8 +104,12 @@ impl Sealer {
     }
 }
 
-fn compress(plain: &[u8]) -> Vec<u8> {
-    let small = zstd::bulk::compress(plain, ZSTD_LEVEL).ok().filter(|c| c.len() < plain.len());
+fn compress(plain: &[u8], effort: Effort) -> Vec<u8> {
+    let level = match effort {
+        Effort::Usual => ZSTD_USUAL,
+        Effort::High => ZSTD_HIGH,
+    };
+    let small = zstd::bulk::compress(plain, level).ok().filter(|c| c.len() < plain.len());
     let (codec, body) = match &small {
         Some(compressed) => (CODEC_ZSTD, compressed.as_slice()),
         None => (CODEC_PLAIN, plain),

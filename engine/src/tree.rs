@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::BlockId;
 use crate::codec::{Cursor, put_u32};
-use crate::layout::Layout;
+use crate::units::Geometry;
 
 /// A name or path of the file system: UTF-8 where it is, else its bytes in hex.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,21 @@ pub(crate) enum Content {
     Blocks(Vec<Extent>),
     /// Segments of the file's map, each a block of kind meta.
     Map(Vec<BlockId>),
+    /// Units that are compared with the version before.
+    Units(Units),
+}
+
+/// The content of a file of records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Units {
+    #[serde(flatten)]
+    pub(crate) geometry: Geometry,
+    /// The maps of its segments, of a small file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) maps: Vec<BlockId>,
+    /// Blocks of kind meta that list them, of a larger one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) roots: Vec<BlockId>,
 }
 
 /// What an entry is.
@@ -76,7 +91,6 @@ pub(crate) enum Node {
         size: u64,
         /// BLAKE3 of the whole file, as `b3sum` prints it.
         hash: String,
-        layout: Layout,
         content: Content,
     },
     Symlink {
@@ -162,7 +176,17 @@ pub(crate) fn ends_map_segment(id: &BlockId, extents: usize) -> bool {
     extents >= 1024 || (extents >= 32 && id.0[31] == 0)
 }
 
-/// Files of up to this many blocks carry them in their entry.
+/// A list of blocks as bytes.
+pub(crate) fn write_ids(ids: &[BlockId]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.0).collect()
+}
+
+/// Whether a list of maps ends behind this one: depends on the map, 48 on average, so that a change rewrites few.
+pub(crate) fn ends_root(id: &BlockId, maps: usize) -> bool {
+    maps >= 256 || (maps >= 16 && id.0[31] < 8)
+}
+
+/// Files of up to this many blocks, or segments, carry them in their entry.
 pub(crate) const INLINE: usize = 4;
 
 #[cfg(test)]
@@ -178,7 +202,6 @@ mod tests {
         let file = Node::File {
             size: 5,
             hash: "ab".into(),
-            layout: Layout::Pages { size: 4096 },
             content: Content::Blocks(vec![Extent { id: BlockId([1; 32]), raw: 5 }]),
         };
         let entries = vec![

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ahead::ahead;
 use crate::block::{BlockId, Class};
+use crate::content::Piece;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::inspect::{Finding, finding, inspect};
@@ -17,9 +18,9 @@ use crate::pack::{BadPack, read_footer};
 use crate::point::Point;
 use crate::progress::{Progress, ProgressSink};
 use crate::read::{Reader, Wanted};
-use crate::repository::Repository;
+use crate::repository::{Repository, blocking};
 use crate::seal::random;
-use crate::tree::{Entry, Node};
+use crate::tree::{Content, Entry, Node};
 
 const READS_AT_ONCE: usize = 4;
 /// A sample reads one block in this many, and at least the first of each file.
@@ -31,7 +32,8 @@ const SAMPLE_ONE_IN: u8 = 32;
 pub enum Level {
     /// Commit records, trees and maps are read, each block is looked up, each pack is seen with its size.
     Manifest,
-    /// And some blocks of each file are read and checked: the first, and one in 32 by chance.
+    /// And some blocks of each file are read and checked: the first (of pages and records: the first segment's), and one in
+    /// 32 by chance.
     Sample,
     /// And every byte is read: each block's authentication and name, each file's hash, each pack's footer.
     Full,
@@ -167,49 +169,85 @@ impl Verification {
             return Ok(());
         }
         let file = entry.path.to_string_lossy().into_owned();
+        if !whole {
+            return self.sample(point, content, *size, &file).await;
+        }
         let mut hasher = blake3::Hasher::new();
-        let (mut at, mut failure) = (0, None);
-        for segment in Reader::segments(content) {
-            let extents = self.reader.extents(&segment, &file).await?;
-            let mut wanted = self.reader.locate(&extents, at, &file)?;
-            at += extents.iter().map(|e| u64::from(e.raw)).sum::<u64>();
-            if !whole {
-                wanted.retain(|part| part.at == 0 || random::<1>()[0].is_multiple_of(SAMPLE_ONE_IN));
-            }
-            let reader = self.reader.clone();
-            let needed_by = file.clone();
-            let mut runs = ahead(Reader::runs(wanted), READS_AT_ONCE, move |run| {
-                let (reader, file) = (reader.clone(), needed_by.clone());
-                async move {
-                    let parts = reader.fetch(Class::Data, &run, &file).await;
-                    (run, parts)
+        let mut sound = true;
+        let mut pieces = self.reader.pieces(content, *size, &file);
+        while let Some(piece) = pieces.next().await {
+            // One bad block must not hide another object's: the rest of the file is read all the same.
+            match piece {
+                Ok(Piece { bytes, blocks, .. }) => {
+                    self.checked.extend(blocks);
+                    let read = bytes.len() as u64;
+                    hasher = blocking(move || {
+                        hasher.update(&bytes);
+                        hasher
+                    })
+                    .await;
+                    self.report.bytes_checked += read;
+                    self.tell(read);
                 }
-                .boxed()
-            });
-            while let Some((run, parts)) = runs.next().await {
-                // One bad block must not hide another object's: the rest of the file is read all the same.
-                match parts {
-                    Ok(parts) => {
-                        self.checked.extend(run.parts.iter().map(|p| p.id));
-                        for part in &parts {
-                            hasher.update(part);
-                            self.report.bytes_checked += part.len() as u64;
-                        }
-                        self.tell(parts.iter().map(|p| p.len() as u64).sum());
-                    }
-                    Err(e) => {
-                        let finding = finding(e, point)?;
-                        self.findings.insert(finding.clone());
-                        failure = Some(finding);
-                    }
+                Err(e) => {
+                    let finding = finding(e, point)?;
+                    self.found(finding);
+                    sound = false;
                 }
             }
         }
-        if whole && failure.is_none() {
+        if sound {
             if hasher.finalize().to_hex().as_str() != hash {
                 return Err(Error::HashMismatch { path: (&entry.path).into(), point: point.id.to_string() });
             }
             self.sound.insert(identity);
+        }
+        Ok(())
+    }
+
+    /// Reads the first block of a file, or the first segment of one of records, and others by chance.
+    async fn sample(&mut self, point: &Point, content: &Content, size: u64, file: &str) -> Result<()> {
+        let chance = || random::<1>()[0].is_multiple_of(SAMPLE_ONE_IN);
+        let wanted = match content {
+            Content::Units(units) => {
+                let segmented = self.reader.segmented(units, size, file).await?;
+                let mut wanted = Vec::new();
+                for number in (0..segmented.maps.len()).filter(|n| *n == 0 || chance()) {
+                    for state in self.reader.states(&segmented, number..number + 1, file).await? {
+                        let section = segmented.geometry.section(size, number as u64);
+                        wanted.extend(self.reader.locate_units(&section, &state, file)?);
+                    }
+                }
+                wanted
+            }
+            Content::Blocks(_) | Content::Map(_) => {
+                let (mut at, mut wanted) = (0, Vec::new());
+                for segment in Reader::segments(content) {
+                    let extents = self.reader.extents(&segment, file).await?;
+                    let located = self.reader.locate(&extents, at, file)?;
+                    at += extents.iter().map(|e| u64::from(e.raw)).sum::<u64>();
+                    wanted.extend(located.into_iter().filter(|part| part.at == 0 || chance()));
+                }
+                wanted
+            }
+        };
+        let (reader, needed_by) = (self.reader.clone(), file.to_owned());
+        let mut runs = ahead(Reader::runs(wanted), READS_AT_ONCE, move |run| {
+            let (reader, file) = (reader.clone(), needed_by.clone());
+            async move { reader.fetch(Class::Data, &run, &file).await }.boxed()
+        });
+        while let Some(parts) = runs.next().await {
+            match parts {
+                Ok(parts) => {
+                    let read = parts.iter().map(|part| part.len() as u64).sum();
+                    self.report.bytes_checked += read;
+                    self.tell(read);
+                }
+                Err(e) => {
+                    let finding = finding(e, point)?;
+                    self.found(finding);
+                }
+            }
         }
         Ok(())
     }

@@ -100,7 +100,7 @@ pub async fn store(
 fn layouts() -> LayoutChooser {
     Arc::new(|_, path| match chroma::layout::choose(path) {
         Ok(chroma::layout::Layout::Pages { size }) => Layout::Pages { size },
-        Ok(chroma::layout::Layout::Records { stride, .. }) => Layout::Records { stride },
+        Ok(chroma::layout::Layout::Records { stride, columns }) => Layout::Records { stride, columns },
         // What can't be read fails in the engine, with its name.
         Ok(chroma::layout::Layout::Stream) | Err(_) => Layout::Stream,
     })

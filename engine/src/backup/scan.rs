@@ -1,5 +1,5 @@
-//! Walks the source in the order of paths, reads each file once, cuts it, and sends on what the repository doesn't know.
-//! Runs on one blocking thread. It refuses to record a file that changed or vanished while it was read.
+//! Walks the source in the order of paths, reads each file once, and sends on what the repository doesn't know. Runs on
+//! one blocking thread. It refuses to record a file that changed or vanished while it was read.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -10,37 +10,42 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::LayoutChooser;
-use crate::block::{BlockId, Class, RawBlock};
+use super::previous::Previous;
+use crate::block::{BlockId, Class, Effort, RawBlock};
 use crate::error::{Error, Result};
-use crate::index::Index;
-use crate::layout::Cutter;
+use crate::layout::cut;
 use crate::point::{SKIPPED_NAMED, Skipped, Totals};
 use crate::progress::{Progress, ProgressSink};
-use crate::repository::Repository;
+use crate::read::Reader;
 use crate::tree::{
     Content, Entry, Extent, INLINE, Node, ends_map_segment, ends_tree_segment, write_entries, write_extents,
 };
+use crate::units::Geometry;
 
 /// Progress is told at least this often, in bytes read.
 const TELL_EVERY: u64 = 8 << 20;
 
 pub(super) struct Scan {
-    source: PathBuf,
-    layout: LayoutChooser,
-    repo: Repository,
-    index: Arc<Index>,
-    out: Sender<RawBlock>,
-    stop: Arc<AtomicBool>,
-    progress: ProgressSink,
-    written: Arc<AtomicU64>,
+    pub(super) source: PathBuf,
+    pub(super) layout: LayoutChooser,
+    pub(super) reader: Reader,
+    pub(super) previous: Previous,
+    /// For what has to be fetched meanwhile.
+    pub(super) handle: Handle,
+    pub(super) out: Sender<RawBlock>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) progress: ProgressSink,
+    /// Where the uploading side counts what it stored.
+    pub(super) written: Arc<AtomicU64>,
     /// Blocks sent in this capture.
-    sent: HashSet<BlockId>,
-    entries: Vec<Entry>,
-    scanned: Scanned,
-    told: u64,
+    pub(super) sent: HashSet<BlockId>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) scanned: Scanned,
+    pub(super) told: u64,
 }
 
 /// What the walk found.
@@ -70,36 +75,6 @@ impl Identity {
 }
 
 impl Scan {
-    pub(super) fn new(
-        source: PathBuf,
-        layout: LayoutChooser,
-        repo: Repository,
-        index: Arc<Index>,
-        out: Sender<RawBlock>,
-        stop: Arc<AtomicBool>,
-        progress: ProgressSink,
-    ) -> Self {
-        Self {
-            source,
-            layout,
-            repo,
-            index,
-            out,
-            stop,
-            progress,
-            written: Arc::default(),
-            sent: HashSet::new(),
-            entries: Vec::new(),
-            scanned: Scanned::default(),
-            told: 0,
-        }
-    }
-
-    /// Where the uploading side counts what it stored, for the progress.
-    pub(super) fn written(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.written)
-    }
-
     pub(super) fn run(mut self) -> Result<Scanned> {
         let root = self.source.clone();
         let meta = fs::metadata(&root).map_err(|e| unreadable(Path::new("."), e))?;
@@ -171,33 +146,15 @@ impl Scan {
         if !meta.is_file() {
             return Err(changed(within, "it is another kind of file now"));
         }
-        let layout = (self.layout)(within, path).effective();
-        let mut hash = blake3::Hasher::new();
-        let (mut size, mut content) = (0, ContentBuilder::default());
-        for block in Cutter::new(layout, &file) {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(stopped());
+        let layout = (self.layout)(within, path);
+        let size = meta.len();
+        let (content, hash) = match Geometry::of(&layout) {
+            Some(geometry) => {
+                let (units, hash) = self.units(&file, size, within, geometry)?;
+                (Content::Units(units), hash)
             }
-            let bytes = block.map_err(|e| unreadable(within, e))?;
-            hash.update(&bytes);
-            size += bytes.len() as u64;
-            if size > meta.len() {
-                return Err(changed(within, "it grew"));
-            }
-            let raw = u32::try_from(bytes.len()).expect("layouts cut at 2 MiB");
-            self.scanned.totals.blocks += 1;
-            self.scanned.totals.bytes += u64::from(raw);
-            let id = self.send(Class::Data, bytes)?;
-            if let Some(segment) = content.push(Extent { id, raw }) {
-                content.map.push(self.send(Class::Meta, write_extents(&segment))?);
-            }
-            if self.scanned.totals.bytes - self.told >= TELL_EVERY {
-                self.tell();
-            }
-        }
-        if size < meta.len() {
-            return Err(changed(within, "it shrank"));
-        }
+            None => self.stream(&file, size, within)?,
+        };
         let there = fs::symlink_metadata(path).map_err(|e| unreadable(within, e))?;
         if (there.dev(), there.ino()) != (meta.dev(), meta.ino()) {
             return Err(changed(within, "another file took its place"));
@@ -205,18 +162,58 @@ impl Scan {
         if Identity::of(&there) != Identity::of(&meta) {
             return Err(changed(within, "its size or times moved"));
         }
+        let hash = hash.to_hex().to_string();
+        self.scanned.totals.files += 1;
+        self.entry(within, &meta, Node::File { size, hash, content })
+    }
+
+    /// Cuts a file by its content.
+    fn stream(&mut self, file: &File, expected: u64, within: &Path) -> Result<(Content, blake3::Hash)> {
+        let mut hash = blake3::Hasher::new();
+        let (mut size, mut content) = (0, ContentBuilder::default());
+        for block in cut(file) {
+            if self.is_stopped() {
+                return Err(stopped());
+            }
+            let bytes = block.map_err(|e| unreadable(within, io::Error::other(e)))?.data;
+            hash.update(&bytes);
+            size += bytes.len() as u64;
+            if size > expected {
+                return Err(changed(within, "it grew"));
+            }
+            let raw = u32::try_from(bytes.len()).expect("streams are cut at 2 MiB");
+            self.scanned.totals.blocks += 1;
+            self.read(u64::from(raw));
+            let id = self.send(RawBlock::new(self.reader.repo.keys(), Class::Data, Effort::Usual, bytes))?;
+            if let Some(segment) = content.push(Extent { id, raw }) {
+                content.map.push(self.send_meta(write_extents(&segment))?);
+            }
+        }
+        if size < expected {
+            return Err(changed(within, "it shrank"));
+        }
         let content = match content.finish() {
             Ok(inline) => Content::Blocks(inline),
             Err((mut map, rest)) => {
                 if !rest.is_empty() {
-                    map.push(self.send(Class::Meta, write_extents(&rest))?);
+                    map.push(self.send_meta(write_extents(&rest))?);
                 }
                 Content::Map(map)
             }
         };
-        let hash = hash.finalize().to_hex().to_string();
-        self.scanned.totals.files += 1;
-        self.entry(within, &meta, Node::File { size, hash, layout, content })
+        Ok((content, hash.finalize()))
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes of a file, and tells now and then.
+    pub(super) fn read(&mut self, bytes: u64) {
+        self.scanned.totals.bytes += bytes;
+        if self.scanned.totals.bytes - self.told >= TELL_EVERY {
+            self.tell();
+        }
     }
 
     fn entry(&mut self, within: &Path, meta: &Metadata, node: Node) -> Result<()> {
@@ -238,16 +235,20 @@ impl Scan {
             return Ok(());
         }
         let bytes = write_entries(&std::mem::take(&mut self.entries));
-        let id = self.send(Class::Meta, bytes)?;
+        let id = self.send_meta(bytes)?;
         self.scanned.tree.push(id);
         Ok(())
     }
 
-    /// Names the block, and hands it over unless it is known.
-    fn send(&mut self, class: Class, bytes: Vec<u8>) -> Result<BlockId> {
-        let id = class.id(self.repo.keys(), &bytes);
-        if !self.index.contains(&id) && self.sent.insert(id) {
-            self.out.blocking_send(RawBlock { id, class, bytes }).map_err(|_| stopped())?;
+    pub(super) fn send_meta(&mut self, bytes: Vec<u8>) -> Result<BlockId> {
+        self.send(RawBlock::new(self.reader.repo.keys(), Class::Meta, Effort::Usual, bytes))
+    }
+
+    /// Hands a block over unless it is known.
+    pub(super) fn send(&mut self, block: RawBlock) -> Result<BlockId> {
+        let id = block.id;
+        if !self.reader.index.contains(&id) && self.sent.insert(id) {
+            self.out.blocking_send(block).map_err(|_| stopped())?;
         }
         Ok(id)
     }
@@ -284,18 +285,18 @@ impl ContentBuilder {
     }
 }
 
-fn unreadable(within: &Path, cause: io::Error) -> Error {
+pub(super) fn unreadable(within: &Path, cause: io::Error) -> Error {
     if cause.kind() == io::ErrorKind::NotFound && within != Path::new(".") {
         return changed(within, "it vanished");
     }
     Error::SourceUnreadable { path: within.to_owned(), cause }
 }
 
-fn changed(within: &Path, what: &'static str) -> Error {
+pub(super) fn changed(within: &Path, what: &'static str) -> Error {
     Error::SourceChanged { path: within.to_owned(), what }
 }
 
 /// Never shown: whoever stopped the scan has an error of its own.
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::Input("the capture was stopped".to_owned())
 }

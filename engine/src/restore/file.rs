@@ -1,12 +1,14 @@
-//! Writes one file. On an existing one only the blocks that differ are fetched and written, after hashing what is there.
+//! Writes one file. Of an existing one only what differs is fetched and written, after hashing what is there.
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::place::{clear, set_attributes};
 use super::unwritable;
@@ -16,9 +18,14 @@ use crate::error::{Error, Result};
 use crate::point::Point;
 use crate::read::{Reader, Run, Wanted};
 use crate::repository::blocking;
-use crate::tree::{Entry, Node};
+use crate::tree::{Content, Entry, Node};
+use crate::units::map::hash;
+use crate::units::{Places, Section, State, Unit};
 
 const RUNS_AT_ONCE: usize = 4;
+const SECTIONS_AT_ONCE: usize = 2;
+/// Bytes are compared, and zeros left out, by so many.
+const GRAIN: usize = 4096;
 
 /// What was done to a file.
 pub(super) struct Written {
@@ -27,11 +34,11 @@ pub(super) struct Written {
     pub(super) owner_set: bool,
 }
 
-/// A stretch in hand: where it goes, its bytes, and whether the target has them already.
-struct Piece {
+/// A stretch in hand: where it goes, its bytes, and which of them the target doesn't have.
+struct Change {
     at: u64,
     bytes: Vec<u8>,
-    there: bool,
+    missing: Vec<Range<usize>>,
 }
 
 /// Brings the file to its final content, checks its hash, sets its attributes, fsyncs it.
@@ -43,45 +50,44 @@ pub(super) async fn write_file(
     existing: bool,
     mut tell: impl FnMut(u64, u64),
 ) -> Result<Written> {
-    let Node::File { size, hash, content, .. } = &entry.node else {
+    let Node::File { size, hash, content } = &entry.node else {
         return Err(Error::Input(format!("{} is no file", path.display())));
     };
     let place = path.to_owned();
     let (file, existed) = blocking(move || open(&place, existing)).await?;
     let file = Arc::new(file);
     let shown = entry.path.to_string_lossy().into_owned();
-    let mut hasher = blake3::Hasher::new();
-    let (mut at, mut bytes) = (0, 0);
-    for segment in Reader::segments(content) {
-        let extents = reader.extents(&segment, &shown).await?;
-        let wanted = reader.locate(&extents, at, &shown)?;
-        at += extents.iter().map(|e| u64::from(e.raw)).sum::<u64>();
-        let (from, needed_by, there) = (reader.clone(), shown.clone(), existed.then(|| Arc::clone(&file)));
-        let mut pieces = ahead(Reader::runs(wanted), RUNS_AT_ONCE, move |run| {
-            bring(from.clone(), run, needed_by.clone(), there.clone()).boxed()
-        });
-        while let Some(pieces) = pieces.next().await {
-            let (pieces, target, mut hashing) = (pieces?, Arc::clone(&file), hasher);
-            let done = blocking(move || {
-                let (mut read, mut wrote) = (0, 0);
-                for piece in &pieces {
-                    hashing.update(&piece.bytes);
-                    read += piece.bytes.len() as u64;
-                    // A new file begins as a hole: zeros needn't be written.
-                    let hole = !existed && piece.bytes.iter().all(|b| *b == 0);
-                    if !piece.there && !hole {
-                        target.write_all_at(&piece.bytes, piece.at)?;
-                    }
-                    wrote += if piece.there { 0 } else { piece.bytes.len() as u64 };
-                }
-                Ok::<_, io::Error>((hashing, read, wrote))
-            });
-            let (hashed, read, wrote) = done.await.map_err(unwritable(path))?;
-            hasher = hashed;
-            bytes += wrote;
-            tell(read, wrote);
+    let mut changes = match content {
+        _ if !existed => reader.pieces(content, *size, &shown).map_ok(onto_nothing).boxed(),
+        Content::Units(units) => {
+            let segmented = reader.segmented(units, *size, &shown).await?;
+            let (from, target, named) = (reader.clone(), Arc::clone(&file), shown.clone());
+            reader.with_states(segmented, shown.clone(), SECTIONS_AT_ONCE, move |file, number, state| {
+                let section = file.geometry.section(file.size, number as u64);
+                differing_units(from.clone(), section, state, Arc::clone(&target), named.clone()).boxed()
+            })
         }
+        Content::Blocks(_) | Content::Map(_) => differing_blocks(reader, content, &shown, &file),
+    };
+    let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
+    while let Some(change) = changes.next().await {
+        let (change, target, mut hashing) = (change?, Arc::clone(&file), hasher);
+        let read = change.bytes.len() as u64;
+        let done = blocking(move || {
+            hashing.update(&change.bytes);
+            let mut wrote = 0;
+            for range in change.missing {
+                wrote += range.len() as u64;
+                target.write_all_at(&change.bytes[range.clone()], change.at + range.start as u64)?;
+            }
+            Ok::<_, io::Error>((hashing, wrote))
+        });
+        let (hashed, wrote) = done.await.map_err(unwritable(path))?;
+        hasher = hashed;
+        bytes += wrote;
+        tell(read, wrote);
     }
+    drop(changes);
     if hasher.finalize().to_hex().as_str() != hash {
         let place = path.to_owned();
         if !existed {
@@ -121,14 +127,114 @@ fn open(path: &Path, existing: bool) -> Result<(File, bool)> {
     Ok((file.map_err(unwritable(path))?, false))
 }
 
+/// A new file begins as a hole: zeros needn't be written.
+fn onto_nothing(piece: crate::content::Piece) -> Change {
+    let missing = ranges(&piece.bytes, |_, grain| grain.iter().any(|byte| *byte != 0));
+    Change { at: piece.at, bytes: piece.bytes, missing }
+}
+
+/// The grains that pass, neighbours joined.
+fn ranges(bytes: &[u8], passes: impl Fn(usize, &[u8]) -> bool) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for (number, grain) in bytes.chunks(GRAIN).enumerate() {
+        let from = number * GRAIN;
+        if !passes(from, grain) {
+            continue;
+        }
+        match found.last_mut() {
+            Some(last) if last.end == from => last.end = from + grain.len(),
+            _ => found.push(from..from + grain.len()),
+        }
+    }
+    found
+}
+
+/// One section of an existing file: its units are held against the map, those that differ are fetched.
+async fn differing_units(
+    reader: Reader,
+    section: Section,
+    state: State,
+    target: Arc<File>,
+    shown: String,
+) -> Result<Change> {
+    let state = Arc::new(state);
+    let (of, known) = (section.clone(), Arc::clone(&state));
+    let (there, readable, apart, wanted) = blocking(move || {
+        // What is beyond the end counts as zeros, which it will be once the file has its length.
+        let mut there = vec![0; of.bytes()];
+        let (mut read, mut readable) = (0, there.len());
+        while read < there.len() {
+            match target.read_at(&mut there[read..], of.at + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    readable = read;
+                    break;
+                }
+            }
+        }
+        let apart = of.split(there.clone());
+        let differs = |unit: &Unit| {
+            let bytes = &apart[unit.at..unit.at + unit.length];
+            known.unit(unit.number).is_none_or(|located| located.hash != hash(bytes))
+        };
+        let wanted: Vec<Unit> = of.units().into_iter().filter(differs).collect();
+        (there, readable, apart, wanted)
+    })
+    .await;
+    if wanted.is_empty() && readable == there.len() {
+        return Ok(Change { at: section.at, bytes: there, missing: Vec::new() });
+    }
+    let (fetched, _) = reader.units(&section, &state, &wanted, Places::All, &shown).await?;
+    Ok(blocking(move || {
+        let mut apart = apart;
+        for unit in wanted {
+            let range = unit.at..unit.at + unit.length;
+            apart[range.clone()].copy_from_slice(&fetched[range]);
+        }
+        let bytes = section.join(apart);
+        let missing = ranges(&bytes, |from, grain| {
+            from + grain.len() > readable || there[from..from + grain.len()] != *grain
+        });
+        Change { at: section.at, bytes, missing }
+    })
+    .await)
+}
+
+/// The blocks of an existing file that was cut as a stream.
+fn differing_blocks(
+    reader: &Reader,
+    content: &Content,
+    shown: &str,
+    target: &Arc<File>,
+) -> BoxStream<'static, Result<Change>> {
+    let (reader, shown, target) = (reader.clone(), shown.to_owned(), Arc::clone(target));
+    let mut at = 0;
+    stream::iter(Reader::segments(content))
+        .then({
+            let (reader, shown) = (reader.clone(), shown.clone());
+            move |segment| {
+                let (reader, shown) = (reader.clone(), shown.clone());
+                async move { reader.extents(&segment, &shown).await }
+            }
+        })
+        .map(move |extents| {
+            let extents = extents?;
+            let wanted = reader.locate(&extents, at, &shown)?;
+            at += extents.iter().map(|e| u64::from(e.raw)).sum::<u64>();
+            let (reader, shown, target) = (reader.clone(), shown.clone(), Arc::clone(&target));
+            let runs = ahead(Reader::runs(wanted), RUNS_AT_ONCE, move |run| {
+                bring(reader.clone(), run, shown.clone(), Arc::clone(&target)).boxed()
+            });
+            Ok::<_, Error>(runs.map_ok(|changes| stream::iter(changes).map(Ok)).try_flatten())
+        })
+        .try_flatten()
+        .boxed()
+}
+
 /// The bytes of a run: from the target where they are right already, else from the store.
-async fn bring(reader: Reader, run: Run, shown: String, target: Option<Arc<File>>) -> Result<Vec<Piece>> {
-    let Some(target) = target else {
-        let fetched = reader.fetch(Class::Data, &run, &shown).await?;
-        let pieces =
-            run.parts.iter().zip(fetched).map(|(part, bytes)| Piece { at: part.at, bytes, there: false });
-        return Ok(pieces.collect());
-    };
+async fn bring(reader: Reader, run: Run, shown: String, target: Arc<File>) -> Result<Vec<Change>> {
     let (repo, parts) = (reader.repo.clone(), run.parts.clone());
     let there: Vec<Option<Vec<u8>>> = blocking(move || {
         let local = |part: &Wanted| {
@@ -146,10 +252,14 @@ async fn bring(reader: Reader, run: Run, shown: String, target: Option<Arc<File>
         fetched.extend(reader.fetch(Class::Data, &run, &shown).await?);
     }
     let mut fetched = fetched.into_iter();
-    let piece = |(part, local): (&Wanted, Option<Vec<u8>>)| match local {
-        Some(bytes) => Some(Piece { at: part.at, bytes, there: true }),
-        None => Some(Piece { at: part.at, bytes: fetched.next()?, there: false }),
+    let change = |(part, local): (&Wanted, Option<Vec<u8>>)| match local {
+        Some(bytes) => Some(Change { at: part.at, bytes, missing: Vec::new() }),
+        None => {
+            let bytes = fetched.next()?;
+            let missing = std::iter::once(0..bytes.len()).collect();
+            Some(Change { at: part.at, bytes, missing })
+        }
     };
-    let pieces: Option<Vec<Piece>> = run.parts.iter().zip(there).map(piece).collect();
-    pieces.ok_or_else(|| Error::Input("a run came back with fewer blocks than asked for".to_owned()))
+    let changes: Option<Vec<Change>> = run.parts.iter().zip(there).map(change).collect();
+    changes.ok_or_else(|| Error::Input("a run came back with fewer blocks than asked for".to_owned()))
 }

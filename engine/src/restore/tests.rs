@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{RestoreMode, restore};
-use crate::block::{Class, RawBlock};
+use crate::block::{BlockId, Class, Effort, RawBlock};
 use crate::error::{Category, Error};
 use crate::index::IndexPiece;
 use crate::layout::Layout;
@@ -16,13 +16,26 @@ use crate::point::{Point, PointAttributes};
 use crate::progress::silent;
 use crate::store::DirStore;
 use crate::tree::{Content, Entry, Extent, Node, write_entries};
+use crate::units::map::Map;
 use crate::{Backup, Password, Repository, backup};
 
 async fn forged(change: impl FnOnce(&mut Entry)) -> (tempfile::TempDir, Repository, Point) {
+    forged_with(Layout::Stream, |entry, _| {
+        change(entry);
+        None
+    })
+    .await
+}
+
+/// A point whose tree was changed, and perhaps the map of its file of pages.
+async fn forged_with(
+    layout: Layout,
+    change: impl FnOnce(&mut Entry, Option<Map>) -> Option<Map>,
+) -> (tempfile::TempDir, Repository, Point) {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
     std::fs::create_dir(&source).unwrap();
-    std::fs::write(source.join("f"), [vec![1; 65_536], vec![2; 65_536]].concat()).unwrap();
+    std::fs::write(source.join("f"), crate::noise(1, 3 << 20)).unwrap();
     let password = Password::new("correct horse battery staple").unwrap();
     let now = Timestamp::UNIX_EPOCH;
     let store = Arc::new(DirStore::new(dir.path().join("store")));
@@ -35,18 +48,31 @@ async fn forged(change: impl FnOnce(&mut Entry)) -> (tempfile::TempDir, Reposito
         body: serde_json::Value::Null,
         attempt: None,
     };
-    let layout = Arc::new(|_: &std::path::Path, _: &std::path::Path| Layout::Pages { size: 4096 });
+    let layout = Arc::new(move |_: &std::path::Path, _: &std::path::Path| layout.clone());
     let request = Backup { source, layout, attributes, progress: silent() };
     let mut point = backup(&repo, request).await.unwrap().point;
 
     let index = Arc::new(crate::index::Index::load(&repo).await.unwrap());
     let reader = crate::read::Reader { repo: repo.clone(), index };
     let mut entries = reader.entries(&point, &point.tree[0]).await.unwrap();
-    change(entries.last_mut().unwrap());
+    let entry = entries.last_mut().unwrap();
+    let mut map = None;
+    if let Node::File { content: Content::Units(units), .. } = &entry.node {
+        map = Map::read(&reader.metas(&units.maps, "f").await.unwrap()[0]);
+    }
+    let mut pack = OpenPack::new();
+    if let Some(map) = change(entry, map) {
+        let block = RawBlock::new(repo.keys(), Class::Meta, Effort::Usual, map.write());
+        match &mut entry.node {
+            Node::File { content: Content::Units(units), .. } => units.maps = vec![block.id],
+            other => panic!("not a file of units: {other:?}"),
+        }
+        pack.push(&block.seal(repo.keys()));
+    }
     let bytes = write_entries(&entries);
     let id = Class::Meta.id(repo.keys(), &bytes);
-    let mut pack = OpenPack::new();
-    pack.push(&RawBlock { id, class: Class::Meta, bytes }.seal(repo.keys()));
+    let effort = Effort::Usual;
+    pack.push(&RawBlock { id, class: Class::Meta, effort, bytes }.seal(repo.keys()));
     let durable = pack.close(repo.keys()).unwrap().upload(repo.store()).await.unwrap();
     let mut piece = IndexPiece::default();
     piece.record(&durable);
@@ -91,4 +117,52 @@ async fn a_path_that_leads_out_of_the_target_is_refused() {
     let refused = restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap_err();
     assert!(refused.to_string().contains("leads out of it"), "{refused}");
     assert!(!dir.path().join("escaped").exists());
+}
+
+#[tokio::test]
+async fn maps_that_lead_nowhere_are_refused_by_name_before_the_target_is_touched() {
+    let broken: [(&str, fn(&mut Map)); 6] = [
+        ("outside of block", |map| map.fulls[0].position = 60),
+        ("leaves out a unit", |map| {
+            map.fulls[0].unit += 1;
+            map.fulls[0].count -= 1;
+            map.hashes.pop();
+        }),
+        ("which is missing", |map| (map.depth, map.previous) = (1, Some(BlockId([0; 32])))),
+        ("unit that the segment doesn't have", |map| {
+            map.fulls.last_mut().unwrap().unit = 5000;
+        }),
+        ("makes no sense", |map| map.hashes.truncate(1)),
+        ("which is missing", |map| map.frames[0] = BlockId([0; 32])),
+    ];
+    for (told, change) in broken {
+        let (dir, repo, point) = forged_with(Layout::Pages { size: 4096 }, |_, map| {
+            let mut map = map.unwrap();
+            change(&mut map);
+            Some(map)
+        })
+        .await;
+        let target = dir.path().join("target");
+        let refused = restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap_err();
+        assert_eq!(refused.category(), Category::Corrupt, "{refused}");
+        assert!(refused.to_string().contains(told), "{told}: {refused}");
+        assert!(!target.exists(), "{told}");
+        let report = crate::verify(&repo, &point, crate::Level::Manifest, silent()).await.unwrap();
+        assert!(!report.findings.is_empty(), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn i7_units_in_the_wrong_place_are_noticed_by_the_hash_of_the_file() {
+    let (dir, repo, point) = forged_with(Layout::Pages { size: 4096 }, |_, map| {
+        let mut map = map.unwrap();
+        map.frames.swap(0, 1);
+        Some(map)
+    })
+    .await;
+    let target = dir.path().join("target");
+    let refused = restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap_err();
+    assert!(matches!(&refused, Error::HashMismatch { .. }), "{refused}");
+    let report = crate::verify(&repo, &point, crate::Level::Full, silent()).await.unwrap();
+    assert!(report.findings[0].what.contains("f does not have the bytes"), "{:?}", report.findings);
 }

@@ -80,7 +80,7 @@ pub fn attributes(attempt: &str) -> PointAttributes {
 pub fn request(source: &Path, attempt: &str) -> Backup {
     let layout = |path: &Path, _: &Path| match path.extension().and_then(|e| e.to_str()) {
         Some("sqlite3") => Layout::Pages { size: 4096 },
-        Some("bin") => Layout::Records { stride: 1676 },
+        Some("bin") => Layout::Records { stride: 1676, columns: vec![132, 1536, 8] },
         _ => Layout::Stream,
     };
     let layout = Arc::new(layout);

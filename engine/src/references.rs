@@ -1,0 +1,171 @@
+//! Everything a point needs, block by block: the one walk that the look-up before a commit, verification and whatever
+//! deletes rely on. Nothing else follows references from point to block.
+
+use std::collections::HashSet;
+
+use futures::{FutureExt, StreamExt};
+
+use crate::ahead::ahead;
+use crate::block::{BlockId, Class};
+use crate::error::Result;
+use crate::inspect::{Finding, finding};
+use crate::point::Point;
+use crate::read::Reader;
+use crate::tree::{Content, Entry, Node};
+use crate::units::Segmented;
+
+/// How many map segments are read at once, and of how many segments of a file of records the states are held.
+const READS_AT_ONCE: usize = 8;
+pub(crate) const STATES_AT_ONCE: usize = 32;
+
+/// What the walk meets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// A block is needed. Told once or more often; it was found in the index, its pack has not been looked at.
+    Block(BlockId, Class),
+    /// A file was gone through: its size, and how many blocks hold its bytes.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Blocks, repetitions counted.
+        blocks: u64,
+    },
+    /// Something is damaged or missing, so that references behind it can't be told. **Who deletes must stop here.**
+    Broken(Finding),
+}
+
+/// Tells all references of a point, in the order of its tree.
+///
+/// Guarantees: when it ends well and told nothing [`Reference::Broken`], every block was told that restoring the point
+/// reads, and each map was checked against what it refers to. Errors: the store's own failures; what is wrong with stored
+/// bytes is told and the walk goes on. Memory: a few MiB, whatever the size of the files.
+pub(crate) async fn references(
+    reader: &Reader,
+    point: &Point,
+    mut each: impl FnMut(Reference) + Send,
+) -> Result<()> {
+    for segment in &point.tree {
+        each(Reference::Block(*segment, Class::Meta));
+        match reader.entries(point, segment).await {
+            Ok(entries) => {
+                for entry in &entries {
+                    of_entry(reader, point, entry, &mut each).await?;
+                }
+            }
+            Err(e) => each(Reference::Broken(finding(e, point)?)),
+        }
+    }
+    Ok(())
+}
+
+async fn of_entry(
+    reader: &Reader,
+    point: &Point,
+    entry: &Entry,
+    each: &mut (impl FnMut(Reference) + Send),
+) -> Result<()> {
+    let Node::File { size, content, .. } = &entry.node else { return Ok(()) };
+    let file = entry.path.to_string_lossy().into_owned();
+    let blocks = match content {
+        Content::Units(units) => {
+            units.roots.iter().for_each(|id| each(Reference::Block(*id, Class::Meta)));
+            match reader.segmented(units, *size, &file).await {
+                Ok(segmented) => of_units(reader, point, &segmented, &file, each).await?,
+                Err(e) => {
+                    each(Reference::Broken(finding(e, point)?));
+                    0
+                }
+            }
+        }
+        Content::Blocks(_) | Content::Map(_) => of_stream(reader, point, content, *size, &file, each).await?,
+    };
+    each(Reference::File { size: *size, blocks });
+    Ok(())
+}
+
+async fn of_stream(
+    reader: &Reader,
+    point: &Point,
+    content: &Content,
+    size: u64,
+    file: &str,
+    each: &mut (impl FnMut(Reference) + Send),
+) -> Result<u64> {
+    if let Content::Map(ids) = content {
+        ids.iter().for_each(|id| each(Reference::Block(*id, Class::Meta)));
+    }
+    let (from, needed_by) = (reader.clone(), file.to_owned());
+    let mut read = ahead(Reader::segments(content), READS_AT_ONCE, move |segment| {
+        let (reader, file) = (from.clone(), needed_by.clone());
+        async move { reader.extents(&segment, &file).await }.boxed()
+    });
+    let (mut at, mut blocks, mut whole) = (0, 0, true);
+    while let Some(extents) = read.next().await {
+        match extents.and_then(|extents| reader.locate(&extents, at, file)) {
+            Ok(wanted) => {
+                for part in &wanted {
+                    each(Reference::Block(part.id, Class::Data));
+                    at += u64::from(part.place.raw);
+                }
+                blocks += wanted.len() as u64;
+            }
+            Err(e) => {
+                whole = false;
+                each(Reference::Broken(finding(e, point)?));
+            }
+        }
+    }
+    if whole && at != size {
+        let what = format!("the blocks of {file} add up to {at} bytes, not {size}");
+        each(Reference::Broken(Finding { object: point.id.object(), what }));
+    }
+    Ok(blocks)
+}
+
+async fn of_units(
+    reader: &Reader,
+    point: &Point,
+    file: &Segmented,
+    shown: &str,
+    each: &mut (impl FnMut(Reference) + Send),
+) -> Result<u64> {
+    let mut blocks = 0;
+    let mut seen = HashSet::new();
+    let mut first = 0;
+    let mut at_once = STATES_AT_ONCE;
+    while first < file.maps.len() {
+        let segments = first..(first + at_once).min(file.maps.len());
+        let states = match reader.states(file, segments.clone(), shown).await {
+            Ok(states) => states,
+            // One by one, so that each that is damaged is named and none hides another.
+            Err(e) if at_once > 1 => {
+                finding(e, point)?;
+                at_once = 1;
+                continue;
+            }
+            Err(e) => {
+                each(Reference::Block(file.maps[first], Class::Meta));
+                each(Reference::Broken(finding(e, point)?));
+                first += 1;
+                continue;
+            }
+        };
+        for (number, state) in segments.clone().zip(&states) {
+            state.chain().iter().for_each(|id| each(Reference::Block(*id, Class::Meta)));
+            let section = file.geometry.section(file.size, number as u64);
+            match reader.locate_units(&section, state, shown) {
+                Ok(frames) => {
+                    blocks += frames.len() as u64;
+                    for frame in frames.into_iter().filter(|frame| seen.insert(frame.id)) {
+                        each(Reference::Block(frame.id, Class::Data));
+                    }
+                }
+                Err(e) => each(Reference::Broken(finding(e, point)?)),
+            }
+        }
+        first = segments.end;
+        // Blocks shared between segments are rare: what was told is forgotten before it grows.
+        seen.clear();
+    }
+    Ok(blocks)
+}
