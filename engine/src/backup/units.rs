@@ -17,7 +17,7 @@ use crate::keys::Keys;
 use crate::read::Reader;
 use crate::repository::blocking;
 use crate::tree::{INLINE, Units, ends_root, write_ids};
-use crate::units::frame::{BYTES, MOST_UNITS, combine, sort};
+use crate::units::frame::{FIRST, LATER, Limits, combine, sort};
 use crate::units::map::{UnitHash, hash};
 use crate::units::{Geometry, Located, Places, Section, Spot, State, Unit};
 
@@ -61,12 +61,15 @@ impl Scan {
         let mut geometry = before.as_ref().map_or(geometry, |before| before.geometry().clone());
         let mut whole = blake3::Hasher::new();
         let (mut maps, mut pending) = (Vec::new(), VecDeque::new());
+        // Most segments of an increment don't change: their memory serves the next one.
+        let mut spare = Vec::new();
         for number in 0..geometry.segments(size) {
             if self.is_stopped() {
                 return Err(stopped());
             }
             let section = geometry.section(size, number);
-            let mut bytes = vec![0; section.bytes()];
+            let mut bytes = std::mem::take(&mut spare);
+            bytes.resize(section.bytes(), 0);
             file.read_exact(&mut bytes).map_err(|e| match e.kind() {
                 std::io::ErrorKind::UnexpectedEof => changed(within, "it shrank"),
                 _ => unreadable(within, e),
@@ -92,6 +95,7 @@ impl Scan {
                 Some((state, map)) if differing.is_empty() => {
                     self.scanned.totals.blocks += state.needed().len() as u64;
                     pending.push_back(Segment::Unchanged(*map));
+                    spare = apart;
                 }
                 _ => {
                     let file = shown.clone();
@@ -170,7 +174,7 @@ fn sorted_where_smaller(section: &Section, apart: &[u8]) -> Geometry {
             continue;
         }
         let length: usize = units.iter().filter(|unit| unit.column == index).map(|unit| unit.length).sum();
-        let sample = &apart[first.at..first.at + length.min(BYTES)];
+        let sample = &apart[first.at..first.at + length.min(LATER.bytes)];
         let size = |bytes: &[u8]| zstd::bulk::compress(bytes, 1).map_or(usize::MAX, |small| small.len());
         if size(&sort(sample.to_vec(), 4)) < size(sample) / 100 * 98 {
             column.planes = 4;
@@ -209,8 +213,8 @@ fn pack_units(
 ) -> Encoded {
     let mut state = before.cloned().unwrap_or_default();
     let mut frames = Vec::new();
-    let mut fulls = Frame::new(Effort::Usual);
-    let mut deltas = Frame::new(Effort::High);
+    let mut fulls = Frame::new(Effort::Usual, if before.is_none() { FIRST } else { LATER });
+    let mut deltas = Frame::new(Effort::High, LATER);
     for (unit, hash) in changed {
         let range = unit.at..unit.at + unit.length;
         let bytes = &apart[range.clone()];
@@ -255,14 +259,15 @@ fn is_worth_it(difference: &[u8]) -> bool {
 /// A frame as it grows.
 struct Frame {
     effort: Effort,
+    limits: Limits,
     bytes: Vec<u8>,
     column: usize,
     units: Vec<(u16, Located)>,
 }
 
 impl Frame {
-    fn new(effort: Effort) -> Self {
-        Self { effort, bytes: Vec::new(), column: 0, units: Vec::new() }
+    fn new(effort: Effort, limits: Limits) -> Self {
+        Self { effort, limits, bytes: Vec::new(), column: 0, units: Vec::new() }
     }
 
     #[allow(clippy::too_many_arguments, reason = "what a frame is made of and where it goes")]
@@ -276,7 +281,8 @@ impl Frame {
         state: &mut State,
         frames: &mut Vec<RawBlock>,
     ) {
-        let full = self.units.len() >= MOST_UNITS || self.bytes.len() + bytes.len() > BYTES;
+        let full =
+            self.units.len() >= self.limits.units || self.bytes.len() + bytes.len() > self.limits.bytes;
         if full || self.column != unit.column {
             self.end(keys, section, state, frames);
         }

@@ -1,9 +1,17 @@
 //! Frames: blocks that hold units of one column of one segment end to end, or their differences.
 
-/// A frame holds at most so many units.
-pub(crate) const MOST_UNITS: usize = 64;
-/// And about so many bytes, one unit at least.
-pub(crate) const BYTES: usize = 256 << 10;
+/// How large frames grow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) units: usize,
+    /// One unit at least, however large.
+    pub(crate) bytes: usize,
+}
+
+/// Of a first version, where large frames compress better.
+pub(crate) const FIRST: Limits = Limits { units: 256, bytes: 1 << 20 };
+/// Of what changed since, so that few bytes have to be read to compare with them once more.
+pub(crate) const LATER: Limits = Limits { units: 64, bytes: 256 << 10 };
 
 /// Sorts the bytes of values into planes, the first byte of each first: bytes of equal weight resemble one another.
 /// A length that is no multiple of the number of planes is left as it is.
