@@ -208,16 +208,11 @@ impl State {
             if known == Some(located) {
                 continue;
             }
-            let rebased = known.is_none_or(|known| {
-                known.full != located.full || (known.delta.is_some() && located.delta.is_none())
-            });
-            if rebased {
+            if located.delta.is_none() || known.is_none_or(|known| known.full != located.full) {
                 add(&mut map.frames, &mut map.fulls, number, located.full);
             }
-            match located.delta {
-                Some(delta) => add(&mut map.frames, &mut map.deltas, number, delta),
-                // The hash alone can't differ: it follows from the places.
-                None => debug_assert!(rebased),
+            if let Some(delta) = located.delta {
+                add(&mut map.frames, &mut map.deltas, number, delta);
             }
             map.hashes.push(located.hash);
         }
