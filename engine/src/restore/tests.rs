@@ -121,7 +121,8 @@ async fn a_path_that_leads_out_of_the_target_is_refused() {
 
 #[tokio::test]
 async fn maps_that_lead_nowhere_are_refused_by_name_before_the_target_is_touched() {
-    let broken: [(&str, fn(&mut Map)); 6] = [
+    type Change = fn(&mut Map);
+    let broken: [(&str, Change); 6] = [
         ("outside of block", |map| map.fulls[0].position = 60),
         ("leaves out a unit", |map| {
             map.fulls[0].unit += 1;

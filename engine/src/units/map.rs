@@ -150,7 +150,8 @@ mod tests {
 
     #[test]
     fn maps_that_contradict_themselves_are_refused() {
-        let broken: [(&str, fn(&mut Map)); 9] = [
+        type Change = fn(&mut Map);
+        let broken: [(&str, Change); 9] = [
             ("too deep", |m| m.depth = DEEPEST + 1),
             ("a frame that is not listed", |m| m.fulls[1].frame = 2),
             ("pieces that overlap", |m| m.fulls[0].count = 901),
