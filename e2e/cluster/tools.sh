@@ -2,13 +2,15 @@
 # The cluster's programs, built from their Go modules at the versions that tools/*/go.mod pin, into the cache. What is
 # there already is left alone. Cold, the whole list takes half an hour on two cores; every line says how far it is.
 #
-#   tools.sh [name...]            default: all that the cluster needs; versitygw, which tests of the store want, by name only
+#   tools.sh [name...]            default: all that the cluster needs. By name only: versitygw, which tests of the store
+#                                 want, and restic, which the benchmark measures against
 #   tools.sh --print-path NAME    where NAME is, built or not
 #   tools.sh --list
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-# In the order in which they are wanted: the API server's tests need only the first two.
+# In the order in which they are wanted: the API server's tests need only the first two. restic is the benchmark's, and built
+# only where it is asked for by name.
 NAMES=(etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy csi-btrfs coredns csi-provisioner helm)
 
 # describe NAME: sets module, package, version and ldflags.
@@ -45,12 +47,15 @@ describe() {
       module=tools/versitygw package=github.com/versity/versitygw/cmd/versitygw version=$VERSITYGW_VERSION
       ldflags+=" -X main.Version=$version"
       ;;
+    restic)
+      module=tools/restic package=github.com/restic/restic/cmd/restic version=$RESTIC_VERSION
+      ;;
     csi-btrfs)
       module=csi package=.
       # Our own program has no version but its text.
       version=$(cd "$CLUSTER_SCRIPTS/csi" && cat go.mod go.sum ./*.go | sha256sum | cut -c 1-12)
       ;;
-    *) die "no such tool: $1 (${NAMES[*]})" ;;
+    *) die "no such tool: $1 (${NAMES[*]} restic)" ;;
   esac
 }
 
