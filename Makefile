@@ -47,6 +47,10 @@ test-real: ## What crosses crates: real ChromaDB, real S3 server, real API serve
 e2e: ## The stories on a real cluster; one alone: make e2e STORY=recover-corruption
 	@e2e/run.sh $(STORY)
 
+.PHONY: bench-engine
+bench-engine: ## Measure the engine side by side with restic on a live ChromaDB's data; writes bench/results
+	@bench/engine.sh
+
 .PHONY: setup
 setup: ## Packages, pinned tools and images into the cache; minutes the first time, seconds afterwards
 	@$(CLUSTER)/deps.sh

@@ -61,7 +61,7 @@ class Server:
             port = probe.getsockname()[1]
         command = [part("chroma"), "run", "--path", str(self.data), "--host", "127.0.0.1", "--port", str(port)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + 600
         while True:
             if self.process.poll() is not None:
                 sys.exit(f"the Chroma server over {self.data} ended at its start with {self.process.returncode}")

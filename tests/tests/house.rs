@@ -17,7 +17,7 @@ fn sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     let mut pending: Vec<PathBuf> =
-        ["crds", "plan", "engine", "chroma", "mover", "controller", "tests", "e2e"]
+        ["crds", "plan", "engine", "chroma", "mover", "controller", "tests", "e2e", "bench"]
             .map(|d| root.join(d))
             .into();
     while let Some(directory) = pending.pop() {
