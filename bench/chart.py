@@ -34,7 +34,8 @@ def svg(result):
         y += 14
     made = result["seeds"][0]["made"]
     seeds = len(result["seeds"])
-    what = f"A live ChromaDB {made['chromadb']} of {made['vectors']:,} vectors; {'the median of ' * (seeds > 1)}{seeds} seed{'s' * (seeds > 1)}."
+    of = "one seed" if seeds == 1 else f"the median of {seeds} seeds"
+    what = f"A live ChromaDB {made['chromadb']} of {made['vectors']:,} vectors; {of}."
     foot = f"{what} Each row has its own scale."
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 34}" viewBox="0 0 {WIDTH} {y + 34}" role="img" '

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures Holdfast's engine side by side with restic on generations of a live ChromaDB (make bench-engine).
 
-    engine.py --holdfast PROGRAM --restic PROGRAM --scratch DIR --results DIR [--runs 3] [--big GIB] GENERATIONS...
+    engine.py --holdfast PROGRAM --restic PROGRAM --scratch DIR --results DIR [--runs 3] [--chain 50] [--big GIB]
+              GENERATIONS...
 
 Each GENERATIONS directory (generate.py) is one seed. All calls of both programs see the same volume in the same state, one after
 the other; who goes first alternates from run to run. Every restore is compared with the volume, byte for byte.
@@ -112,9 +113,7 @@ class Bench:
 
     def chain(self):
         """A capture after each of many small steps, and a restore of the last."""
-        names = sorted(p.stem for p in self.generations.glob("c*.step"))
-        if not names:
-            return
+        names = sorted(p.stem for p in self.generations.glob("c*.step"))[: self.args.chain]
         for name in names:
             self.step(name)
             self.capture(name)
@@ -175,7 +174,7 @@ def seed(args, generations):
         print(f"seed {made['seed']}, run {run + 1} of {args.runs}", flush=True)
         with Bench(args, generations, run) as bench:
             bench.generations_of_a_live_database()
-            if run == 0:
+            if run == 0 and args.chain:
                 bench.chain()
             samples += bench.samples
     if args.big:
@@ -194,6 +193,7 @@ def main():
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--revision", default="", help="what was measured, such as a commit")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--chain", type=int, default=50, help="how many of the small increments")
     parser.add_argument("--big", type=int, default=0, metavar="GIB", help="also a sparse volume of this size, with the first seed")
     parser.add_argument("generations", type=Path, nargs="+")
     args = parser.parse_args()
@@ -203,7 +203,7 @@ def main():
     with Bench(args, None, 0) as bench:
         versions = {c.name: c.version() for c in bench.contestants}
     result = {"revision": args.revision, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "versions": versions}
-    result |= {"machine": machine(), "runs": args.runs, "seeds": []}
+    result |= {"machine": machine(), "runs": args.runs, "chain": args.chain, "seeds": []}
     for generations in args.generations:
         result["seeds"].append(seed(args, generations.absolute()))
         args.big = 0

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes generations of a real ChromaDB: what a backup tool meets on the same volume day after day.
 
-    generate.py --out DIR [--vectors 20000] [--seed 1] [--chain 50]
+    generate.py --out DIR [--vectors 20000] [--seed 1]
 
 A real server runs over a directory; after each step it is stopped. DIR/gen0/chroma is the directory after the first step, each
 DIR/<step>.step what the next one changed (steps.py applies it):
@@ -46,6 +46,7 @@ import steps  # noqa: E402
 from content import Content  # noqa: E402
 
 BATCH = 500
+CHAIN = 50
 SHARES = {"papers": 8, "notes": 3, "chats": 1}
 
 
@@ -95,7 +96,7 @@ class Generator:
         """`total` records over the collections."""
         return {name: total * share // sum(SHARES.values()) for name, share in SHARES.items()}
 
-    def run(self, chain):
+    def run(self):
         one_percent = self.share(self.vectors // 100)
         flushing = {"papers": self.vectors // 60}
         little = self.share(self.vectors // 1000)
@@ -107,7 +108,7 @@ class Generator:
         self.step("genB1", lambda client: self.add(client, flushing))
         self.step("genB2", lambda client: self.update(client, flushing, 2))
         self.step("genB3", lambda client: self.delete(client, flushing))
-        for number in range(chain):
+        for number in range(CHAIN):
             self.step(f"c{number + 1:02}", lambda client: self.mixed(client, little, 3 + number))
         shutil.rmtree(self.live)
         shutil.rmtree(self.level)
@@ -188,7 +189,6 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="an empty directory, or one not there yet")
     parser.add_argument("--vectors", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--chain", type=int, default=50, help="how many small steps to append")
     args = parser.parse_args()
     if args.vectors < 12_000:
         sys.exit(f"--vectors {args.vectors}: below 12,000 the steps of the chain do nothing to the smallest collection")
@@ -196,8 +196,8 @@ def main():
     if out.exists() and any(out.iterdir()):
         sys.exit(f"{out} is not empty; name another directory")
     generator = Generator(out, args.vectors, args.seed)
-    generator.run(args.chain)
-    said = {"vectors": args.vectors, "seed": args.seed, "chain": args.chain, "chromadb": chromadb.__version__}
+    generator.run()
+    said = {"vectors": args.vectors, "seed": args.seed, "chromadb": chromadb.__version__}
     said["steps"] = generator.steps
     (out / "generations.json").write_text(json.dumps(said, indent=1) + "\n")
 

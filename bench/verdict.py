@@ -137,8 +137,8 @@ def table(result):
     machine = result["machine"]
     lines = [
         f"{result['versions'][US]} {result['revision']} against {result['versions'][PEER]}, {result['when']}.",
-        f"ChromaDB {made['chromadb']}, {made['vectors']:,} vectors, seeds {seeds}, {result['runs']} runs each, on {machine['cores']} cores",
-        f"of {machine['cpu']} (load {machine['load'][0]:.1f} at the start).",
+        f"ChromaDB {made['chromadb']}, {made['vectors']:,} vectors. Seeds {seeds}; runs of each: {result['runs']}; chain: {result['chain']}.",
+        f"{machine['cores']} cores of {machine['cpu']}, load {machine['load'][0]:.1f} at the start.",
         "",
         "| work | metric | worst seed | bound | aim | met |",
         "|---|---|---|---|---|---|",
