@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Index = 2,
     Point = 3,
     Mark = 4,
+    Lease = 5,
+    Condemned = 6,
 }
 
 impl Kind {
@@ -37,6 +39,8 @@ impl Kind {
             Self::Index => Purpose::Index,
             Self::Point => Purpose::Point,
             Self::Mark => Purpose::Mark,
+            Self::Lease => Purpose::Lease,
+            Self::Condemned => Purpose::Condemned,
         }
     }
 }

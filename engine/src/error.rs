@@ -221,6 +221,29 @@ pub enum Error {
         /// The point.
         point: String,
     },
+    /// Another process is at maintenance.
+    #[error(
+        "{place} is under maintenance by another process ({what}, since {since}): wait until it is through; if it died, its \
+         lease ends an hour after it was last renewed"
+    )]
+    UnderMaintenance {
+        /// Where.
+        place: String,
+        /// What it said it does.
+        what: String,
+        /// When it last renewed its lease, by the store's clock.
+        since: String,
+    },
+    /// The last key can't be removed.
+    #[error(
+        "the key {fingerprint} is the last that opens {place}: nothing was removed; add another key first"
+    )]
+    LastKey {
+        /// Where.
+        place: String,
+        /// Its fingerprint.
+        fingerprint: String,
+    },
     /// The caller asked for nonsense.
     #[error("{0}")]
     Input(String),
@@ -232,8 +255,8 @@ impl Error {
         match self {
             Self::Store(e) => e.category,
             Self::RepositoryMissing { .. } | Self::PointNotFound { .. } => Category::NotFound,
-            Self::AlreadyARepository { .. } => Category::AlreadyExists,
-            Self::NotARepository { .. } | Self::Input(_) => Category::Input,
+            Self::AlreadyARepository { .. } | Self::UnderMaintenance { .. } => Category::AlreadyExists,
+            Self::NotARepository { .. } | Self::LastKey { .. } | Self::Input(_) => Category::Input,
             Self::HalfInitialised { .. } => Category::NotFound,
             Self::ConfigMissing { .. }
             | Self::NoKeySlot { .. }

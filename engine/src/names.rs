@@ -14,6 +14,14 @@ pub(crate) const POINTS: &str = "points/";
 /// Small facts about points and runs.
 pub(crate) const MARKS: &str = "marks/";
 
+/// Who is at maintenance, one generation an object.
+pub(crate) const LEASE: &str = "lease/";
+/// Lists of packs that are to go.
+pub(crate) const CONDEMNED: &str = "condemned/";
+
+/// What only a repository that was finished holds.
+pub(crate) const STORED: [&str; 6] = [PACKS, INDEX, POINTS, MARKS, LEASE, CONDEMNED];
+
 /// A pack's object, spread over 256 prefixes because stores throttle by prefix.
 pub(crate) fn pack(id: &[u8; 16]) -> String {
     format!("{PACKS}{}/{}", hex::encode(&id[..1]), hex::encode(id))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::ahead::ahead;
 use crate::envelope::{self, BadHead, FORMAT, Kind};
 use crate::error::{Error, Result};
-use crate::keys::{self, Keys, MasterKey, Opened, Password, SlotInfo};
+use crate::keys::{self, Keys, MasterKey, Opened, Password};
 use crate::names::{self, CONFIG};
 use crate::plain::{self, Unreadable};
 use crate::point::{Catalogue, Point, PointId, Record};
@@ -21,7 +21,7 @@ use crate::store::{Put, Store};
 const MAGIC: &str = "holdfast repository";
 const READS_AT_ONCE: usize = 8;
 /// Opening tries each slot at the price of a password derivation, so their number is bounded.
-const MOST_SLOTS: usize = 32;
+pub(crate) const MOST_SLOTS: usize = 32;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,6 +52,8 @@ struct Inner {
     master: MasterKey,
     keys: Keys,
     fingerprint: String,
+    /// The object of the slot that opened.
+    slot: String,
 }
 
 impl std::fmt::Debug for Repository {
@@ -130,9 +132,9 @@ impl Repository {
             blocking(move || (keys::open_any(&slots, &id, &config.key_check, &secret), secret.fingerprint()))
                 .await;
         match opened {
-            Opened::Yes(master) => {
+            Opened::Yes { master, slot } => {
                 let keys = Keys::derive(&master, id);
-                Ok(Self { inner: Arc::new(Inner { store, id, master, keys, fingerprint }) })
+                Ok(Self { inner: Arc::new(Inner { store, id, master, keys, fingerprint, slot }) })
             }
             Opened::No { tried, damaged } => Err(Error::WrongPassword {
                 place: store.place(),
@@ -174,6 +176,19 @@ impl Repository {
         *self.inner.keys.digests
     }
 
+    /// The object of the slot that it was opened with.
+    pub(crate) fn slot(&self) -> &str {
+        &self.inner.slot
+    }
+
+    pub(crate) fn master(&self) -> &MasterKey {
+        &self.inner.master
+    }
+
+    pub(crate) fn raw_id(&self) -> &[u8; 16] {
+        &self.inner.id
+    }
+
     /// Where it is, for messages.
     pub fn place(&self) -> String {
         self.inner.store.place()
@@ -182,37 +197,6 @@ impl Repository {
     /// The store below.
     pub fn store(&self) -> &dyn Store {
         self.inner.store.as_ref()
-    }
-
-    /// Lets another password open the repository, such as one kept outside the cluster.
-    pub async fn add_key_slot(&self, password: &Password, label: &str, now: Timestamp) -> Result<SlotInfo> {
-        password.check_strength()?;
-        if self.store().list(names::KEYS).await?.len() >= MOST_SLOTS {
-            return Err(Error::Input(format!(
-                "{} has {MOST_SLOTS} key slots already: remove one first",
-                self.place()
-            )));
-        }
-        let (repo, secret, label) = (self.clone(), password.clone(), label.to_owned());
-        let (info, slot) = blocking(move || {
-            let Inner { master, keys, id, .. } = repo.inner.as_ref();
-            keys::new_slot(master, keys, id, &secret, &label, now)
-        })
-        .await;
-        let name = format!("{}{}", names::KEYS, info.id);
-        self.store().put_if_absent(&name, Bytes::from(slot)).await?;
-        Ok(info)
-    }
-
-    /// The slots that open this repository, the oldest first. A second one with another fingerprint is an escrow.
-    pub async fn slots(&self) -> Result<Vec<SlotInfo>> {
-        let mut slots = Vec::new();
-        for object in self.store().list(names::KEYS).await? {
-            let bytes = self.store().get(&object.name, None).await?;
-            slots.extend(keys::read_facts(self.keys(), &object.name, &bytes));
-        }
-        slots.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-        Ok(slots)
     }
 
     /// Every point, the oldest consistency time first.
@@ -360,12 +344,7 @@ async fn survey(store: &dyn Store) -> Result<std::result::Result<Config, Error>>
         match object.name.as_str() {
             name if name.starts_with(names::KEYS) => keys = true,
             name if name.starts_with("probe/") => {}
-            name if [names::PACKS, names::INDEX, names::POINTS, names::MARKS]
-                .iter()
-                .any(|p| name.starts_with(p)) =>
-            {
-                ours = true;
-            }
+            name if names::STORED.iter().any(|p| name.starts_with(p)) => ours = true,
             name => foreign = Some(name.to_owned()),
         }
     }

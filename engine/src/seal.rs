@@ -38,6 +38,8 @@ pub(crate) enum Purpose {
     Index,
     Point,
     Mark,
+    Lease,
+    Condemned,
     SlotFacts,
 }
 
@@ -50,6 +52,8 @@ impl Purpose {
             Self::Index => b"index",
             Self::Point => b"point",
             Self::Mark => b"mark",
+            Self::Lease => b"lease",
+            Self::Condemned => b"condemned",
             Self::SlotFacts => b"slot-facts",
         }
     }

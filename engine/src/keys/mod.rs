@@ -3,6 +3,7 @@
 //! passwords that protect nothing, and never prints any.
 
 mod derive;
+mod rotate;
 mod slot;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 pub(crate) use derive::{Keys, MasterKey};
+pub use rotate::Rotated;
 pub use slot::SlotInfo;
 pub(crate) use slot::{Opened, new_slot, open_any, read_facts};
 

@@ -95,7 +95,12 @@ impl Slot {
 /// What trying the slots gave.
 pub(crate) enum Opened {
     /// One opened, and it is the key this repository was made with.
-    Yes(MasterKey),
+    Yes {
+        /// What it holds.
+        master: MasterKey,
+        /// Its object.
+        slot: String,
+    },
     /// None did.
     No {
         /// How many were tried.
@@ -119,7 +124,7 @@ pub(crate) fn open_any(
             Ok(slot) => {
                 let master = slot.unwrap(repository, names::last_part(name), password);
                 if let Some(master) = master.filter(|m| m.check(repository) == check) {
-                    return Opened::Yes(master);
+                    return Opened::Yes { master, slot: name.clone() };
                 }
             }
         }
