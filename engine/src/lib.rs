@@ -25,6 +25,7 @@ mod read;
 mod references;
 mod repository;
 mod restore;
+mod retention;
 mod seal;
 pub mod store;
 mod tree;
@@ -43,6 +44,7 @@ pub use point::{Catalogue, Point, PointAttributes, PointId, Skipped, Totals};
 pub use progress::{Progress, ProgressSink, silent};
 pub use repository::Repository;
 pub use restore::{RestoreMode, RestoreSummary, restore};
+pub use retention::{Candidate, Reason, Retention};
 pub use verify::{Level, VerifyReport, verify, verify_all};
 
 /// Bytes that depend on nothing but the seed.

@@ -151,6 +151,15 @@ pub struct Point {
     pub(crate) tree: Vec<BlockId>,
 }
 
+impl Point {
+    /// The time that retention takes it for: its consistency time, but never a later one than the store saw it written,
+    /// so that a writer whose clock runs ahead can't push other points out.
+    pub fn retention_time(&self) -> Timestamp {
+        let said = self.attributes.consistency_time;
+        self.stored_at.map_or(said, |stored| said.min(stored))
+    }
+}
+
 /// All points of a repository.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
