@@ -16,6 +16,8 @@ use crate::repository::Repository;
 use crate::seal::random;
 
 const READS_AT_ONCE: usize = 8;
+/// How often the index is read again because a prune compacted it meanwhile.
+const COMPACTIONS: usize = 5;
 
 /// A pack as the index knows it.
 #[derive(Debug, Clone, Copy)]
@@ -44,13 +46,15 @@ struct Slim {
 }
 
 /// All that is known.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Index {
     packs: Vec<KnownPack>,
     numbers: HashMap<PackId, u32>,
     blocks: HashMap<BlockId, Slim>,
     /// Packs that the store lists, with their sizes.
     listed: HashMap<PackId, u64>,
+    /// Packs that are to go: another one is taken where there is one.
+    condemned: HashSet<PackId>,
     /// Pieces and packs that could not be read, with what is wrong with them.
     pub(crate) damaged: Vec<(String, String)>,
     /// How many pieces were read.
@@ -69,9 +73,10 @@ impl Index {
             let slim = Slim { pack: number, class, offset, stored, raw };
             // A block may lie in two packs, when two captures met or one stored anew what had been lost.
             let known = self.blocks.entry(id).or_insert(slim);
-            let better = is_whole(&self.listed, &pack)
-                && !self.packs.get(known.pack as usize).is_some_and(|known| is_whole(&self.listed, known));
-            if better {
+            let worth = |pack: &KnownPack| {
+                u8::from(is_whole(&self.listed, pack)) * 2 + u8::from(!self.condemned.contains(&pack.id))
+            };
+            if self.packs.get(known.pack as usize).is_none_or(|known| worth(&pack) > worth(known)) {
                 *known = slim;
             }
         }
@@ -96,19 +101,52 @@ impl Index {
         self.blocks.keys().filter_map(|id| Some((*id, self.find(id)?)))
     }
 
-    /// Forgets what lies in packs that are gone or have another size than recorded, so that a capture stores it anew.
+    /// Forgets what lies in packs that are gone, have another size than recorded or are condemned, so that a capture
+    /// stores it anew.
     pub(crate) fn keep_whole(&mut self) {
-        let Self { packs, blocks, listed, .. } = self;
-        blocks.retain(|_, slim| packs.get(slim.pack as usize).is_some_and(|pack| is_whole(listed, pack)));
+        let Self { packs, blocks, listed, condemned, .. } = self;
+        let stays = |pack: &KnownPack| is_whole(listed, pack) && !condemned.contains(&pack.id);
+        blocks.retain(|_, slim| packs.get(slim.pack as usize).is_some_and(stays));
+    }
+
+    /// Takes another pack than these from now on, where it gets to know one.
+    pub(crate) fn avoid(&mut self, condemned: HashSet<PackId>) {
+        self.condemned = condemned;
+    }
+
+    /// Learns of a new pack that was seen in the store and holds what others hold too.
+    pub(crate) fn relocate(&mut self, pack: KnownPack, placed: &[Placed]) {
+        self.listed.insert(pack.id, pack.size.into());
+        self.add(pack, placed);
+    }
+
+    /// Whether the store lists a pack with the size that is recorded for it.
+    pub(crate) fn is_whole(&self, pack: &KnownPack) -> bool {
+        is_whole(&self.listed, pack)
     }
 
     /// Reads every piece there is.
     pub(crate) async fn load(repo: &Repository) -> Result<Self> {
+        Self::load_avoiding(repo, &HashSet::new()).await
+    }
+
+    /// Reads every piece there is, and takes blocks from other packs than these where it can.
+    pub(crate) async fn load_avoiding(repo: &Repository, condemned: &HashSet<PackId>) -> Result<Self> {
+        for _ in 0..COMPACTIONS {
+            if let Some(index) = Self::try_load(repo, condemned).await? {
+                return Ok(index);
+            }
+        }
+        Err(repo.damaged(names::INDEX, "its pieces vanish faster than they can be read"))
+    }
+
+    /// `None` when a piece vanished under the reader: what it listed stands in another by now.
+    async fn try_load(repo: &Repository, condemned: &HashSet<PackId>) -> Result<Option<Self>> {
         let listed = repo.store().list(names::INDEX).await?;
         // After the pieces: a pack is durable before a piece names it.
         let packs = repo.store().list(names::PACKS).await?;
         let sizes = packs.into_iter().filter_map(|object| Some((pack_id(&object.name)?, object.size)));
-        let mut index = Self { listed: sizes.collect(), ..Self::default() };
+        let mut index = Self { listed: sizes.collect(), condemned: condemned.clone(), ..Self::default() };
         let from = repo.clone();
         let mut pieces = ahead(listed, READS_AT_ONCE, move |object| {
             let repo = from.clone();
@@ -128,15 +166,14 @@ impl Index {
                 }
                 Ok(None) => index.damaged.push((name, "its content makes no sense".to_owned())),
                 Err(Error::Damaged { what, .. }) => index.damaged.push((name, what)),
-                // Deleted between the list and the read.
-                Err(e) if e.category() == Category::NotFound => {}
+                Err(e) if e.category() == Category::NotFound => return Ok(None),
                 Err(e) => return Err(e),
             }
         }
         if !index.damaged.is_empty() {
             index.read_unlisted_footers(repo).await?;
         }
-        Ok(index)
+        Ok(Some(index))
     }
 
     async fn read_unlisted_footers(&mut self, repo: &Repository) -> Result<()> {
@@ -162,7 +199,7 @@ fn is_whole(listed: &HashMap<PackId, u64>, pack: &KnownPack) -> bool {
     listed.get(&pack.id) == Some(&u64::from(pack.size))
 }
 
-fn pack_id(object: &str) -> Option<PackId> {
+pub(crate) fn pack_id(object: &str) -> Option<PackId> {
     let mut id = [0; 16];
     hex::decode_to_slice(names::last_part(object), &mut id).ok()?;
     Some(PackId(id))
@@ -177,6 +214,12 @@ fn decode(body: &[u8]) -> Option<Vec<DurablePack>> {
         packs.push(DurablePack { id, size, placed: placed? });
     }
     Some(packs)
+}
+
+/// What a stored piece lists.
+pub(crate) async fn read_piece(repo: &Repository, name: &str) -> Result<Vec<DurablePack>> {
+    let (_, body) = repo.read_object(Kind::Index, name).await?;
+    decode(&body).ok_or_else(|| repo.damaged(name, "its content makes no sense"))
 }
 
 /// A piece of the index being written. Takes durable packs only: an index never promises what may not be there.
@@ -199,6 +242,10 @@ impl IndexPiece {
 
     pub(crate) fn packs(&self) -> usize {
         self.packs
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len()
     }
 
     /// Writes the piece and reads it back; returns its object name and what the store then held.

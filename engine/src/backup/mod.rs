@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use crate::envelope::Kind;
 use crate::error::{Error, Result};
@@ -19,6 +20,7 @@ use crate::inspect::{Finding, inspect};
 use crate::layout::Layout;
 use crate::point::{Point, PointAttributes, PointId, Record, SKIPPED_NAMED};
 use crate::progress::ProgressSink;
+use crate::prune::{COMMIT_WITHIN, Condemned, secure};
 use crate::read::Reader;
 use crate::repository::Repository;
 use previous::Previous;
@@ -114,7 +116,8 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
             Err(e) => return Err(e),
         }
     }
-    let mut index = Index::load(repo).await?;
+    let condemned = Condemned::read(repo).await?.packs();
+    let mut index = Index::load_avoiding(repo, &condemned).await?;
     index.keep_whole();
     let index = Arc::new(index);
 
@@ -159,9 +162,17 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     for (pack, placed) in &written.recorded {
         index.add(*pack, placed);
     }
-    let reader = Reader { repo: repo.clone(), index: Arc::new(index) };
+    let mut reader = Reader { repo: repo.clone(), index: Arc::new(index) };
     let planned = point_of(id, String::new(), record.clone());
-    let proof = prove(&reader, &planned).await?;
+    // In this order: what a prune deletes stands in the lists of the condemned until it is gone.
+    let proof = loop {
+        let looked = Instant::now();
+        reader = secure(reader, &planned).await?;
+        let proof = prove(&reader, &planned).await?;
+        if looked.elapsed() < COMMIT_WITHIN {
+            break proof;
+        }
+    };
 
     let body =
         serde_json::to_vec(&record).map_err(|e| Error::Input(format!("the point can't be written: {e}")))?;
@@ -170,6 +181,8 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     let (_, back) = repo.read_object(Kind::Point, &id.object()).await?;
     let point = repo.point(id).await?;
     if back == body {
+        // Should the commit have taken too long after all, and a prune have begun, this still is in time.
+        secure(reader, &point).await?;
         let verified = Verified { digest: point.digest.clone(), ..proof };
         return Ok(Committed { point, verified, already_committed: false });
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod clocked;
 pub mod faulty;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,19 @@ impl Bench {
         fs::create_dir(dir.path().join("source")).unwrap();
         let store: Arc<dyn Store> = Arc::new(DirStore::new(dir.path().join("store")));
         let repo = Repository::init(store, &password(), at(0)).await.unwrap();
+        Self { dir, repo }
+    }
+
+    /// Another one with the same source and the same objects.
+    pub async fn copy(other: &Self, password: &Password) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for part in ["source", "store"] {
+            let from = other.dir.path().join(part);
+            let done = std::process::Command::new("cp").arg("-a").arg(from).arg(dir.path()).status().unwrap();
+            assert!(done.success());
+        }
+        let store: Arc<dyn Store> = Arc::new(DirStore::new(dir.path().join("store")));
+        let repo = Repository::open(store, password).await.unwrap();
         Self { dir, repo }
     }
 
