@@ -8,6 +8,7 @@ mod block;
 mod codec;
 mod compare;
 mod content;
+mod diff;
 mod envelope;
 mod error;
 mod index;
@@ -35,6 +36,7 @@ mod verify;
 
 pub use backup::{Backup, Committed, LayoutChooser, Verified, backup};
 pub use compare::{Comparison, Difference, compare};
+pub use diff::{Change, Changed, diff};
 pub use envelope::FORMAT;
 pub use error::{Category, Error, Result};
 pub use inspect::Finding;
@@ -45,7 +47,7 @@ pub use point::{Catalogue, Point, PointAttributes, PointId, Skipped, Totals};
 pub use progress::{Progress, ProgressSink, silent};
 pub use prune::{Prune, PruneReport, prune};
 pub use repository::Repository;
-pub use restore::{RestoreMode, RestoreSummary, restore};
+pub use restore::{Exported, ExportedContent, RestoreMode, RestoreSummary, export, restore};
 pub use retention::{Candidate, Reason, Retention};
 pub use verify::{Level, VerifyReport, verify, verify_all};
 

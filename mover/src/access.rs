@@ -1,8 +1,9 @@
 //! From a Request or a URL to an open repository: credentials, key and certificate authorities are looked for first, so that
 //! what is missing is named before anything is sent.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -122,6 +123,47 @@ pub fn given_key(file: Option<&Path>, environment: &Environment) -> Result<Passw
             let given = environment.password.as_ref().ok_or_else(missing)?;
             Ok(Password::new(given.expose_secret().as_bytes().to_vec())?)
         }
+    }
+}
+
+/// The new key of the command line: the file's, which is made with a random key when asked for, else the environment's.
+pub fn new_key(file: Option<&Path>, generate: bool, environment: &Environment) -> Result<Password> {
+    let missing = |why: String| Err(Failure::new(FailureReason::KeyMissing, why));
+    match (file, &environment.new_password) {
+        (Some(file), _) if generate => generate_key(file),
+        (Some(file), _) => match key_in(file)? {
+            Some(key) => Ok(key),
+            None => missing(format!(
+                "the password file {} does not exist; add --generate to make it with a random key",
+                file.display()
+            )),
+        },
+        (None, Some(given)) => Ok(Password::new(given.expose_secret().as_bytes().to_vec())?),
+        (None, None) => missing(
+            "no new password was given: set HOLDFAST_NEW_PASSWORD, or give --new-password-file FILE"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Makes a random key and stores it before anything depends on it. An existing file is never written.
+fn generate_key(file: &Path) -> Result<Password> {
+    let key = Password::generate();
+    let written = File::options().write(true).create_new(true).mode(0o600).open(file).and_then(|mut made| {
+        made.write_all(key.expose())?;
+        made.write_all(b"\n")?;
+        made.sync_all()
+    });
+    match written {
+        Ok(()) => Ok(key),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(Failure::new(
+            FailureReason::InvalidRequest,
+            format!(
+                "{} exists and is not overwritten: leave --generate out to use the key in it, or name another file",
+                file.display()
+            ),
+        )),
+        Err(e) => Err(Failure::unexpected(format!("can't write the new key to {}", file.display()), &e)),
     }
 }
 

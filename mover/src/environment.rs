@@ -23,6 +23,8 @@ pub struct Environment {
     pub ca_bundle: Option<PathBuf>,
     /// `HOLDFAST_PASSWORD`.
     pub password: Option<SecretString>,
+    /// `HOLDFAST_NEW_PASSWORD`.
+    pub new_password: Option<SecretString>,
     /// `HOLDFAST_REQUEST`.
     pub request: Option<String>,
     /// `HOLDFAST_ROOT`: put before every directory of a Job, for tests.
@@ -44,6 +46,7 @@ impl Environment {
             region: text("AWS_REGION").or_else(|| text("AWS_DEFAULT_REGION")),
             ca_bundle: text("AWS_CA_BUNDLE").map(PathBuf::from),
             password: secret("HOLDFAST_PASSWORD"),
+            new_password: secret("HOLDFAST_NEW_PASSWORD"),
             request: text(crds::job::REQUEST_ENV),
             root: text("HOLDFAST_ROOT").map(PathBuf::from),
             clock: now,

@@ -4,5 +4,6 @@
 pub mod apiserver;
 pub mod chroma_server;
 pub mod seaweedfs;
+pub mod shell;
 pub mod versitygw;
 pub mod writer;

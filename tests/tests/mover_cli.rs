@@ -1,74 +1,19 @@
 //! The command line without any cluster: the contract that scripts depend on, with the real program and a real ChromaDB.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use serde_json::Value;
 use tests::{
     chroma_server::ChromaServer,
+    shell::{Shell, key},
     writer::{Load, Server, Writer, truth},
 };
-
-fn holdfast() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    static BUILT: std::sync::Once = std::sync::Once::new();
-    // Cargo knows best whether it is up to date.
-    BUILT.call_once(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).current_dir(root).args(["build", "--quiet", "-p", "mover"]).status();
-        assert!(built.unwrap().success(), "the mover can't be built");
-    });
-    target.join("debug/holdfast")
-}
-
-struct Shell {
-    url: String,
-    password: String,
-}
-
-impl Shell {
-    fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(holdfast());
-        command.args(args).args(["--output", "json"]).stdin(Stdio::null());
-        if ["repo", "backup", "points", "restore", "verify"].contains(&args[0]) {
-            command.args(["--repo", &self.url]);
-        }
-        let output = command.env("HOLDFAST_PASSWORD", &self.password).output().unwrap();
-        for stream in [&output.stdout, &output.stderr] {
-            assert!(!String::from_utf8_lossy(stream).contains(&self.password), "the password is printed");
-        }
-        output
-    }
-
-    /// The result, which is the last line of standard output, and the exit code.
-    fn answer(&self, args: &[&str]) -> (Value, i32) {
-        let output = self.run(args);
-        let text = String::from_utf8(output.stdout).unwrap();
-        let last = text.lines().last().unwrap_or_default();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (serde_json::from_str(last).expect(&said), output.status.code().unwrap())
-    }
-
-    fn done(&self, args: &[&str]) -> Value {
-        let (value, code) = self.answer(args);
-        assert_eq!(code, 0, "{args:?}: {value}");
-        value
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_chroma_is_captured_and_recovered_by_hand() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    let key = Command::new(holdfast()).args(["key", "generate"]).output().unwrap();
-    let password = String::from_utf8(key.stdout).unwrap().trim_end().to_owned();
-    let shell = Shell { url: format!("file://{}", path("repository")), password };
+    let shell = Shell { url: format!("file://{}", path("repository")), password: key() };
     assert_eq!(shell.answer(&["points"]).1, 6, "there is no repository yet");
     shell.done(&["repo", "init"]);
     assert_eq!(shell.done(&["repo", "probe"])["conditionalWrites"], true);

@@ -3,6 +3,7 @@
 //! otherwise, follows no symbolic link of the target, and leaves a marker there until it is through, so that a half-written
 //! target is never taken for a whole one.
 
+mod export;
 mod file;
 mod place;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::progress::{Progress, ProgressSink};
 use crate::read::Reader;
 use crate::repository::{Repository, blocking};
 use crate::tree::{Entry, Node};
+pub use export::{Exported, ExportedContent, export};
 use file::write_file;
 
 /// Lies in the root of the target while a restore is under way or after it failed.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use chroma::files::DATABASE;
 use crds::job::FailureReason;
-use engine::PointAttributes;
+use engine::{Committed, PointAttributes};
 use jiff::SignedDuration;
 use serde::Serialize;
 
+use super::export::scratch_space;
 use super::output::row;
 use super::{Output, RepositoryArgs};
 use crate::body::Body;
@@ -41,7 +42,7 @@ pub struct BackupArgs {
     max_writer_pause: SignedDuration,
 }
 
-fn tag(text: &str) -> std::result::Result<(String, String), String> {
+pub(super) fn tag(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is no tag; write KEY=VALUE")),
@@ -56,8 +57,8 @@ struct Done {
     bytes_stored: u64,
     files: u64,
     duration_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    writer_pause_ms: Option<u64>,
+    /// 0 where no writer was held, because no ChromaDB was captured.
+    writer_pause_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<u64>,
     findings: u64,
@@ -74,16 +75,7 @@ pub async fn run(
     let repository = args.repository.open(environment).await?;
     let tags: BTreeMap<String, String> = args.tags.into_iter().collect();
     let committed = if args.source.join(DATABASE).is_file() {
-        let scratch = match &args.scratch {
-            Some(dir) => tempfile::tempdir_in(dir),
-            None => tempfile::tempdir(),
-        };
-        let scratch = scratch.map_err(|e| {
-            Failure::new(
-                FailureReason::MoverFailed,
-                format!("can't make scratch space for the mirror: {e}; name a directory with --scratch"),
-            )
-        })?;
+        let scratch = scratch_space(args.scratch.as_deref())?;
         let max_writer_pause: Duration = args.max_writer_pause.try_into().map_err(|_| {
             Failure::new(FailureReason::InvalidRequest, "--max-writer-pause must not be negative; write 5s")
         })?;
@@ -112,6 +104,11 @@ pub async fn run(
         store(&repository, args.source, attributes, telling).await?
     };
     telling.clear();
+    tell(committed, begun, output)
+}
+
+/// Prints the new point.
+pub(super) fn tell(committed: Committed, begun: Instant, output: Output) -> Result<Exit> {
     let point = committed.point;
     let chroma = Body::of(&point)?.chroma;
     let done = Done {
@@ -120,14 +117,14 @@ pub async fn run(
         bytes_stored: point.totals.bytes_stored,
         files: point.totals.files,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        writer_pause_ms: chroma.as_ref().map(|c| c.guard.longest_hold_ms),
+        writer_pause_ms: chroma.as_ref().map_or(0, |c| c.guard.longest_hold_ms),
         records: chroma.as_ref().map(crate::body::ChromaFacts::records),
         findings: chroma.as_ref().map_or(0, |c| c.findings.len() as u64 + c.more_findings),
     };
     for finding in chroma.iter().flat_map(|c| &c.findings) {
         eprintln!("warning: {}: {}. {}", finding.file, finding.what, finding.remedy);
     }
-    let pause = done.writer_pause_ms.map_or_else(|| "<none>".to_owned(), |ms| format!("{ms}ms"));
+    let pause = chroma.map_or_else(|| "<none>".to_owned(), |_| format!("{}ms", done.writer_pause_ms));
     let rows = [
         row(["POINT", "SIZE", "NEW", "FILES", "TOOK", "WRITER-PAUSE"]),
         row([

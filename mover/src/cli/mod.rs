@@ -5,9 +5,14 @@
 mod backup;
 mod check;
 mod choose;
+mod diff;
+mod export;
+mod import;
 mod key;
+mod keys;
 mod output;
 mod points;
+mod prune;
 mod repo;
 mod restore;
 mod verify;
@@ -38,7 +43,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make, look at or probe a repository
+    /// Make, look at or probe a repository; change its keys
     #[command(subcommand)]
     Repo(repo::RepoCommand),
     /// Capture a directory into a new point; a ChromaDB is captured live, its server may be running
@@ -49,6 +54,14 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Hold what lies in the repository against what the points say
     Verify(verify::VerifyArgs),
+    /// Say what changed from one point to another
+    Diff(diff::DiffArgs),
+    /// Remove points by rules, and what nothing needs any more
+    Prune(prune::PruneArgs),
+    /// Write a point as a tar archive to standard output
+    Export(export::ExportArgs),
+    /// Capture a tar archive from standard input into a new point
+    Import(import::ImportArgs),
     /// Check a ChromaDB directory that no server has open, without changing it
     Check(check::CheckArgs),
     /// Make keys
@@ -96,7 +109,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
         done = answer(command, output, &environment, &telling) => done,
         _ = tokio::signal::ctrl_c() => {
             telling.clear();
-            eprintln!("interrupted; no point was made, and a restore goes on with --onto-existing");
+            eprintln!("interrupted; no point was made, a restore goes on with --onto-existing, and a prune by pruning again");
             return Exit::Interrupted;
         }
     };
@@ -122,6 +135,10 @@ async fn answer(
         Command::Points(args) => points::run(args, output, environment).await,
         Command::Restore(args) => restore::run(args, output, environment, telling).await,
         Command::Verify(args) => verify::run(args, output, environment, telling).await,
+        Command::Diff(args) => diff::run(args, output, environment).await,
+        Command::Prune(args) => prune::run(args, output, environment, telling).await,
+        Command::Export(args) => export::run(args, output, environment, telling).await,
+        Command::Import(args) => import::run(args, output, environment, telling).await,
         Command::Check(args) => check::run(args, output, telling).await,
         Command::Key(command) => key::run(&command, output),
         Command::Job(_) => {

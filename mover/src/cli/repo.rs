@@ -1,4 +1,4 @@
-//! `holdfast repo`: make, look at, probe.
+//! `holdfast repo`: make, look at, probe, change keys.
 
 use clap::Subcommand;
 use engine::store::{ConditionalWrites, probe};
@@ -6,6 +6,7 @@ use engine::{FORMAT, Repository};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::keys::{self, NewKeyArgs, RemoveKeyArgs};
 use super::output::row;
 use super::{Output, RepositoryArgs};
 use crate::environment::Environment;
@@ -21,6 +22,12 @@ pub enum RepoCommand {
     Info(RepositoryArgs),
     /// Find out what the store really does: conditional writes under a race, ranges, lists. Needs no password
     Probe(RepositoryArgs),
+    /// Replace the key that is given by another; data isn't touched
+    RotateKey(NewKeyArgs),
+    /// Let another key open the repository too, such as one that is kept elsewhere
+    AddKey(NewKeyArgs),
+    /// Take a key away; the last one and the one that is given stay
+    RemoveKey(RemoveKeyArgs),
 }
 
 #[derive(Serialize)]
@@ -53,6 +60,9 @@ pub async fn run(command: RepoCommand, output: Output, environment: &Environment
         }
         RepoCommand::Info(args) => show(&args.open(environment).await?, output).await,
         RepoCommand::Probe(args) => look(&args, output, environment).await,
+        RepoCommand::RotateKey(args) => keys::rotate(&args, output, environment).await,
+        RepoCommand::AddKey(args) => keys::add(&args, output, environment).await,
+        RepoCommand::RemoveKey(args) => keys::remove(&args, output, environment).await,
     }
 }
 
@@ -77,7 +87,8 @@ async fn show(repository: &Repository, output: Output) -> Result<Exit> {
     ];
     for slot in &info.slots {
         let opened = if slot.fingerprint == info.key_fingerprint { ", opened with it" } else { "" };
-        rows.push(row(["KEY", &format!("{} {}{opened}", slot.fingerprint, slot.label)]));
+        let Slot { label, fingerprint, created } = slot;
+        rows.push(row(["KEY", &format!("{fingerprint} {label}, since {created:.0}{opened}")]));
     }
     output.print(&info, &rows);
     Ok(Exit::Done)

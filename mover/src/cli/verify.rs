@@ -1,5 +1,6 @@
 //! `holdfast verify`: what lies in the repository against what the points say.
 
+use crds::job::FailureReason;
 use engine::Level;
 use serde::Serialize;
 
@@ -8,8 +9,11 @@ use super::output::row;
 use super::{Output, RepositoryArgs};
 use crate::environment::Environment;
 use crate::exit::Exit;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::telling::{Telling, bytes};
+
+/// The kind of mark that says that a point was verified in full and passed. Its name is the point's id.
+pub const VERIFIED: &str = "verified";
 
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
@@ -24,6 +28,9 @@ pub struct VerifyArgs {
     /// manifest: everything needed is there; sample: and some blocks are read; full: and every byte is
     #[arg(long, value_enum, default_value_t = Depth::Manifest)]
     level: Depth,
+    /// Record in the repository that the points passed, for prune --keep-verified; takes --level full
+    #[arg(long)]
+    record: bool,
 }
 
 /// How deep to look.
@@ -54,16 +61,31 @@ pub async fn run(
         Depth::Sample => Level::Sample,
         Depth::Full => Level::Full,
     };
+    if args.record && level != Level::Full {
+        let why = "only --level full proves what --record records: add it, or leave --record out";
+        return Err(Failure::new(FailureReason::InvalidRequest, why));
+    }
     let progress = telling.stage("verify");
-    let report = match &args.point {
+    let (report, points) = match &args.point {
         Some(choice) => {
             let point = choose(&repository, choice, args.component.as_deref()).await?;
-            engine::verify(&repository, &point, level, progress).await?
+            (engine::verify(&repository, &point, level, progress).await?, vec![point])
         }
-        None => engine::verify_all(&repository, level, progress).await?,
+        None => {
+            // Listed before, so that none is recorded that was not looked at.
+            let points = if args.record { repository.points().await?.points } else { Vec::new() };
+            (engine::verify_all(&repository, level, progress).await?, points)
+        }
     };
     telling.end_stage();
     telling.clear();
+    if args.record && report.passed() {
+        let at = (environment.clock)().to_string();
+        for point in &points {
+            let passed = serde_json::json!({ "level": "full", "at": at });
+            repository.put_mark(VERIFIED, &point.id.to_string(), passed).await?;
+        }
+    }
     let done = Done { passed: report.passed(), report };
     let mut rows = vec![
         row(["POINTS", "FILES", "CHECKED", "VERDICT"]),

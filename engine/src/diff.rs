@@ -1,0 +1,100 @@
+//! What changed from one point to another, told by their trees alone: no block of data is read.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::index::Index;
+use crate::point::Point;
+use crate::read::Reader;
+use crate::repository::Repository;
+use crate::tree::{Entry, Node};
+
+/// How an entry changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Only the second point has it.
+    Added,
+    /// Only the first point has it.
+    Removed,
+    /// It has other bytes, leads elsewhere, or is of another kind.
+    Modified,
+    /// Its owner or its permissions differ.
+    Attributes,
+}
+
+/// An entry that is not the same in both points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Its path.
+    pub path: PathBuf,
+    /// How.
+    pub change: Change,
+    /// Bytes of the file in the first point; 0 for what is no file, or not there.
+    pub before: u64,
+    /// Bytes of the file in the second point.
+    pub after: u64,
+}
+
+/// Everything that differs between two points of a repository, by path. Times don't count. Memory: the entries of the
+/// first point, without their maps.
+pub async fn diff(repo: &Repository, first: &Point, second: &Point) -> Result<Vec<Changed>> {
+    let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
+    let mut earlier: BTreeMap<OsString, Facts> = BTreeMap::new();
+    for segment in &first.tree {
+        for entry in reader.entries(first, segment).await? {
+            earlier.insert(entry.path.clone(), Facts::of(&entry));
+        }
+    }
+    let mut changes = Vec::new();
+    for segment in &second.tree {
+        for entry in reader.entries(second, segment).await? {
+            let now = Facts::of(&entry);
+            let was = earlier.remove(&entry.path);
+            let change = match &was {
+                None => Change::Added,
+                Some(was) if was.content != now.content => Change::Modified,
+                Some(was) if was.owner != now.owner => Change::Attributes,
+                Some(_) => continue,
+            };
+            let before = was.map_or(0, |was| was.size);
+            changes.push(Changed { path: entry.path.into(), change, before, after: now.size });
+        }
+    }
+    let removed = |(path, was): (OsString, Facts)| Changed {
+        path: path.into(),
+        change: Change::Removed,
+        before: was.size,
+        after: 0,
+    };
+    changes.extend(earlier.into_iter().map(removed));
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(changes)
+}
+
+/// What of an entry is compared.
+struct Facts {
+    content: Content,
+    owner: (u32, u32, u32),
+    size: u64,
+}
+
+#[derive(PartialEq, Eq)]
+enum Content {
+    Directory,
+    File(String),
+    Symlink(OsString),
+}
+
+impl Facts {
+    fn of(entry: &Entry) -> Self {
+        let (content, size) = match &entry.node {
+            Node::Directory => (Content::Directory, 0),
+            Node::File { size, hash, .. } => (Content::File(hash.clone()), *size),
+            Node::Symlink { to } => (Content::Symlink(to.clone()), 0),
+        };
+        Self { content, owner: (entry.mode, entry.uid, entry.gid), size }
+    }
+}

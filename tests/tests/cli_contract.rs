@@ -1,0 +1,233 @@
+//! The contract of the command line that needs no ChromaDB: fields, exit codes, keys, pruning, archives. With the real
+//! program over a directory.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+use tests::shell::{Shell, key};
+
+struct Desk {
+    dir: tempfile::TempDir,
+    shell: Shell,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let shell =
+            Shell { url: format!("file://{}", dir.path().join("repository").display()), password: key() };
+        let desk = Self { dir, shell };
+        desk.shell.done(&["repo", "init"]);
+        fs::create_dir(desk.path("data")).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// Writes a file into the source and captures it.
+    fn capture(&self, file: &str, fill: u8) -> Value {
+        let bytes: Vec<u8> =
+            (0..60_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ fill).collect();
+        fs::write(Path::new(&self.path("data")).join(file), bytes).unwrap();
+        let source = self.path("data");
+        self.shell.done(&["backup", "--source", &source, "--component", "app", "--tag", "a=b=c"])
+    }
+
+    /// Makes everything in the repository a day older, as the store tells it.
+    fn a_day_passes(&self) {
+        let aged = Command::new("find")
+            .args([
+                &self.path("repository"),
+                "-type",
+                "f",
+                "-exec",
+                "touch",
+                "-r",
+                "{}",
+                "-d",
+                "-25 hours",
+                "{}",
+                ";",
+            ])
+            .status()
+            .unwrap();
+        assert!(aged.success());
+    }
+}
+
+fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
+    let (mut found, mut open) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(path) = open.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let bytes = if meta.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
+            Vec::new()
+        } else if meta.is_symlink() {
+            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+        } else {
+            fs::read(&path).unwrap()
+        };
+        let nanos = if meta.is_symlink() { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+        found.insert(path.strip_prefix(root).unwrap().to_owned(), (meta.mode(), nanos.0, nanos.1, bytes));
+    }
+    found
+}
+
+#[test]
+fn results_have_the_named_fields_and_failures_their_codes() {
+    let desk = Desk::new();
+    let first = desk.capture("one", 1);
+    for field in ["bytes", "bytesStored", "files", "durationMs", "writerPauseMs"] {
+        assert!(first[field].is_u64(), "{field}: {first}");
+    }
+    let second = desk.capture("two", 2);
+    let (a, b) = (first["point"].as_str().unwrap(), second["point"].as_str().unwrap());
+    let changed = desk.shell.done(&["diff", a, b]);
+    assert_eq!(
+        (&changed["added"], &changed["removed"], &changed["modified"]),
+        (&json!(1), &json!(0), &json!(0))
+    );
+    let expected = json!({ "path": "two", "change": "added", "bytesBefore": 0, "bytesAfter": 60_000 });
+    assert_eq!(changed["changes"], json!([expected]));
+    assert_eq!(desk.shell.done(&["diff", b, b])["changes"], json!([]));
+    assert_eq!(desk.shell.done(&["verify", "--level", "sample"])["passed"], true);
+
+    let code = |args: &[&str]| desk.shell.answer(args).1;
+    let unknown = "0".repeat(32);
+    let (target, source) = (desk.path("target"), desk.path("data"));
+    assert_eq!(code(&["restore", "--point", &unknown, "--target", &target]), 6);
+    assert_eq!(code(&["restore", "--point", "latest", "--target", &source]), 10);
+    assert_eq!(code(&["backup", "--source", &desk.path("none"), "--component", "app"]), 8);
+    assert_eq!(code(&["repo", "init"]), 2);
+    assert_eq!(code(&["verify", "--record"]), 2);
+    assert_eq!(code(&["prune", "--wait", "5m"]), 2);
+    assert_eq!(desk.shell.run(&["prune", "--keep-last", "many"]).status.code(), Some(2));
+    let wrong = Shell { password: key(), ..desk.shell.clone() };
+    assert_eq!(wrong.answer(&["points"]).1, 3);
+    let empty = Shell { url: format!("file://{}", desk.path("nothing")), ..desk.shell.clone() };
+    assert_eq!(empty.answer(&["points"]).1, 6);
+    let pack = fs::read_dir(desk.path("repository/packs")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_dir_all(pack).unwrap();
+    assert_eq!(code(&["verify"]), 7);
+    let config = desk.path("repository/config");
+    let line = r#"{"magic":"holdfast repository","format":99}"#;
+    let sum = Command::new("sh").args(["-c", &format!("printf %s '{line}' | sha256sum")]).output().unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap()[..64].to_owned();
+    fs::write(config, format!("{line}\nsha256:{sum}\n")).unwrap();
+    assert_eq!(code(&["points"]), 11);
+}
+
+#[test]
+fn keys_are_added_rotated_and_removed_and_the_last_one_stays() {
+    let desk = Desk::new();
+    desk.capture("one", 1);
+    let (escrow, new) = (desk.path("escrow.key"), desk.path("new.key"));
+    let add = ["repo", "add-key", "--new-password-file", &escrow, "--generate", "--label", "escrow"];
+    let added = desk.shell.done(&add);
+    assert_eq!(fs::metadata(&escrow).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(desk.shell.answer(&add).1, 2, "a key file is never overwritten");
+    let info = desk.shell.done(&["repo", "info"]);
+    assert_eq!(info["slots"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&info["slots"][1]["label"], &info["slots"][1]["fingerprint"]),
+        (&json!("escrow"), &added["added"])
+    );
+
+    let rotated = desk.shell.done(&["repo", "rotate-key", "--new-password-file", &new, "--generate"]);
+    assert_eq!(rotated["removed"], info["keyFingerprint"]);
+    let (refused, code) = desk.shell.answer(&["points"]);
+    assert_eq!((&refused["reason"], code), (&json!("KeyMismatch"), 3));
+    for file in [&new, &escrow] {
+        let password = fs::read_to_string(file).unwrap().trim_end().to_owned();
+        let holder = Shell { password, ..desk.shell.clone() };
+        assert_eq!(holder.done(&["points"])["points"].as_array().unwrap().len(), 1);
+    }
+    let by_file = Shell { password: "not the key of this repository".into(), ..desk.shell.clone() };
+    by_file.done(&["points", "--password-file", &new]);
+    let fingerprint = added["added"].as_str().unwrap();
+    by_file.done(&["repo", "remove-key", "--fingerprint", fingerprint, "--password-file", &new]);
+    let last = rotated["added"].as_str().unwrap();
+    let (refused, code) =
+        by_file.answer(&["repo", "remove-key", "--fingerprint", last, "--password-file", &new]);
+    assert_eq!(code, 2);
+    assert!(refused["error"].as_str().unwrap().contains("is the last that opens"), "{refused}");
+}
+
+#[test]
+fn pruning_keeps_what_the_rules_keep_and_frees_the_rest_a_day_later() {
+    let desk = Desk::new();
+    let points: Vec<Value> = (1..=4).map(|n| desk.capture("same", n)).collect();
+    desk.a_day_passes();
+    let prune = ["prune", "--keep-last", "2"];
+    let dry = desk.shell.done(&["prune", "--keep-last", "2", "--dry-run"]);
+    assert_eq!((&dry["dryRun"], &dry["pointsRemoved"]), (&json!(true), &json!(2)));
+    assert_eq!(dry["points"][3]["kept"], json!(["newest", "newestGood", "last"]));
+    assert_eq!(dry["points"][0]["kept"], json!([]));
+    assert_eq!(desk.shell.done(&["points"])["points"].as_array().unwrap().len(), 4);
+
+    let done = desk.shell.done(&prune);
+    assert_eq!((&done["pointsRemoved"], &done["packsSwept"]), (&json!(2), &json!(0)));
+    assert!(done["packsCondemned"].as_u64() > Some(0), "{done}");
+    desk.a_day_passes();
+    let swept = desk.shell.done(&prune);
+    assert_eq!(swept["packsSwept"], done["packsCondemned"]);
+    assert_eq!(desk.shell.done(&["verify", "--level", "full", "--record"])["passed"], true);
+    let kept: Vec<Value> = desk.shell.done(&["points"])["points"].as_array().unwrap().clone();
+    let ids: Vec<&Value> = kept.iter().map(|point| &point["point"]).collect();
+    assert_eq!(ids, [&points[2]["point"], &points[3]["point"]]);
+    let verified = desk.shell.done(&["prune", "--keep-last", "1", "--keep-verified", "2"]);
+    assert_eq!(verified["pointsRemoved"], 0);
+    assert_eq!(verified["points"][0]["kept"], json!(["keepVerified"]));
+    let tagged = desk.shell.done(&["prune", "--keep-last", "1", "--keep-tag", "a=b=c", "--dry-run"]);
+    assert_eq!(tagged["pointsRemoved"], 0);
+    let last = [points[2]["point"].as_str().unwrap(), points[3]["point"].as_str().unwrap()];
+    let all = desk.shell.answer(&["prune", "--remove", last[0], "--remove", last[1]]);
+    assert_eq!(all.1, 2, "{}", all.0);
+}
+
+#[test]
+fn an_exported_point_is_a_tar_that_tar_reads_and_import_brings_it_back() {
+    let desk = Desk::new();
+    let data = PathBuf::from(desk.path("data"));
+    let long = format!("{}/{}", "directory".repeat(15), "file".repeat(30));
+    fs::create_dir_all(data.join(&long).parent().unwrap()).unwrap();
+    fs::write(data.join(&long), b"long").unwrap();
+    fs::write(data.join("empty"), b"").unwrap();
+    std::os::unix::fs::symlink("nowhere/".repeat(20), data.join("link")).unwrap();
+    desk.capture("one", 1);
+
+    let archive = desk.path("x.tar");
+    let export = |args: &[&str]| {
+        let out = fs::File::create(&archive).unwrap();
+        desk.shell.command(args).stdout(out).stderr(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(export(&["export", "--point", "latest", "--output", "json"]), Some(2));
+    assert_eq!(export(&["export", "--point", "latest"]), Some(0));
+    fs::create_dir(desk.path("untarred")).unwrap();
+    let untarred =
+        Command::new("tar").args(["-xpf", &archive, "-C", &desk.path("untarred")]).status().unwrap();
+    assert!(untarred.success());
+    assert_eq!(tree(Path::new(&desk.path("untarred"))), tree(&data));
+
+    let import =
+        ["import", "--component", "moved", "--consistency-time", "2026-01-02T03:04:05Z", "--output", "json"];
+    let imported = desk.shell.command(&import).stdin(fs::File::open(&archive).unwrap()).output().unwrap();
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let imported: Value = serde_json::from_slice(&imported.stdout).unwrap();
+    let restored = desk.path("restored");
+    let point = imported["point"].as_str().unwrap();
+    let done = desk.shell.done(&["restore", "--point", point, "--target", &restored]);
+    assert_eq!(done["consistencyTime"], "2026-01-02T03:04:05Z");
+    assert_eq!(tree(Path::new(&restored)), tree(&data));
+    let nothing = desk.shell.command(&["import", "--component", "x"]).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(8));
+}
