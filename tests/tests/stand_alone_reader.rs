@@ -1,0 +1,103 @@
+//! The proof that the format is open: a program in another language, written from FORMAT.md alone, restores what Holdfast
+//! captured from a live ChromaDB, byte for byte.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
+
+use tests::{
+    chroma_server::ChromaServer,
+    shell::{Shell, key},
+    writer::{Load, Writer},
+};
+
+struct Reader {
+    packages: PathBuf,
+    repository: String,
+}
+
+impl Reader {
+    fn new(repository: String) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let asked =
+            Command::new(root.join("e2e/cluster/python.sh")).args(["--print-path", "recover"]).output();
+        let packages = PathBuf::from(String::from_utf8(asked.unwrap().stdout).unwrap().trim_end());
+        assert!(
+            packages.is_dir(),
+            "its packages are not there. Set them up with: e2e/cluster/python.sh recover"
+        );
+        Self { packages, repository }
+    }
+
+    fn run(&self, password: &str, args: &[&str]) -> Output {
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/recover-without-holdfast.py");
+        Command::new("/usr/bin/python3")
+            .env("PYTHONPATH", &self.packages)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("HOLDFAST_PASSWORD", password)
+            .arg(script)
+            .arg(&self.repository)
+            .args(args)
+            .output()
+            .unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_in_another_language_restores_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let shell = Shell { url: format!("file://{}", path("repository")), password: key() };
+    shell.done(&["repo", "init"]);
+    std::fs::create_dir(path("data")).unwrap();
+    let server = ChromaServer::start(Path::new(&path("data"))).await.unwrap();
+    // Enough for the vectors to reach their files, and for some of them to change between the points.
+    let load = Load { sync_threshold: 40, per_request: 20, ..Load::synthetic(7, 2, 64) };
+    let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
+    let mut points = Vec::new();
+    for _ in 0..3 {
+        writer.progress(60, Duration::from_secs(90)).await.unwrap();
+        let source = path("data");
+        let captured = shell.done(&["backup", "--source", &source, "--component", "chromadb"]);
+        points.push(captured["point"].as_str().unwrap().to_owned());
+    }
+    writer.stop().await.unwrap();
+    server.stop().unwrap();
+    // A password beside the key: both derivations are read.
+    let password = path("escrow");
+    std::fs::write(&password, "a password that people choose\n").unwrap();
+    shell.done(&["repo", "add-key", "--new-password-file", &password]);
+
+    let reader = Reader::new(path("repository"));
+    let listed = String::from_utf8(reader.run(&shell.password, &[]).stdout).unwrap();
+    let ids: Vec<&str> = listed.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(ids, points);
+    for (number, point) in points.iter().enumerate() {
+        let (ours, theirs) = (path(&format!("ours {number}")), path(&format!("theirs {number}")));
+        shell.done(&["restore", "--point", point, "--target", &ours]);
+        let with = if number == 0 { "a password that people choose" } else { shell.password.as_str() };
+        let read = reader.run(with, &[point, &theirs]);
+        assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+        let compared = Command::new("diff").args(["-r", &ours, &theirs]).output().unwrap();
+        assert!(compared.status.success(), "{}", String::from_utf8_lossy(&compared.stdout));
+    }
+
+    let refused = reader.run("not the key of this repository", &[]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("opens no key slot"));
+    // A single flipped bit in the newest pack of data is found by the seal.
+    let packs =
+        Command::new("sh").args(["-c", &format!("ls -S {}/packs/*/* | head -n 1", path("repository"))]);
+    let largest = { packs }.output().unwrap();
+    let largest = String::from_utf8(largest.stdout).unwrap().trim_end().to_owned();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    bytes[2_000] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+    let refused = reader.run(&shell.password, &[&points[0], &path("damaged")]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("fails authentication"), "{refused:?}");
+    assert!(Path::new(&path("damaged")).join(".holdfast-restore-unfinished").exists());
+}
