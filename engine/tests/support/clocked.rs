@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use engine::Category;
-use engine::store::{Answer, Object, Put, Store, StoreError};
+use engine::store::{Answer, Object, ObjectLock, Put, Store, StoreError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -147,5 +147,11 @@ impl Store for Clocked {
             return async move { Err(refused) }.boxed();
         }
         self.step("delete", name, self.inner.delete(name))
+    }
+    fn object_lock<'a>(&'a self) -> Answer<'a, ObjectLock> {
+        self.step("object lock", "", self.inner.object_lock())
+    }
+    fn retain<'a>(&'a self, name: &'a str, until: Timestamp) -> Answer<'a, ()> {
+        self.step("retain", name, self.inner.retain(name, until))
     }
 }
