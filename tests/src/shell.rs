@@ -18,8 +18,10 @@ pub fn holdfast() -> PathBuf {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).current_dir(root).args(["build", "--quiet", "-p", "mover"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "the mover can't be built");
+        // A test target is named so that the features are those of the tests, and nothing is compiled twice.
+        let args = ["build", "--quiet", "--workspace", "--bin", "holdfast", "--test", "layers"];
+        let built = Command::new(cargo).current_dir(root).args(args).status();
+        assert!(built.is_ok_and(|status| status.success()), "holdfast can't be built");
         target.join("debug/holdfast")
     };
     BUILT.get_or_init(build).clone()

@@ -26,25 +26,11 @@ use tempfile::TempDir;
 use tests::{
     chroma_server::ChromaServer,
     seaweedfs::{BUCKET, SeaweedFs, WRITER},
+    shell::holdfast,
     writer::{Load, Server, Writer, truth},
 };
 
 const KEY: &str = "a key for the tests, long enough\n";
-
-/// The real program, built when it isn't there yet.
-fn holdfast() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    static BUILT: std::sync::Once = std::sync::Once::new();
-    // Cargo knows best whether it is up to date.
-    BUILT.call_once(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built =
-            Command::new(cargo).current_dir(root).args(["build", "--quiet", "-p", "mover"]).status().unwrap();
-        assert!(built.success(), "the mover can't be built");
-    });
-    target.join("debug/holdfast")
-}
 
 /// What a pod of the mover has: mounts below one directory, and where its repository is.
 struct Pod {
