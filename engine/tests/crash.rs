@@ -124,8 +124,9 @@ async fn a_repeated_capture_after_a_death_sends_little_twice() {
     let counting = Faulty::counting(bench.store());
     let repo = Repository::open(counting.clone(), &password()).await.unwrap();
     let opening = counting.count();
-    // A piece of the index stands after 8 packs of 8 MiB; the death comes after it.
-    let faulty = Faulty::dying(bench.store(), opening + 15, Dies::Before);
+    // A piece of the index stands after 8 packs of 8 MiB; the death comes after it: before the packs stand five
+    // looks, at the attempt, the condemned, the index, the packs and the points.
+    let faulty = Faulty::dying(bench.store(), opening + 16, Dies::Before);
     let repo_dying = Repository::open(faulty, &password()).await.unwrap();
     backup(&repo_dying, request(bench.source(), "a")).await.unwrap_err();
     let second = backup(&repo, request(bench.source(), "a")).await.unwrap();
