@@ -347,6 +347,31 @@ fn a_segment_that_keeps_changing_is_torn_and_not_waited_for() {
     assert!(matches!(&error, GuardError::Torn { last, .. } if last.contains("length.bin")), "{error}");
 }
 
+/// A server that is short of processor time may be seconds between two files of a flush. The lock is not held meanwhile.
+#[test]
+fn a_flush_that_stands_still_halfway_is_waited_for_without_the_lock() {
+    let (data, mirror) = (data_dir(1), tempfile::tempdir().unwrap());
+    let header = data.path().join(SEGMENT).join("header.bin");
+    // Three elements, and no pickle that names them.
+    let mut halfway = [0; 100];
+    halfway[20] = 3;
+    fs::write(&header, halfway).unwrap();
+    let captured = thread::scope(|scope| {
+        let mut finishing = false;
+        capture_live_watched(&options(data.path()), mirror.path(), &mut |moment| {
+            if moment == Moment::Released && !std::mem::replace(&mut finishing, true) {
+                scope.spawn(|| {
+                    thread::sleep(Duration::from_secs(2));
+                    fs::remove_file(&header).unwrap();
+                });
+            }
+        })
+        .unwrap()
+    });
+    assert_eq!(captured.suspect_segments, Vec::<String>::new(), "{:?}", captured.torn_because);
+    assert_eq!(captured.attempts, 2, "{:?}", captured.torn_because);
+}
+
 #[test]
 fn a_capture_that_would_keep_writers_waiting_too_long_gives_up_and_says_what_it_needs() {
     let (data, mirror) = (data_dir(48), tempfile::tempdir().unwrap());

@@ -120,6 +120,7 @@ pub fn capture_live_watched(
     mirror.bring_near(&scan(&options.data_dir)?)?;
     let mut longest_hold = Duration::ZERO;
     let mut torn_because = Vec::new();
+    let mut patience = FLUSH_PATIENCE;
     for attempt in 1..=options.attempts.get() {
         let begun = Instant::now();
         mirror.bring_near(&scan(&options.data_dir)?)?;
@@ -144,6 +145,7 @@ pub fn capture_live_watched(
                     let cost = Cost { longest_hold, attempts: attempt, torn_because };
                     return Ok(captured(*whole, cost, suspects, source.filesystem));
                 }
+                await_flush(&options.data_dir, &suspects, &mut patience);
                 format!("segment {} was being flushed", suspects.join(", "))
             }
             Attempt::Torn { because, held } => {
@@ -279,6 +281,23 @@ fn suspects(mirror: &Mirror, tree: &Tree) -> Vec<String> {
         .filter(|segment| !check::segment_is_whole(&mirror.dir().join(segment)))
         .map(|segment| segment.display().to_string())
         .collect()
+}
+
+/// How long flushes that were caught halfway are waited for, in all attempts together: a server that is short of processor time
+/// may need seconds between two files.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits, while writers go on, until the source's own segments are whole: the next attempt shall not meet the same flush.
+fn await_flush(data: &Path, suspects: &[String], patience: &mut Duration) {
+    let begun = Instant::now();
+    let mut glance = QUIET;
+    while begun.elapsed() < *patience
+        && !suspects.iter().all(|segment| check::segment_is_whole(&data.join(segment)))
+    {
+        thread::sleep(glance);
+        glance = (glance * 2).min(Duration::from_secs(1));
+    }
+    *patience = patience.saturating_sub(begun.elapsed());
 }
 
 struct Cost {
