@@ -29,6 +29,7 @@ const GRAIN: usize = 4096;
 
 /// What was done to a file.
 pub(super) struct Written {
+    /// Bytes that the target did not have; of a new file all of them, holes included.
     pub(super) bytes: u64,
     pub(super) existed: bool,
     pub(super) owner_set: bool,
@@ -105,7 +106,7 @@ pub(super) async fn write_file(
         Ok::<_, Error>(owner_set)
     })
     .await?;
-    Ok(Written { bytes, existed, owner_set })
+    Ok(Written { bytes: if existed { bytes } else { size }, existed, owner_set })
 }
 
 /// Opens the file to be written: an existing one of our own only if nothing else shares it, else a new one.
