@@ -69,6 +69,7 @@ pub enum Put {
 /// - *Read after write*: once a write is acknowledged, `get`, `head` and `list` of any client see it.
 /// - *Conditional writes*: of many concurrent `put_if_absent` of one name exactly one is answered `Created`.
 ///   [`probe`] finds out whether that holds. Where it doesn't, one writer at a time is still safe.
+///   Relied on for small objects only: of racers with an object so large that S3 takes it in parts, more than one may win.
 /// - *Clock*: `modified` doesn't go back by more than minutes.
 ///
 /// Names consist of lower-case letters, digits, `-`, `.` and `/`, at most 200 bytes.
