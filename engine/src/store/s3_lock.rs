@@ -53,13 +53,9 @@ impl S3Store {
             return Err(failed((Category::Input, "the store was opened without a retention".to_owned())));
         };
         let until = date(until);
-        let asked = self.client.get_object_retention().bucket(&self.bucket).key(self.key(name)).send().await;
-        let now = match asked.map_err(|e| classify(&e)) {
-            Ok(answer) => answer.retention().and_then(|r| r.retain_until_date().copied()),
-            // An object without a retention is answered with 404, one that isn't there as well: the write tells.
-            Err((Category::NotFound | Category::Input, _)) => None,
-            Err(what) => return Err(failed(what)),
-        };
+        // HeadObject tells it as well as GetObjectRetention, whose answer not every compatible store words as AWS does.
+        let asked = self.client.head_object().bucket(&self.bucket).key(self.key(name)).send().await;
+        let now = asked.map_err(|e| failed(classify(&e)))?.object_lock_retain_until_date().copied();
         if now.is_some_and(|now| now.secs() >= until.secs()) {
             return Ok(());
         }
