@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The cluster's programs, built from their Go modules at the versions that tools/*/go.mod pin, into the cache. What is
-# there already is left alone. Cold, the whole list takes half an hour on two cores; every line says how far it is.
+# there already is left alone. Cold, the whole list takes some ten minutes on two cores; every line says how far it is.
 #
 #   tools.sh [name...]            default: all that the cluster needs. By name only: versitygw, which tests of the store
 #                                 want, and restic, which the benchmark measures against
