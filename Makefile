@@ -21,8 +21,9 @@ test: setup check test-real e2e ## Every test: what CI runs
 
 # Every call names the whole workspace and has tests among its targets, so that all share one set of features: a package
 # named alone has another one, and its dependencies are compiled once more. Files are listed, so a new one is never left out.
-QUICK := --lib --bins --test layers --test house $(patsubst engine/tests/%.rs,--test %,$(wildcard engine/tests/*.rs))
-REAL := $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/*.rs)) $(patsubst tests/tests/%/main.rs,--test %,$(wildcard tests/tests/*/main.rs))
+programs = $(patsubst $1/%.rs,--test %,$(wildcard $1/*.rs)) $(patsubst $1/%/main.rs,--test %,$(wildcard $1/*/main.rs))
+QUICK := --lib --bins --test layers --test house $(call programs,engine/tests)
+REAL := $(call programs,tests/tests)
 
 .PHONY: check
 check: ## What one runs all day: format, lints, unit tests, layers, generated files

@@ -1,6 +1,7 @@
 //! Memory does not grow with the volume. Alone in its binary: the peak is that of the whole process.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "engine/support/mod.rs"]
 mod support;
 
 use std::fs::File;

@@ -1,8 +1,5 @@
 //! The probe finds out what a store does, not what it says: a store that ignores conditions, or checks first and writes
 //! later, is told from one that holds them. Such a store still works for one writer at a time.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +9,7 @@ use engine::Category;
 use engine::store::{Answer, ConditionalWrites, DirStore, Object, ObjectLock, Put, Store, StoreError, probe};
 use engine::{Level, Repository, backup, silent, verify_all};
 use futures::FutureExt;
-use support::{at, noise, password, request};
+use crate::support::{at, noise, password, request};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Habit {

@@ -1,14 +1,11 @@
 //! What is told when a place holds no repository, not this one, or not yet.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::sync::Arc;
 
 use engine::store::{DirStore, Store};
 use engine::{Category, Error, Password, Repository};
-use support::{Bench, at, password};
+use crate::support::{Bench, at, password};
 
 fn empty() -> (tempfile::TempDir, Arc<dyn Store>) {
     let dir = tempfile::tempdir().unwrap();
@@ -68,7 +65,7 @@ async fn an_interrupted_creation_is_told_from_a_lost_configuration() {
     fs::remove_file(&config).unwrap();
     assert!(matches!(refusal(bench.store()).await, Error::HalfInitialised { .. }));
     fs::write(&config, &bytes).unwrap();
-    engine::backup(&bench.repo, support::request(bench.source(), "a")).await.unwrap();
+    engine::backup(&bench.repo, crate::support::request(bench.source(), "a")).await.unwrap();
     fs::remove_file(&config).unwrap();
     assert!(matches!(refusal(bench.store()).await, Error::ConfigMissing { .. }));
     let refused = Repository::init(bench.store(), &password(), at(0)).await.unwrap_err();
@@ -93,8 +90,8 @@ async fn a_newer_repository_names_both_formats() {
 #[tokio::test]
 async fn a_newer_point_is_reported_and_hides_no_other() {
     let bench = Bench::new().await;
-    let point = engine::backup(&bench.repo, support::request(bench.source(), "a")).await.unwrap().point;
-    let newer = engine::backup(&bench.repo, support::request(bench.source(), "b")).await.unwrap().point;
+    let point = engine::backup(&bench.repo, crate::support::request(bench.source(), "a")).await.unwrap().point;
+    let newer = engine::backup(&bench.repo, crate::support::request(bench.source(), "b")).await.unwrap().point;
     let path = bench.store_path().join(newer.id.object());
     let mut bytes = fs::read(&path).unwrap();
     bytes[5] = 2;

@@ -1,5 +1,4 @@
 //! What the decorators promise: what passes is tried again within bounds, what is final is said at once, and all is counted.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
 use std::ops::Range;

@@ -1,15 +1,12 @@
 //! Keys come and go; the data stays as it is, and at no moment is there none that opens.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::store::{DirStore, Store};
 use engine::{Category, Error, Password, Repository, RestoreMode, backup, restore, silent};
-use support::faulty::{Dies, Faulty};
-use support::{Bench, at, noise, password, request, same_tree, tree_of};
+use crate::support::faulty::{Dies, Faulty};
+use crate::support::{Bench, at, noise, password, request, same_tree, tree_of};
 
 fn new_password() -> Password {
     Password::new("another horse, another staple").unwrap()

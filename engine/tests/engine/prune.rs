@@ -1,8 +1,5 @@
 //! Points go, what they shared stays: by death at every store operation, and with a capture and a prune in each other's way
 //! at every store operation. The store's clock is the test's.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,9 +12,9 @@ use engine::{
 };
 use futures::FutureExt;
 use jiff::SignedDuration;
-use support::clocked::{Between, Clock, Clocked};
-use support::faulty::{Dies, Faulty};
-use support::{Bench, noise, request, same_tree, tree_of};
+use crate::support::clocked::{Between, Clock, Clocked};
+use crate::support::faulty::{Dies, Faulty};
+use crate::support::{Bench, at, noise, request, same_tree, tree_of};
 
 const DAY: SignedDuration = SignedDuration::from_hours(25);
 const PAGES: usize = 30;
@@ -50,7 +47,7 @@ impl History {
     async fn new() -> (Self, PointId) {
         let bench = Bench::new().await;
         let key = Password::new(format!("hfkey1-{}", "5a".repeat(32))).unwrap();
-        bench.repo.add_key_slot(&key, "test", support::at(0)).await.unwrap();
+        bench.repo.add_key_slot(&key, "test", at(0)).await.unwrap();
         let mut history = Self { bench, clock: Arc::default(), key, kept: Vec::new() };
         history.write(&[("shared", 1), ("gone", 2), ("dir/early", 3)]);
         history.write_pages(0);

@@ -1,15 +1,12 @@
 //! I1 and I7 under death at every store operation: whatever was committed before restores byte for byte, nothing that is
 //! torn shows up as a point, and what the dead left behind stops nobody.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::sync::Arc;
 
 use engine::store::{DirStore, Store};
 use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
-use support::faulty::{Dies, Faulty, Lie, Lying};
-use support::{Bench, at, noise, password, request, same_tree};
+use crate::support::faulty::{Dies, Faulty, Lie, Lying};
+use crate::support::{Bench, at, noise, password, request, same_tree};
 
 /// A bench with one point, and a source that has moved on since.
 async fn bench_with_history() -> (Bench, std::path::PathBuf) {

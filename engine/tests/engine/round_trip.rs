@@ -1,13 +1,10 @@
 //! A repository in a directory, used as the mover uses it.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use engine::{Category, Error, Layout, Password, Repository, RestoreMode, backup, restore, silent};
-use support::{Bench, at, attributes, noise, password, request, same_tree, tree_of};
+use crate::support::{Bench, at, attributes, noise, password, request, same_tree, tree_of};
 
 fn spawnable<F: Future + Send>(future: F) -> F {
     future

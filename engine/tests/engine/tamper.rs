@@ -1,14 +1,11 @@
 //! One flipped bit, a truncation, a deletion, a swap: in every kind of object it is noticed, and the object is named.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
-use support::{Bench, noise, password, request, same_tree, tree_of};
+use crate::support::{Bench, noise, password, request, same_tree, tree_of};
 
 async fn bench() -> Bench {
     let bench = Bench::new().await;

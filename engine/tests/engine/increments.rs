@@ -1,14 +1,11 @@
 //! Histories of captures: what changed is stored near its own size, and every generation comes back byte for byte.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{Layout, Level, Point, RestoreMode, backup, restore, silent, verify};
-use support::{Bench, noise, request, same_tree, tree_of};
+use crate::support::{Bench, noise, request, same_tree, tree_of};
 
 const PAGES: usize = 2000;
 
