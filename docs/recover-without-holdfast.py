@@ -103,9 +103,10 @@ class Repository:
                 return master
         fail("the password opens no key slot of this repository")
 
-    def unseal(self, key, label, name, sealed):
+    def unseal(self, key, label, name, sealed, dictionary=None):
         packed = xopen(key, sealed[:24], sealed[24:], self.context(label, name))
-        return packed[1:] if packed[0] == 0 else zstandard.ZstdDecompressor().decompress(packed[1:])
+        prefix = dictionary and zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        return packed[1:] if packed[0] == 0 else zstandard.ZstdDecompressor(dict_data=prefix).decompress(packed[1:])
 
     def object(self, kind, label, name):
         data = (self.root / name).read_bytes()
@@ -135,7 +136,7 @@ class Repository:
                         index.setdefault(block, (kind, place, offset, stored, raw))
         return index
 
-    def block(self, block):
+    def block(self, block, dictionary=None):
         if block not in self.index:
             fail(f"block {block.hex()} is missing")
         kind, place, offset, stored, raw = self.index[block]
@@ -143,7 +144,7 @@ class Repository:
             pack.seek(offset)
             sealed = pack.read(stored)
         try:
-            plain = self.unseal(self.blocks, (b"data", b"meta")[kind], block, sealed)
+            plain = self.unseal(self.blocks, (b"data", b"meta", b"patch")[kind], block, sealed, dictionary)
         except InvalidTag:
             fail(f"{place.name} is damaged: block {block.hex()} fails authentication")
         if len(plain) != raw:
@@ -180,24 +181,39 @@ class Repository:
             ids = self.block(bytes.fromhex(root))
             maps += [ids[at : at + 32] for at in range(0, len(ids), 32)]
         columns, stride = content["columns"], sum(column["width"] for column in content["columns"])
+        slot = columns[0]["width"] * columns[0]["values"]
+        dictionaries = {bytes.fromhex(r["id"]): self.dictionary(bytes.fromhex(r["id"]), slot) for r in content.get("references", [])}
         for number, head in enumerate(maps):
             length = min(content["records"] * stride, size - number * content["records"] * stride)
-            yield self.segment(self.units(head), columns, content["records"], length)
+            yield self.segment(self.units(head), columns, content["records"], length, dictionaries)
+
+    def dictionary(self, reference, slot):
+        """What patches were compressed against."""
+        body = self.block(reference)
+        frames, at = read_ids(body, 0, 1)
+        (count,) = struct.unpack_from(">H", body, at)
+        fields = struct.unpack_from(f">{3 * count}H", body, at + 2)
+        plain = [self.block(frame) for (frame,) in frames]
+        stretches = zip(*(fields[n * count : (n + 1) * count] for n in range(3)))
+        return b"".join(plain[of][position * slot : (position + many) * slot] for of, position, many in stretches)
 
     def units(self, head):
-        """Unit number -> its places, each a frame and a position: applies a chain of maps, the complete one first."""
+        """Unit number -> where its last whole version is, and what it is made of: places, each a frame, or a patch and its
+        reference, and a position. Applies a chain of maps, the complete one first."""
         chain = [read_map(self.block(head))]
         while chain[-1][0]:
             chain.append(read_map(self.block(chain[-1][0])))
         units = {}
-        for _, fulls, deltas in reversed(chain):
+        for _, fulls, deltas, patched in reversed(chain):
             for unit, place in fulls:
-                units[unit] = [place]
+                units[unit] = place, [place]
             for unit, place in deltas:
-                units[unit] = [units[unit][0], place]
-        return units
+                units[unit] = units[unit][0], [units[unit][0], place]
+            for unit, place in patched:
+                units[unit] = units.get(unit, (None,))[0], [place]
+        return {unit: places for unit, (_, places) in units.items()}
 
-    def segment(self, units, columns, records, length):
+    def segment(self, units, columns, records, length, dictionaries):
         stride = sum(column["width"] for column in columns)
         here, tail, first, out, inside, frames = length // stride, length % stride, 0, bytearray(length), 0, {}
         for column in columns + [{"width": tail, "values": 1, "planes": 1}]:
@@ -207,7 +223,8 @@ class Repository:
                 unit = bytes(min(slot, values * width - number * slot))
                 for frame, position in units[first + number]:
                     if frame not in frames:
-                        frames[frame] = unsort(self.block(frame), column["planes"])
+                        patch, *reference = frame
+                        frames[frame] = unsort(self.block(patch, *(dictionaries[r] for r in reference)), column["planes"])
                     at = position * slot
                     part = frames[frame][at : at + len(unit)].ljust(len(unit), b"\0")
                     unit = (int.from_bytes(unit, "big") ^ int.from_bytes(part, "big")).to_bytes(len(unit), "big")
@@ -221,18 +238,25 @@ class Repository:
         return out
 
 
-def read_map(body):
-    """A map: the id of the one before or None, and the places of whole units and of differences."""
-    previous, at = (body[1:33], 33) if body[0] else (None, 1)
+def read_ids(body, at, many):
+    """A count and so many tuples of ids, and where they end."""
     (count,) = struct.unpack_from(">H", body, at)
-    frames = [body[at + 2 + 32 * n : at + 34 + 32 * n] for n in range(count)]
-    at, lists = at + 2 + 32 * count, []
-    for _ in range(2):
+    ids = [body[n : n + 32] for n in range(at + 2, at + 2 + 32 * many * count, 32)]
+    return [tuple(ids[n : n + many]) for n in range(0, len(ids), many)], at + 2 + 32 * many * count
+
+
+def read_map(body):
+    """A map: the id of the one before or None, and the places of whole units, of differences and of patched units."""
+    previous, at = (body[1:33], 33) if body[0] else (None, 1)
+    frames, at = read_ids(body, at, 1)
+    patches, at = read_ids(body, at, 2)
+    lists = []
+    for holders in (frames, frames, patches):
         (count,) = struct.unpack_from(">H", body, at)
         fields = struct.unpack_from(f">{4 * count}H", body, at + 2)
         at += 2 + 8 * count
         pieces = zip(*(fields[n * count : (n + 1) * count] for n in range(4)))
-        lists.append([(unit + n, (frames[of], position + n)) for unit, many, of, position in pieces for n in range(many)])
+        lists.append([(unit + n, (holders[of], position + n)) for unit, many, of, position in pieces for n in range(many)])
     return previous, *lists
 
 

@@ -6,12 +6,12 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use crate::ahead::ahead;
-use crate::block::{BlockId, Class};
+use crate::block::{Against, Alone, BlockId};
 use crate::error::{Error, Result};
 use crate::read::{Reader, Segment};
 use crate::references::STATES_AT_ONCE;
 use crate::tree::{Content, Extent};
-use crate::units::{Places, Segmented, State};
+use crate::units::{Patches, Segmented, State};
 
 /// Requests for streams, and segments of files of records, under way at once.
 const RUNS_AT_ONCE: usize = 4;
@@ -28,7 +28,8 @@ pub(crate) struct Piece {
 
 impl Reader {
     /// The file's bytes in order, several requests ahead. A stretch that can't be read is an error in its place; the
-    /// stretches behind it follow. Memory: about 30 MiB.
+    /// stretches behind it follow. **Whoever uses them holds the file against its hash.** Memory: about 30 MiB, and the
+    /// dictionaries of a file that has patches, 24 MiB at most.
     pub(crate) fn pieces(
         &self,
         content: &Content,
@@ -40,7 +41,8 @@ impl Reader {
                 let (reader, units, file) = (self.clone(), units.clone(), file.to_owned());
                 let opened = async move {
                     let segmented = reader.segmented(&units, size, &file).await?;
-                    Ok::<_, Error>(reader.sections(segmented, file))
+                    let patches = Arc::new(reader.patches(&segmented, &file)?);
+                    Ok::<_, Error>(reader.sections(segmented, patches, file))
                 };
                 stream::once(opened).try_flatten().boxed()
             }
@@ -63,7 +65,7 @@ impl Reader {
             let runs = ahead(Self::runs(wanted), RUNS_AT_ONCE, move |run| {
                 let (reader, file) = (reader.clone(), file.clone());
                 async move {
-                    let fetched = reader.fetch(Class::Data, &run, &file).await?;
+                    let fetched = reader.fetch(Alone::Data, &run, Against::Length, &file).await?;
                     let at = run.parts.first().map_or(0, |part| part.at);
                     let blocks = run.parts.iter().map(|part| part.id).collect();
                     Ok(Piece { at, bytes: joined(fetched), blocks })
@@ -76,14 +78,19 @@ impl Reader {
         .boxed()
     }
 
-    fn sections(&self, file: Segmented, shown: String) -> BoxStream<'static, Result<Piece>> {
+    fn sections(
+        &self,
+        file: Segmented,
+        patches: Arc<Patches>,
+        shown: String,
+    ) -> BoxStream<'static, Result<Piece>> {
         let reader = self.clone();
         self.with_states(file, shown.clone(), SECTIONS_AT_ONCE, move |file, number, state| {
-            let (reader, shown) = (reader.clone(), shown.clone());
+            let (reader, patches, shown) = (reader.clone(), Arc::clone(&patches), shown.clone());
             async move {
                 let section = file.geometry.section(file.size, number as u64);
                 let units = section.units();
-                let (apart, blocks) = reader.units(&section, &state, &units, Places::All, &shown).await?;
+                let (apart, blocks) = reader.units(&section, &state, &units, &patches, &shown).await?;
                 Ok(Piece { at: section.at, bytes: section.join(apart), blocks })
             }
             .boxed()

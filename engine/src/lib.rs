@@ -7,6 +7,7 @@ mod backup;
 mod block;
 mod codec;
 mod compare;
+mod compress;
 mod content;
 mod diff;
 mod envelope;

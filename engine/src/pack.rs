@@ -42,6 +42,7 @@ impl Placed {
         out.push(match self.class {
             Class::Data => 0,
             Class::Meta => 1,
+            Class::Patch => 2,
         });
         out.extend_from_slice(&self.id.0);
         put_u32(out, self.offset);
@@ -53,6 +54,7 @@ impl Placed {
         let class = match cursor.take::<1>()? {
             [0] => Class::Data,
             [1] => Class::Meta,
+            [2] => Class::Patch,
             _ => return None,
         };
         let id = BlockId(cursor.take()?);
@@ -91,7 +93,7 @@ impl OpenPack {
     pub(crate) fn push(&mut self, block: &SealedBlock) {
         let offset = u32::try_from(self.bytes.len()).expect("a pack is closed at 8 MiB");
         let stored = u32::try_from(block.sealed.len()).expect("blocks are cut at a few MiB");
-        if block.class == Class::Data && self.placed.is_empty() {
+        if block.class != Class::Meta && self.placed.is_empty() {
             // Once, to the end: growing by doubling would hold half a pack twice. Untouched pages cost nothing.
             self.bytes.reserve_exact(FULL + LARGEST + (1 << 20));
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{FutureExt, TryStreamExt};
 
 use crate::ahead::ahead;
-use crate::block::{self, BlockId, Class};
+use crate::block::{self, Against, Alone, BlockId, Class};
 use crate::error::{Category, Error, Result};
 use crate::index::{Index, Place};
 use crate::pack::PackId;
@@ -101,24 +101,75 @@ impl Reader {
     }
 
     /// The bytes of each part of a run.
-    pub(crate) async fn fetch(&self, class: Class, run: &Run, needed_by: &str) -> Result<Vec<Vec<u8>>> {
+    pub(crate) async fn fetch(
+        &self,
+        class: Alone,
+        run: &Run,
+        against: Against,
+        needed_by: &str,
+    ) -> Result<Vec<Vec<u8>>> {
+        let open = move |repo: &Repository, part: &Wanted, sealed: &[u8]| {
+            block::open(repo.keys(), class, part.id, part.place.raw, sealed, against)
+        };
+        self.each(run, needed_by, open).await
+    }
+
+    /// Checks each part of a run as far as that can be done without other blocks.
+    pub(crate) async fn prove(&self, run: &Run, needed_by: &str) -> Result<()> {
+        let prove = |repo: &Repository, part: &Wanted, sealed: &[u8]| {
+            block::is_authentic(repo.keys(), part.place.class, part.id, part.place.raw, sealed).then_some(())
+        };
+        self.each(run, needed_by, prove).await.map(drop)
+    }
+
+    /// The object that holds a block, the block's bytes as stored, and its place.
+    pub(crate) async fn sealed(
+        &self,
+        class: Class,
+        id: &BlockId,
+        needed_by: &str,
+    ) -> Result<(String, Bytes, Place)> {
+        let place = self.find(class, id, needed_by)?;
+        let object = place.pack.id.object();
+        let stored = self.stored(&object, place.offset..place.offset + place.stored, needed_by).await?;
+        Ok((object, stored, place))
+    }
+
+    pub(crate) fn does_not_open(&self, object: &str, id: &BlockId, needed_by: &str) -> Error {
+        self.repo.damaged(object, format!("block {id:?} fails authentication ({needed_by} needs it)"))
+    }
+
+    async fn each<T: Send + 'static>(
+        &self,
+        run: &Run,
+        needed_by: &str,
+        open: impl Fn(&Repository, &Wanted, &[u8]) -> Option<T> + Send + 'static,
+    ) -> Result<Vec<T>> {
         let object = run.pack.object();
-        let range = u64::from(run.range.start)..u64::from(run.range.end);
-        let stored = match self.repo.store().get(&object, Some(range)).await {
+        let stored = self.stored(&object, run.range.clone(), needed_by).await?;
+        let (repo, start, parts) = (self.repo.clone(), run.range.start, run.parts.clone());
+        let opened = blocking(move || {
+            let open = |part: &Wanted| {
+                let from = (part.place.offset - start) as usize;
+                let sealed = stored.get(from..from + part.place.stored as usize).ok_or(part.id)?;
+                open(&repo, part, sealed).ok_or(part.id)
+            };
+            parts.iter().map(open).collect::<std::result::Result<Vec<T>, BlockId>>()
+        });
+        opened.await.map_err(|id| self.does_not_open(&object, &id, needed_by))
+    }
+
+    async fn stored(&self, object: &str, range: Range<u32>, needed_by: &str) -> Result<Bytes> {
+        match self.repo.store().get(object, Some(u64::from(range.start)..u64::from(range.end))).await {
             Err(e) if e.is_not_found() => {
-                let (needed_by, what) = (needed_by.to_owned(), object);
-                return Err(Error::Missing { place: self.repo.place(), needed_by, what });
+                let (needed_by, what) = (needed_by.to_owned(), object.to_owned());
+                Err(Error::Missing { place: self.repo.place(), needed_by, what })
             }
             Err(e) if e.category == Category::Corrupt => {
-                return Err(self.repo.damaged(&object, format!("it is cut short ({needed_by} needs it)")));
+                Err(self.repo.damaged(object, format!("it is cut short ({needed_by} needs it)")))
             }
-            other => other?,
-        };
-        let (repo, start, parts) = (self.repo.clone(), run.range.start, run.parts.clone());
-        let opened = blocking(move || open_parts(&repo, class, &stored, start, &parts)).await;
-        opened.map_err(|id| {
-            self.repo.damaged(&object, format!("block {id:?} fails authentication ({needed_by} needs it)"))
-        })
+            other => Ok(other?),
+        }
     }
 
     /// Blocks of maps or trees, in the order asked for; neighbours in a pack by one request.
@@ -131,7 +182,11 @@ impl Reader {
         let (reader, needed_by) = (self.clone(), needed_by.to_owned());
         let mut read = ahead(Self::runs(wanted), READS_AT_ONCE, move |run| {
             let (reader, needed_by) = (reader.clone(), needed_by.clone());
-            async move { Ok::<_, Error>((reader.fetch(Class::Meta, &run, &needed_by).await?, run)) }.boxed()
+            async move {
+                let fetched = reader.fetch(Alone::Meta, &run, Against::Name, &needed_by).await?;
+                Ok::<_, Error>((fetched, run))
+            }
+            .boxed()
         });
         let mut blocks = vec![Vec::new(); ids.len()];
         while let Some((fetched, run)) = read.try_next().await? {
@@ -183,19 +238,4 @@ impl Reader {
 pub(crate) enum Segment {
     Here(Vec<Extent>),
     Stored(BlockId),
-}
-
-fn open_parts(
-    repo: &Repository,
-    class: Class,
-    stored: &Bytes,
-    start: u32,
-    parts: &[Wanted],
-) -> std::result::Result<Vec<Vec<u8>>, BlockId> {
-    let open = |part: &Wanted| {
-        let from = (part.place.offset - start) as usize;
-        let sealed = stored.get(from..from + part.place.stored as usize).ok_or(part.id)?;
-        block::open(repo.keys(), class, part.id, part.place.raw, sealed).ok_or(part.id)
-    };
-    parts.iter().map(open).collect()
 }

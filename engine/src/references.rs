@@ -129,6 +129,7 @@ async fn of_units(
     shown: &str,
     each: &mut (impl FnMut(Reference) + Send),
 ) -> Result<u64> {
+    of_dictionaries(reader, point, file, shown, each).await?;
     let mut blocks = 0;
     let mut seen = HashSet::new();
     let mut first = 0;
@@ -157,7 +158,7 @@ async fn of_units(
                 Ok(frames) => {
                     blocks += frames.len() as u64;
                     for frame in frames.into_iter().filter(|frame| seen.insert(frame.id)) {
-                        each(Reference::Block(frame.id, Class::Data));
+                        each(Reference::Block(frame.id, frame.place.class));
                     }
                 }
                 Err(e) => each(Reference::Broken(finding(e, point)?)),
@@ -168,4 +169,34 @@ async fn of_units(
         seen.clear();
     }
     Ok(blocks)
+}
+
+/// What the patches of a file were compressed against. The maps of its segments name the same references.
+async fn of_dictionaries(
+    reader: &Reader,
+    point: &Point,
+    file: &Segmented,
+    shown: &str,
+    each: &mut (impl FnMut(Reference) + Send),
+) -> Result<()> {
+    if let Err(e) = reader.patches(file, shown) {
+        each(Reference::Broken(finding(e, point)?));
+    }
+    for reference in &file.references {
+        each(Reference::Block(reference.id, Class::Meta));
+        let frames = match reader.reference(&reference.id, shown).await {
+            Ok(reference) => reference.frames,
+            Err(e) => {
+                each(Reference::Broken(finding(e, point)?));
+                continue;
+            }
+        };
+        for frame in frames {
+            match reader.find(Class::Data, &frame, shown) {
+                Ok(_) => each(Reference::Block(frame, Class::Data)),
+                Err(e) => each(Reference::Broken(finding(e, point)?)),
+            }
+        }
+    }
+    Ok(())
 }

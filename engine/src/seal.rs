@@ -1,19 +1,20 @@
-//! Sealing: zstd, then XChaCha20-Poly1305 with a random nonce, bound to the repository and to what the bytes are (kind
-//! and name), so that no sealed thing can be put in the place of another. It refuses to say more than "does not open".
+//! Sealing: compression, then XChaCha20-Poly1305 with a random nonce, bound to the repository and to what the bytes are
+//! (kind and name), so that no sealed thing can be put in the place of another. It refuses to say more than "does not
+//! open".
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::block::Effort;
+use crate::compress::{pack, unpack};
 
-const NONCE: usize = 24;
-const CODEC_PLAIN: u8 = 0;
-const CODEC_ZSTD: u8 = 1;
-const ZSTD_USUAL: i32 = 3;
-const ZSTD_HIGH: i32 = 9;
+/// The nonce that a sealed thing begins with; whoever packs bytes to be sealed leaves room for it.
+pub(crate) const NONCE: usize = 24;
+const TAG: usize = 16;
 
 /// What sealing adds at most: nonce, tag and codec.
-pub(crate) const OVERHEAD: usize = NONCE + 16 + 1;
+pub(crate) const OVERHEAD: usize = NONCE + TAG + 1;
 
 /// The most a sealed thing may expand to; no writer of format 1 comes near it.
 pub(crate) const MAX_PLAIN: usize = 256 << 20;
@@ -21,7 +22,15 @@ pub(crate) const MAX_PLAIN: usize = 256 << 20;
 /// Random bytes of the operating system's quality.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the kernel's random source can't fail once seeded");
+    // The kernel's own: a generator beside it would have to be seeded first, which takes longer than most calls here.
+    let mut filled = 0;
+    while filled < N {
+        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(more) => filled += more,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => panic!("the kernel's random source failed, which it can't once seeded: {e}"),
+        }
+    }
     bytes
 }
 
@@ -34,6 +43,7 @@ pub(crate) struct DoesNotOpen;
 pub(crate) enum Purpose {
     Data,
     Meta,
+    Patch,
     Footer,
     Index,
     Point,
@@ -48,6 +58,7 @@ impl Purpose {
         match self {
             Self::Data => b"data",
             Self::Meta => b"meta",
+            Self::Patch => b"patch",
             Self::Footer => b"footer",
             Self::Index => b"index",
             Self::Point => b"point",
@@ -83,14 +94,21 @@ impl Sealer {
 
     /// As [`Self::seal`], with the effort to spend on compression.
     pub(crate) fn seal_with(&self, effort: Effort, purpose: Purpose, name: &[u8], plain: &[u8]) -> Vec<u8> {
-        let packed = compress(plain, effort);
+        self.seal_packed(purpose, name, pack(plain, effort, NONCE))
+    }
+
+    /// Seals, in place, what is packed already behind room for the nonce.
+    pub(crate) fn seal_packed(&self, purpose: Purpose, name: &[u8], mut packed: Vec<u8>) -> Vec<u8> {
         let nonce = random::<NONCE>();
         let aad = self.associated(purpose, name);
-        let sealed = self
+        let (room, body) = packed.split_at_mut(NONCE);
+        room.copy_from_slice(&nonce);
+        let tag = self
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: &packed, aad: &aad })
+            .encrypt_inout_detached(&XNonce::from(nonce), &aad, body.into())
             .expect("encryption into memory fails only beyond 256 GiB");
-        [nonce.as_slice(), &sealed].concat()
+        packed.extend_from_slice(&tag);
+        packed
     }
 
     /// The reverse of [`Self::seal`]; `limit` bounds what it may expand to.
@@ -101,35 +119,40 @@ impl Sealer {
         sealed: &[u8],
         limit: usize,
     ) -> Result<Vec<u8>, DoesNotOpen> {
-        let (nonce, body) = sealed.split_first_chunk::<NONCE>().ok_or(DoesNotOpen)?;
-        let aad = self.associated(purpose, name);
-        let packed = self.cipher.decrypt(&XNonce::from(*nonce), Payload { msg: body, aad: &aad });
-        decompress(&packed.map_err(|_| DoesNotOpen)?, limit)
+        self.open_against(purpose, name, sealed, limit, &[])
     }
-}
 
-fn compress(plain: &[u8], effort: Effort) -> Vec<u8> {
-    let level = match effort {
-        Effort::Usual => ZSTD_USUAL,
-        Effort::High => ZSTD_HIGH,
-    };
-    let small = zstd::bulk::compress(plain, level).ok().filter(|c| c.len() < plain.len());
-    let (codec, body) = match &small {
-        Some(compressed) => (CODEC_ZSTD, compressed.as_slice()),
-        None => (CODEC_PLAIN, plain),
-    };
-    [&[codec], body].concat()
-}
+    /// As [`Self::open`], for what was compressed against a dictionary.
+    pub(crate) fn open_against(
+        &self,
+        purpose: Purpose,
+        name: &[u8],
+        sealed: &[u8],
+        limit: usize,
+        dictionary: &[u8],
+    ) -> Result<Vec<u8>, DoesNotOpen> {
+        let packed = self.authenticate(purpose, name, sealed)?;
+        unpack(&packed, limit, dictionary).ok_or(DoesNotOpen)
+    }
 
-fn decompress(packed: &[u8], limit: usize) -> Result<Vec<u8>, DoesNotOpen> {
-    match packed.split_first() {
-        Some((&CODEC_PLAIN, body)) if body.len() <= limit => Ok(body.to_vec()),
-        Some((&CODEC_ZSTD, body)) => {
-            let stated = zstd::zstd_safe::get_frame_content_size(body).ok().flatten().ok_or(DoesNotOpen)?;
-            let size = usize::try_from(stated).ok().filter(|n| *n <= limit).ok_or(DoesNotOpen)?;
-            zstd::bulk::decompress(body, size).map_err(|_| DoesNotOpen)
-        }
-        _ => Err(DoesNotOpen),
+    /// Decrypts and authenticates, and leaves it packed.
+    pub(crate) fn authenticate(
+        &self,
+        purpose: Purpose,
+        name: &[u8],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, DoesNotOpen> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE>().ok_or(DoesNotOpen)?;
+        let (body, tag) = rest.split_last_chunk::<TAG>().ok_or(DoesNotOpen)?;
+        let aad = self.associated(purpose, name);
+        let mut packed = body.to_vec();
+        let opened = self.cipher.decrypt_inout_detached(
+            &XNonce::from(*nonce),
+            &aad,
+            packed.as_mut_slice().into(),
+            &Tag::from(*tag),
+        );
+        opened.map(|()| packed).map_err(|_| DoesNotOpen)
     }
 }
 

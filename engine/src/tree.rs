@@ -80,6 +80,9 @@ pub(crate) struct Units {
     /// Blocks of kind meta that list them, of a larger one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) roots: Vec<BlockId>,
+    /// Blocks of kind meta that name what its patches were compressed against, each with the length of its dictionary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) references: Vec<Extent>,
 }
 
 /// What an entry is.

@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::ahead::ahead;
-use crate::block::{BlockId, Class};
+use crate::block::BlockId;
 use crate::content::Piece;
 use crate::error::{Error, Result};
 use crate::index::Index;
@@ -234,12 +234,15 @@ impl Verification {
         let (reader, needed_by) = (self.reader.clone(), file.to_owned());
         let mut runs = ahead(Reader::runs(wanted), READS_AT_ONCE, move |run| {
             let (reader, file) = (reader.clone(), needed_by.clone());
-            async move { reader.fetch(Class::Data, &run, &file).await }.boxed()
+            async move {
+                let read: u64 = run.parts.iter().map(|part| u64::from(part.place.raw)).sum();
+                reader.prove(&run, &file).await.map(|()| read)
+            }
+            .boxed()
         });
-        while let Some(parts) = runs.next().await {
-            match parts {
-                Ok(parts) => {
-                    let read = parts.iter().map(|part| part.len() as u64).sum();
+        while let Some(proved) = runs.next().await {
+            match proved {
+                Ok(read) => {
                     self.report.bytes_checked += read;
                     self.tell(read);
                 }
@@ -276,30 +279,27 @@ impl Verification {
             };
             self.found(Finding { object, what });
         }
-        let mut rest: Vec<(BlockId, Class, Wanted)> = Vec::new();
+        let mut rest: Vec<Wanted> = Vec::new();
         for (id, place) in reader.index.blocks().filter(|(id, _)| !self.checked.contains(id)) {
-            rest.push((id, place.class, Wanted { id, at: 0, place }));
+            rest.push(Wanted { id, at: 0, place });
         }
-        rest.sort_by_key(|(_, _, part)| (part.place.pack.id, part.place.offset));
-        for class in [Class::Data, Class::Meta] {
-            let parts = rest.iter().filter(|(_, c, _)| *c == class).map(|(_, _, part)| *part).collect();
-            let from = reader.clone();
-            let mut read = ahead(Reader::runs(parts), READS_AT_ONCE, move |run| {
-                let reader = from.clone();
-                async move { reader.fetch(class, &run, "an index").await }.boxed()
-            });
-            while let Some(parts) = read.next().await {
-                match parts {
-                    Ok(_) => {}
-                    Err(Error::Damaged { object, what, .. }) => {
-                        self.findings.insert(Finding { object, what });
-                    }
-                    Err(Error::Missing { what: object, .. }) => {
-                        self.findings
-                            .insert(Finding { object, what: "it is missing (the index lists it)".into() });
-                    }
-                    Err(e) => return Err(e),
+        rest.sort_by_key(|part| (part.place.pack.id, part.place.offset));
+        let from = reader.clone();
+        let mut proved = ahead(Reader::runs(rest), READS_AT_ONCE, move |run| {
+            let reader = from.clone();
+            async move { reader.prove(&run, "an index").await }.boxed()
+        });
+        while let Some(answer) = proved.next().await {
+            match answer {
+                Ok(()) => {}
+                Err(Error::Damaged { object, what, .. }) => {
+                    self.findings.insert(Finding { object, what });
                 }
+                Err(Error::Missing { what: object, .. }) => {
+                    let what = "it is missing (the index lists it)".into();
+                    self.findings.insert(Finding { object, what });
+                }
+                Err(e) => return Err(e),
             }
         }
         Ok(())

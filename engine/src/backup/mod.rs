@@ -2,6 +2,7 @@
 //! need as it lies in the store, and the commit record last, which is read back. A failure anywhere before leaves no point,
 //! only blocks that the next attempt finds again. Nothing is ever overwritten and no lock is taken.
 
+mod patches;
 mod previous;
 mod scan;
 mod units;
@@ -99,7 +100,7 @@ impl Drop for StopOnDrop {
 ///
 /// Guarantees: on success the commit record was read back and everything it needs was seen in the store; on failure no
 /// point exists, with one exception: when the store failed during or after the commit, the point may exist, which
-/// [`Repository::find_by_attempt`] tells. Memory: about 60 MiB, plus 100 bytes for each block in the repository.
+/// [`Repository::find_by_attempt`] tells. Memory: about 60 MiB, 40 more while pages that were rewritten are compressed, and 100 bytes for each block in the repository.
 /// Files that have pages or records are compared with the component's newest point; a version before that can't be read is
 /// told in the log and captured whole.
 /// Caveat: xattrs are not captured; a hard link is captured as a file of its own; `lost+found` in the root is left out.

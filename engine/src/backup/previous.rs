@@ -1,17 +1,18 @@
 //! The version before: files of the component's newest point that have units, to be compared with and built upon. Nothing
 //! here is needed: what can't be read is told and captured whole.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::block::BlockId;
 use crate::error::{Category, Error, Result};
 use crate::read::Reader;
-use crate::tree::{Content, Node, Units};
-use crate::units::{Geometry, Segmented, State};
+use crate::tree::{Content, Extent, Node, Units};
+use crate::units::{Geometry, Holder, Segmented, State};
 
 /// States are read so many at once.
 const STATES_AT_ONCE: usize = 16;
@@ -27,6 +28,8 @@ pub(super) struct Before {
     reader: Reader,
     handle: Handle,
     file: Segmented,
+    /// Those that can't be read any more.
+    lost: HashSet<BlockId>,
     shown: String,
     next: usize,
     states: VecDeque<Option<Arc<State>>>,
@@ -77,14 +80,12 @@ impl Previous {
         }
         let shown = within.to_string_lossy().into_owned();
         match handle.block_on(reader.segmented(units, *size, &shown)) {
-            Ok(file) => Ok(Some(Before {
-                reader: reader.clone(),
-                handle: handle.clone(),
-                file,
-                shown,
-                next: 0,
-                states: VecDeque::new(),
-            })),
+            Ok(mut file) => {
+                let lost = handle.block_on(lost(reader, &file.references, &shown))?;
+                file.references.retain(|reference| !lost.contains(&reference.id));
+                let (reader, handle, states) = (reader.clone(), handle.clone(), VecDeque::new());
+                Ok(Some(Before { reader, handle, file, lost, shown, next: 0, states }))
+            }
             Err(e) if is_about_bytes(&e) => {
                 tracing::warn!("{shown} is captured whole, not as what changed: {e}");
                 Ok(None)
@@ -97,6 +98,11 @@ impl Previous {
 impl Before {
     pub(super) fn geometry(&self) -> &Geometry {
         &self.file.geometry
+    }
+
+    /// What its patches need and that is whole.
+    pub(super) fn references(&self) -> &[Extent] {
+        &self.file.references
     }
 
     /// The next segment; none behind the end, and where it can't be read.
@@ -134,7 +140,32 @@ impl Before {
 
     /// Without what lies in packs that are gone.
     fn known(&self, mut state: State) -> Option<Arc<State>> {
-        state.forget(|id| self.reader.index.contains(id));
+        state.forget(|holder| {
+            let readable = match holder {
+                Holder::Patch(patch) => !self.lost.contains(&patch.reference),
+                Holder::Frame(_) => true,
+            };
+            readable && self.reader.index.contains(&holder.id())
+        });
         Some(Arc::new(state))
     }
+}
+
+/// The references of which something is gone. What was compressed against them is stored anew.
+async fn lost(reader: &Reader, references: &[Extent], shown: &str) -> Result<HashSet<BlockId>> {
+    let mut lost = HashSet::new();
+    for Extent { id, .. } in references {
+        let whole = match reader.reference(id, shown).await {
+            Ok(reference) => reference.frames.iter().all(|frame| reader.index.contains(frame)),
+            Err(e) if is_about_bytes(&e) => {
+                tracing::warn!("patches of {shown} are stored anew: {e}");
+                false
+            }
+            Err(e) => return Err(e),
+        };
+        if !whole {
+            lost.insert(*id);
+        }
+    }
+    Ok(lost)
 }

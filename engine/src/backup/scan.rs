@@ -15,7 +15,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::LayoutChooser;
 use super::previous::Previous;
-use crate::block::{BlockId, Class, Effort, RawBlock};
+use crate::block::{Alone, BlockId, Effort, RawBlock};
 use crate::error::{Error, Result};
 use crate::layout::cut;
 use crate::point::{SKIPPED_NAMED, Skipped, Totals};
@@ -184,7 +184,7 @@ impl Scan {
             let raw = u32::try_from(bytes.len()).expect("streams are cut at 2 MiB");
             self.scanned.totals.blocks += 1;
             self.read(u64::from(raw));
-            let id = self.send(RawBlock::new(self.reader.repo.keys(), Class::Data, Effort::Usual, bytes))?;
+            let id = self.send(RawBlock::new(self.reader.repo.keys(), Alone::Data, Effort::Usual, bytes))?;
             if let Some(segment) = content.push(Extent { id, raw }) {
                 content.map.push(self.send_meta(write_extents(&segment))?);
             }
@@ -241,7 +241,7 @@ impl Scan {
     }
 
     pub(super) fn send_meta(&mut self, bytes: Vec<u8>) -> Result<BlockId> {
-        self.send(RawBlock::new(self.reader.repo.keys(), Class::Meta, Effort::Usual, bytes))
+        self.send(RawBlock::new(self.reader.repo.keys(), Alone::Meta, Effort::Usual, bytes))
     }
 
     /// Hands a block over unless it is known.

@@ -1,7 +1,8 @@
 //! Captures files of records: segment by segment, each compared with the version before by the hashes of its units. What
-//! changed is stored as the difference to the last whole version where that is worth it, else whole.
+//! changed a little is stored as the difference to the last whole version; what was rewritten goes into patches
+//! (`patches.rs`) or is stored whole.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::patches::{Group, Rewritten, Waiting};
 use super::previous::is_about_bytes;
 use super::scan::{Scan, changed, stopped, unreadable};
-use crate::block::{BlockId, Class, Effort, RawBlock};
+use crate::block::{Alone, BlockId, Effort, RawBlock};
 use crate::error::Result;
 use crate::keys::Keys;
 use crate::read::Reader;
@@ -19,7 +21,7 @@ use crate::repository::blocking;
 use crate::tree::{INLINE, Units, ends_root, write_ids};
 use crate::units::frame::{FIRST, LATER, Limits, combine, sort};
 use crate::units::map::{UnitHash, hash};
-use crate::units::{Geometry, Located, Places, Section, Spot, State, Unit};
+use crate::units::{Geometry, Holder, Located, Section, Spot, State, Stored, Unit};
 
 /// Segments that are encoded while the next one is read.
 const SEGMENTS_AT_ONCE: usize = 2;
@@ -32,19 +34,39 @@ struct Work {
     changed: Vec<(Unit, UnitHash)>,
     before: Option<Arc<State>>,
     file: String,
+    /// Whether what was rewritten may be stored in patches.
+    patching: bool,
 }
 
 struct Encoded {
     frames: Vec<RawBlock>,
-    map: RawBlock,
-    /// Frames that the segment needs, old ones included.
-    needed: usize,
+    /// All of its units but those that were rewritten.
+    segment: Waiting,
+    rewritten: Vec<Rewritten>,
 }
 
-/// The maps of a file as they become known, in order.
+/// The segments of a file as they are done with, in order.
 enum Segment {
-    Unchanged(BlockId),
+    Unchanged(BlockId, Vec<Holder>),
     Pending(JoinHandle<Result<Encoded>>),
+}
+
+/// What is known of a file's new version so far.
+#[derive(Default)]
+pub(super) struct Version {
+    /// The maps of its segments; `None` while units of one wait for a patch.
+    maps: Vec<Option<BlockId>>,
+    /// The references that its units need.
+    references: BTreeSet<BlockId>,
+}
+
+impl Version {
+    fn needs(&mut self, holders: &[Holder]) {
+        self.references.extend(holders.iter().filter_map(|holder| match holder {
+            Holder::Patch(patch) => Some(patch.reference),
+            Holder::Frame(_) => None,
+        }));
+    }
 }
 
 impl Scan {
@@ -60,7 +82,10 @@ impl Scan {
         let mut before = self.previous.open(within, &geometry, &self.reader, &self.handle)?;
         let mut geometry = before.as_ref().map_or(geometry, |before| before.geometry().clone());
         let mut whole = blake3::Hasher::new();
-        let (mut maps, mut pending) = (Vec::new(), VecDeque::new());
+        let (mut version, mut pending) = (Version::default(), VecDeque::new());
+        let known = before.as_ref().map(|before| before.references().to_vec());
+        let patching = known.is_some() && geometry.section(size, 0).can_be_patched();
+        let mut group = Group::new(known.unwrap_or_default());
         // Most segments of an increment don't change: their memory serves the next one.
         let mut spare = Vec::new();
         for number in 0..geometry.segments(size) {
@@ -93,54 +118,93 @@ impl Scan {
             self.read(section.bytes() as u64);
             match state.as_ref().and_then(|state| Some((state, state.chain().last()?))) {
                 Some((state, map)) if differing.is_empty() => {
-                    self.scanned.totals.blocks += state.needed().len() as u64;
-                    pending.push_back(Segment::Unchanged(*map));
+                    pending.push_back(Segment::Unchanged(*map, state.needed()));
                     spare = apart;
                 }
                 _ => {
                     let file = shown.clone();
-                    let work = Work { section, apart, changed: differing, before: state, file };
+                    let work = Work { section, apart, changed: differing, before: state, file, patching };
                     let encoding = self.handle.spawn(encode(self.reader.clone(), work));
                     pending.push_back(Segment::Pending(encoding));
                 }
             }
             while pending.len() > SEGMENTS_AT_ONCE {
-                self.settle(&mut pending, &mut maps)?;
+                self.settle(&mut pending, file, within, &mut group, &mut version)?;
             }
         }
         while !pending.is_empty() {
-            self.settle(&mut pending, &mut maps)?;
+            self.settle(&mut pending, file, within, &mut group, &mut version)?;
         }
+        self.close(&mut group, file, within, &mut version)?;
         match file.read(&mut [0]) {
             Ok(0) => {}
             Ok(_) => return Err(changed(within, "it grew")),
             Err(e) => return Err(unreadable(within, e)),
         }
-        let mut units = Units { geometry, maps, roots: Vec::new() };
+        let maps: Option<Vec<BlockId>> = version.maps.into_iter().collect();
+        let maps = maps.expect("no segment waits for a patch once the last group is closed");
+        let references = group.needed(&version.references);
+        let mut units = Units { geometry, maps, roots: Vec::new(), references };
         if units.maps.len() > INLINE {
             self.roots(&mut units)?;
         }
         Ok((units, whole.finalize()))
     }
 
-    /// Takes the oldest segment under way: stores its frames and its map.
-    fn settle(&mut self, pending: &mut VecDeque<Segment>, maps: &mut Vec<BlockId>) -> Result<()> {
+    /// Takes the oldest segment under way: stores its frames, and its map unless units of it have to wait for a patch.
+    fn settle(
+        &mut self,
+        pending: &mut VecDeque<Segment>,
+        file: &File,
+        within: &Path,
+        group: &mut Group,
+        version: &mut Version,
+    ) -> Result<()> {
         match pending.pop_front() {
             None => {}
-            Some(Segment::Unchanged(map)) => maps.push(map),
+            Some(Segment::Unchanged(map, holders)) => {
+                self.scanned.totals.blocks += holders.len() as u64;
+                version.needs(&holders);
+                version.maps.push(Some(map));
+            }
             Some(Segment::Pending(encoding)) => {
                 let done = self.handle.block_on(encoding);
-                let encoded = done.unwrap_or_else(|e| match e.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    Err(_) => Err(stopped()), // the runtime is shutting down
-                })?;
-                self.scanned.totals.blocks += encoded.needed as u64;
-                for frame in encoded.frames {
+                let Encoded { frames, segment, rewritten } =
+                    done.unwrap_or_else(|e| match e.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        Err(_) => Err(stopped()), // the runtime is shutting down
+                    })?;
+                for frame in frames {
                     self.send(frame)?;
                 }
-                maps.push(self.send(encoded.map)?);
+                let number = version.maps.len();
+                version.maps.push(None);
+                if rewritten.is_empty() {
+                    return self.end_segment(number, segment, version);
+                }
+                if !group.has_room_for(&rewritten) {
+                    self.close(group, file, within, version)?;
+                }
+                group.add(number, segment, rewritten);
             }
         }
+        Ok(())
+    }
+
+    /// Stores the map of a segment all of whose units have a place.
+    pub(super) fn end_segment(
+        &mut self,
+        number: usize,
+        segment: Waiting,
+        version: &mut Version,
+    ) -> Result<()> {
+        let Waiting { section, mut state, before } = segment;
+        state.fit(&section).expect("each unit is the same as before or was placed");
+        let needed = state.needed();
+        self.scanned.totals.blocks += needed.len() as u64;
+        version.needs(&needed);
+        let map = self.send_meta(state.express(before.as_deref()).write())?;
+        version.maps[number] = Some(map);
         Ok(())
     }
 
@@ -183,71 +247,67 @@ fn sorted_where_smaller(section: &Section, apart: &[u8]) -> Geometry {
     geometry
 }
 
-/// Fetches what the changed units are compared with, and makes frames and the map.
+/// Fetches what the changed units are compared with, and makes frames.
 async fn encode(reader: Reader, work: Work) -> Result<Encoded> {
-    let Work { section, apart, changed, before, file } = work;
     let mut base = None;
-    if let Some(before) = &before {
-        let known = |(unit, _): &(Unit, UnitHash)| before.unit(unit.number).is_some().then_some(*unit);
-        let units: Vec<Unit> = changed.iter().filter_map(known).collect();
-        match reader.units(&section, before, &units, Places::Base, &file).await {
-            Ok((bytes, _)) => base = Some(bytes),
+    if let Some(before) = &work.before {
+        let known = |(unit, _): &(Unit, UnitHash)| {
+            before.unit(unit.number).and_then(Located::base).is_some().then_some(*unit)
+        };
+        let units: Vec<Unit> = work.changed.iter().filter_map(known).collect();
+        match reader.bases(&work.section, before, &units, &work.file).await {
+            Ok(bytes) => base = Some(bytes),
             Err(e) if is_about_bytes(&e) => {
-                tracing::warn!("what changed in {file} at byte {} is stored whole: {e}", section.at);
+                let at = work.section.at;
+                tracing::warn!("what changed in {} at byte {at} is stored whole: {e}", work.file);
             }
             Err(e) => return Err(e),
         }
     }
     let repo = reader.repo.clone();
     drop(reader);
-    Ok(blocking(move || pack_units(repo.keys(), &section, &apart, &changed, before.as_deref(), base)).await)
+    Ok(blocking(move || pack_units(repo.keys(), work, base)).await)
 }
 
-fn pack_units(
-    keys: &Keys,
-    section: &Section,
-    apart: &[u8],
-    changed: &[(Unit, UnitHash)],
-    before: Option<&State>,
-    mut base: Option<Vec<u8>>,
-) -> Encoded {
-    let mut state = before.cloned().unwrap_or_default();
-    let mut frames = Vec::new();
+fn pack_units(keys: &Keys, work: Work, mut base: Option<Vec<u8>>) -> Encoded {
+    let Work { section, apart, changed, before, patching, .. } = work;
+    let mut state = before.as_deref().cloned().unwrap_or_default();
+    let (mut frames, mut rewritten) = (Vec::new(), Vec::new());
     let mut fulls = Frame::new(Effort::Usual, if before.is_none() { FIRST } else { LATER });
     let mut deltas = Frame::new(Effort::High, LATER);
     for (unit, hash) in changed {
         let range = unit.at..unit.at + unit.length;
         let bytes = &apart[range.clone()];
-        let known = before.and_then(|before| before.unit(unit.number));
-        let delta = match (&mut base, known) {
-            (Some(base), Some(known)) => {
-                let difference = &mut base[range];
+        // A tail has a slot of its own, which positions of a patch don't count by.
+        let patching = patching && unit.column == 0;
+        let known = before.as_deref().and_then(|before| before.unit(unit.number));
+        let old = known.and_then(Located::base).zip(base.as_mut().map(|base| &mut base[range]));
+        match old {
+            Some((spot, difference)) => {
                 combine(difference, bytes);
-                is_worth_it(difference).then_some((&*difference, known.full))
+                if is_worth_it(difference) {
+                    deltas.push(keys, &section, &unit, hash, difference, &mut state, &mut frames);
+                    continue;
+                }
+                if patching {
+                    combine(difference, bytes);
+                    let place = (state.held_by(spot).id(), spot.position);
+                    rewritten.push(Rewritten { unit, hash, base: Some((spot, place, difference.to_vec())) });
+                    continue;
+                }
             }
-            _ => None,
-        };
-        match delta {
-            Some((difference, full)) => {
-                let placed = Located { hash: *hash, full, delta: None };
-                deltas.push(keys, section, unit, difference, placed, &mut state, &mut frames);
+            // What has a version, if only in a patch, becomes whole, so that the next one has something to build upon.
+            None if patching && state.is_new(unit.number) => {
+                rewritten.push(Rewritten { unit, hash, base: None });
+                continue;
             }
-            None => {
-                let nowhere = Spot { frame: 0, position: 0 };
-                let placed = Located { hash: *hash, full: nowhere, delta: None };
-                fulls.push(keys, section, unit, bytes, placed, &mut state, &mut frames);
-            }
+            None => {}
         }
+        fulls.push(keys, &section, &unit, hash, bytes, &mut state, &mut frames);
     }
-    fulls.end(keys, section, &mut state, &mut frames);
-    deltas.end(keys, section, &mut state, &mut frames);
-    state.fit(section).expect("each unit is the same as before or was placed");
-    let map = state.express(before).write();
-    Encoded {
-        frames,
-        map: RawBlock::new(keys, Class::Meta, Effort::Usual, map),
-        needed: state.needed().len(),
-    }
+    fulls.end(keys, &section, &mut state, &mut frames);
+    deltas.end(keys, &section, &mut state, &mut frames);
+    Encoded { frames, segment: Waiting { section, state, before }, rewritten }
 }
 
 /// A difference that is mostly zeros compresses to less than the unit itself.
@@ -257,27 +317,28 @@ fn is_worth_it(difference: &[u8]) -> bool {
 }
 
 /// A frame as it grows.
-struct Frame {
+pub(super) struct Frame {
     effort: Effort,
     limits: Limits,
     bytes: Vec<u8>,
     column: usize,
-    units: Vec<(u16, Located)>,
+    units: Vec<(u16, UnitHash)>,
 }
 
 impl Frame {
-    fn new(effort: Effort, limits: Limits) -> Self {
+    /// Of whole units with the usual effort, of differences with a high one.
+    pub(super) fn new(effort: Effort, limits: Limits) -> Self {
         Self { effort, limits, bytes: Vec::new(), column: 0, units: Vec::new() }
     }
 
     #[allow(clippy::too_many_arguments, reason = "what a frame is made of and where it goes")]
-    fn push(
+    pub(super) fn push(
         &mut self,
         keys: &Keys,
         section: &Section,
         unit: &Unit,
+        hash: UnitHash,
         bytes: &[u8],
-        located: Located,
         state: &mut State,
         frames: &mut Vec<RawBlock>,
     ) {
@@ -288,23 +349,30 @@ impl Frame {
         }
         self.column = unit.column;
         self.bytes.extend_from_slice(bytes);
-        self.units.push((unit.number, located));
+        self.units.push((unit.number, hash));
     }
 
-    fn end(&mut self, keys: &Keys, section: &Section, state: &mut State, frames: &mut Vec<RawBlock>) {
+    pub(super) fn end(
+        &mut self,
+        keys: &Keys,
+        section: &Section,
+        state: &mut State,
+        frames: &mut Vec<RawBlock>,
+    ) {
         if self.units.is_empty() {
             return;
         }
         let bytes = sort(std::mem::take(&mut self.bytes), section.planes(self.column));
-        let block = RawBlock::new(keys, Class::Data, self.effort, bytes);
-        let frame = state.frame(block.id);
-        for (position, (number, mut located)) in (0u16..).zip(self.units.drain(..)) {
+        let block = RawBlock::new(keys, Alone::Data, self.effort, bytes);
+        let frame = state.holder(Holder::Frame(block.id));
+        for (position, (number, hash)) in (0u16..).zip(self.units.drain(..)) {
             let spot = Spot { frame, position };
-            match self.effort {
-                Effort::Usual => located.full = spot,
-                Effort::High => located.delta = Some(spot),
-            }
-            state.place(number, located);
+            let base = state.unit(number).and_then(Located::base);
+            let stored = match (self.effort, base) {
+                (Effort::High, Some(base)) => Stored::Changed { base, delta: spot },
+                _ => Stored::Whole(spot),
+            };
+            state.place(number, Located { hash, stored });
         }
         frames.push(block);
     }

@@ -68,7 +68,7 @@ type Upload<'r> = futures::future::BoxFuture<'r, Result<DurablePack>>;
 impl<'r> Packer<'r, Upload<'r>> {
     async fn push(&mut self, block: &SealedBlock) -> Result<()> {
         let pack = match block.class {
-            Class::Data => &mut self.data,
+            Class::Data | Class::Patch => &mut self.data,
             Class::Meta => &mut self.meta,
         };
         pack.push(block);

@@ -103,6 +103,8 @@ pub(crate) struct Keys {
     pub(crate) data_ids: Zeroizing<[u8; 32]>,
     /// Names map and tree blocks.
     pub(crate) meta_ids: Zeroizing<[u8; 32]>,
+    /// Names patches.
+    pub(crate) patch_ids: Zeroizing<[u8; 32]>,
     /// Names points and marks after what the caller calls them.
     pub(crate) names: Zeroizing<[u8; 32]>,
     /// For the caller's digests.
@@ -117,6 +119,7 @@ impl Keys {
             objects: Sealer::new(&key("objects"), repository),
             data_ids: key("data ids"),
             meta_ids: key("meta ids"),
+            patch_ids: key("patch ids"),
             names: key("names"),
             digests: key("digests"),
         }

@@ -13,14 +13,14 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use super::place::{clear, set_attributes};
 use super::unwritable;
 use crate::ahead::ahead;
-use crate::block::Class;
+use crate::block::{Against, Alone};
 use crate::error::{Error, Result};
 use crate::point::Point;
 use crate::read::{Reader, Run, Wanted};
 use crate::repository::blocking;
 use crate::tree::{Content, Entry, Node};
 use crate::units::map::hash;
-use crate::units::{Places, Section, State, Unit};
+use crate::units::{Patches, Section, State, Unit};
 
 const RUNS_AT_ONCE: usize = 4;
 const SECTIONS_AT_ONCE: usize = 2;
@@ -62,10 +62,12 @@ pub(super) async fn write_file(
         _ if !existed => reader.pieces(content, *size, &shown).map_ok(onto_nothing).boxed(),
         Content::Units(units) => {
             let segmented = reader.segmented(units, *size, &shown).await?;
+            let patches = Arc::new(reader.patches(&segmented, &shown)?);
             let (from, target, named) = (reader.clone(), Arc::clone(&file), shown.clone());
             reader.with_states(segmented, shown.clone(), SECTIONS_AT_ONCE, move |file, number, state| {
                 let section = file.geometry.section(file.size, number as u64);
-                differing_units(from.clone(), section, state, Arc::clone(&target), named.clone()).boxed()
+                let (patches, target) = (Arc::clone(&patches), Arc::clone(&target));
+                differing_units(from.clone(), section, state, patches, target, named.clone()).boxed()
             })
         }
         Content::Blocks(_) | Content::Map(_) => differing_blocks(reader, content, &shown, &file),
@@ -155,6 +157,7 @@ async fn differing_units(
     reader: Reader,
     section: Section,
     state: State,
+    patches: Arc<Patches>,
     target: Arc<File>,
     shown: String,
 ) -> Result<Change> {
@@ -187,7 +190,7 @@ async fn differing_units(
     if wanted.is_empty() && readable == there.len() {
         return Ok(Change { at: section.at, bytes: there, missing: Vec::new() });
     }
-    let (fetched, _) = reader.units(&section, &state, &wanted, Places::All, &shown).await?;
+    let (fetched, _) = reader.units(&section, &state, &wanted, &patches, &shown).await?;
     Ok(blocking(move || {
         let mut apart = apart;
         for unit in wanted {
@@ -241,7 +244,7 @@ async fn bring(reader: Reader, run: Run, shown: String, target: Arc<File>) -> Re
         let local = |part: &Wanted| {
             let mut bytes = vec![0; part.place.raw as usize];
             target.read_exact_at(&mut bytes, part.at).ok()?;
-            (Class::Data.id(repo.keys(), &bytes) == part.id).then_some(bytes)
+            (Alone::Data.id(repo.keys(), &bytes) == part.id).then_some(bytes)
         };
         parts.iter().map(local).collect()
     })
@@ -250,7 +253,7 @@ async fn bring(reader: Reader, run: Run, shown: String, target: Arc<File>) -> Re
         run.parts.iter().zip(&there).filter(|(_, local)| local.is_none()).map(|(part, _)| *part).collect();
     let mut fetched = Vec::with_capacity(differing.len());
     for run in Reader::runs(differing) {
-        fetched.extend(reader.fetch(Class::Data, &run, &shown).await?);
+        fetched.extend(reader.fetch(Alone::Data, &run, Against::Length, &shown).await?);
     }
     let mut fetched = fetched.into_iter();
     let change = |(part, local): (&Wanted, Option<Vec<u8>>)| match local {

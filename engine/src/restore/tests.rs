@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{RestoreMode, restore};
-use crate::block::{BlockId, Class, Effort, RawBlock};
+use crate::block::{Alone, BlockId, Effort, RawBlock};
 use crate::error::{Category, Error};
 use crate::index::IndexPiece;
 use crate::layout::Layout;
@@ -62,7 +62,7 @@ async fn forged_with(
     }
     let mut pack = OpenPack::new();
     if let Some(map) = change(entry, map) {
-        let block = RawBlock::new(repo.keys(), Class::Meta, Effort::Usual, map.write());
+        let block = RawBlock::new(repo.keys(), Alone::Meta, Effort::Usual, map.write());
         match &mut entry.node {
             Node::File { content: Content::Units(units), .. } => units.maps = vec![block.id],
             other => panic!("not a file of units: {other:?}"),
@@ -70,9 +70,9 @@ async fn forged_with(
         pack.push(&block.seal(repo.keys()));
     }
     let bytes = write_entries(&entries);
-    let id = Class::Meta.id(repo.keys(), &bytes);
-    let effort = Effort::Usual;
-    pack.push(&RawBlock { id, class: Class::Meta, effort, bytes }.seal(repo.keys()));
+    let tree = RawBlock::new(repo.keys(), Alone::Meta, Effort::Usual, bytes);
+    let id = tree.id;
+    pack.push(&tree.seal(repo.keys()));
     let durable = pack.close(repo.keys()).unwrap().upload(repo.store()).await.unwrap();
     let mut piece = IndexPiece::default();
     piece.record(&durable);

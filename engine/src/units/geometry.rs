@@ -170,6 +170,11 @@ impl Section {
         units
     }
 
+    /// Whether its units may lie in patches: where a record is one value, as it is.
+    pub(crate) fn can_be_patched(&self) -> bool {
+        matches!(self.geometry.columns.as_slice(), [Column { planes: 1, .. }])
+    }
+
     /// Into how many planes frames of this column are sorted.
     pub(crate) fn planes(&self, column: usize) -> u8 {
         self.geometry.columns.get(column).map_or(1, |c| c.planes)

@@ -1,22 +1,23 @@
 //! Reading units back: maps into states, frames into the bytes of a section.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use futures::{FutureExt, TryStreamExt};
 
 use super::frame::{combine, unsort};
 use super::geometry::{Geometry, Section, Unit};
-use super::map::{DEEPEST, Map};
-use super::state::{BadChain, Spot, State};
+use super::map::{DEEPEST, Map, PatchId};
+use super::patches::Patches;
+use super::state::{BadChain, Holder, Spot, State, Stored};
 use crate::ahead::ahead;
-use crate::block::{BlockId, Class};
+use crate::block::{Against, Alone, BlockId, Class};
 use crate::codec::Cursor;
 use crate::error::{Error, Result};
-use crate::index::Place;
 use crate::read::{Reader, Wanted};
 use crate::repository::blocking;
-use crate::tree::Units;
+use crate::tree::{Extent, Units};
 
 const READS_AT_ONCE: usize = 4;
 
@@ -26,21 +27,30 @@ pub(crate) struct Segmented {
     pub(crate) geometry: Geometry,
     pub(crate) size: u64,
     pub(crate) maps: Vec<BlockId>,
+    /// What its patches were compressed against, with the length of each dictionary.
+    pub(crate) references: Vec<Extent>,
 }
 
 /// Which places of a unit to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Places {
+enum Places {
     /// What the unit is made of.
     All,
-    /// Its last whole version only.
+    /// Its last whole version only, which it has to have.
     Base,
 }
 
-/// What of a frame goes where.
+/// What of a block goes where.
 struct Use {
     unit: Unit,
     from: usize,
+}
+
+/// What has to be read: frames, and patches.
+#[derive(Default)]
+struct Uses {
+    frames: Vec<(Wanted, Vec<Use>)>,
+    patches: Vec<(PatchId, Wanted, Vec<Use>)>,
 }
 
 impl Reader {
@@ -59,7 +69,7 @@ impl Reader {
             let at = units.roots.first().or(units.maps.first());
             return Err(self.repo.damaged(&at.map(|id| self.object_of(id)).unwrap_or_default(), what));
         }
-        Ok(Segmented { geometry, size, maps })
+        Ok(Segmented { geometry, size, maps, references: units.references.clone() })
     }
 
     /// What the maps of these segments amount to. Chains are followed side by side.
@@ -104,7 +114,17 @@ impl Reader {
         self.repo.damaged(&self.object_of(id), format!("the map {id:?} of {file} can't be used: {what}"))
     }
 
-    /// Where each frame of a section is and what of it is used, after a check that every unit lies within its frame.
+    /// What the patches of a file need.
+    pub(crate) fn patches(&self, file: &Segmented, shown: &str) -> Result<Patches> {
+        let slot = file.geometry.columns.first().map_or(0, |column| column.slot());
+        Patches::of(&file.references, slot).ok_or_else(|| {
+            let at = file.references.first().map(|reference| self.object_of(&reference.id));
+            let what = format!("the references of {shown} are more than format 1 allows");
+            self.repo.damaged(&at.unwrap_or_default(), what)
+        })
+    }
+
+    /// Where each block of a section is and what of it is used, after a check that every unit lies within its block.
     fn uses(
         &self,
         section: &Section,
@@ -112,13 +132,18 @@ impl Reader {
         units: &[Unit],
         places: Places,
         file: &str,
-    ) -> Result<Vec<(Wanted, Vec<Use>)>> {
+    ) -> Result<Uses> {
         let mut frames: HashMap<u32, (Wanted, Vec<Use>)> = HashMap::new();
-        let mut add = |unit: &Unit, spot: Spot, padded: bool| {
-            let id = state.frame_id(spot.frame);
+        let mut patches: HashMap<u32, (PatchId, Wanted, Vec<Use>)> = HashMap::new();
+        let outside = |wanted: &Wanted| {
+            let what = format!("{file} needs units outside of block {:?}", wanted.id);
+            self.repo.damaged(&wanted.place.pack.id.object(), what)
+        };
+        let mut frame = |unit: &Unit, spot: Spot, padded: bool| {
+            let id = state.held_by(spot).id();
             let (wanted, uses) = match frames.entry(spot.frame) {
-                std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::hash_map::Entry::Vacant(new) => {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
                     let place = self.find(Class::Data, &id, file)?;
                     new.insert((Wanted { id, at: 0, place }, Vec::new()))
                 }
@@ -128,50 +153,104 @@ impl Reader {
             let planes = |of: &Unit| section.planes(of.column);
             let mixed = uses.first().is_some_and(|first| planes(&first.unit) != planes(unit));
             if end > wanted.place.raw as usize || mixed {
-                let what = format!("{file} needs units outside of block {id:?}");
-                return Err(self.repo.damaged(&wanted.place.pack.id.object(), what));
+                return Err(outside(wanted));
+            }
+            uses.push(Use { unit: *unit, from });
+            Ok(())
+        };
+        let mut patch = |unit: &Unit, spot: Spot| {
+            let Holder::Patch(patch) = state.held_by(spot) else { return Ok(()) };
+            let (_, wanted, uses) = match patches.entry(spot.frame) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let (id, place) = (patch.id, self.find(Class::Patch, &patch.id, file)?);
+                    new.insert((patch, Wanted { id, at: 0, place }, Vec::new()))
+                }
+            };
+            let from = usize::from(spot.position) * unit.slot;
+            let within = from + unit.length <= wanted.place.raw as usize;
+            if !within || !section.can_be_patched() || unit.column != 0 {
+                return Err(outside(wanted));
             }
             uses.push(Use { unit: *unit, from });
             Ok(())
         };
         for unit in units {
             let Some(located) = state.unit(unit.number) else { continue };
-            match (located.delta, places) {
-                (Some(delta), Places::All) => {
-                    add(unit, located.full, true)?;
-                    add(unit, delta, false)?;
+            match (places, located.stored) {
+                (Places::All, Stored::Whole(spot)) => frame(unit, spot, false)?,
+                (Places::All, Stored::Changed { base, delta }) => {
+                    frame(unit, base, true)?;
+                    frame(unit, delta, false)?;
                 }
-                (Some(_), Places::Base) => add(unit, located.full, true)?,
-                (None, Places::Base) => add(unit, located.full, true)?,
-                (None, Places::All) => add(unit, located.full, false)?,
+                (Places::All, Stored::Patched { patch: spot, .. }) => patch(unit, spot)?,
+                (Places::Base, _) => {
+                    if let Some(base) = located.base() {
+                        frame(unit, base, true)?;
+                    }
+                }
             }
         }
-        let mut frames: Vec<_> = frames.into_values().collect();
-        frames.sort_by_key(|(wanted, _)| {
-            let Place { pack, offset, .. } = wanted.place;
-            (pack.id, offset)
-        });
-        Ok(frames)
+        let order = |wanted: &Wanted| (wanted.place.pack.id, wanted.place.offset);
+        let mut uses =
+            Uses { frames: frames.into_values().collect(), patches: patches.into_values().collect() };
+        uses.frames.sort_by_key(|(wanted, _)| order(wanted));
+        uses.patches.sort_by_key(|(_, wanted, _)| order(wanted));
+        Ok(uses)
     }
 
-    /// Checks that all frames of a section are known and hold what the state says.
+    /// Checks that all blocks of a section are known and hold what the state says.
     pub(crate) fn locate_units(&self, section: &Section, state: &State, file: &str) -> Result<Vec<Wanted>> {
         let uses = self.uses(section, state, &section.units(), Places::All, file)?;
-        Ok(uses.into_iter().map(|(wanted, _)| wanted).collect())
+        let frames = uses.frames.into_iter().map(|(wanted, _)| wanted);
+        Ok(frames.chain(uses.patches.into_iter().map(|(_, wanted, _)| wanted)).collect())
     }
 
-    /// The bytes of some units of a section, columns apart, zeros elsewhere; and the blocks that were read.
+    /// The last whole versions of some units of a section, which all have one; zeros elsewhere.
+    pub(crate) async fn bases(
+        &self,
+        section: &Section,
+        state: &State,
+        units: &[Unit],
+        file: &str,
+    ) -> Result<Vec<u8>> {
+        let uses = self.uses(section, state, units, Places::Base, file)?;
+        Ok(self.combined(section, uses.frames, Against::Name, file).await?.0)
+    }
+
+    /// The bytes of some units of a section, columns apart, zeros elsewhere; and the blocks that were read. They are held
+    /// against the names of patches, not of frames: whoever reads a file holds all of it against its hash.
     pub(crate) async fn units(
         &self,
         section: &Section,
         state: &State,
         units: &[Unit],
-        places: Places,
+        patches: &Patches,
+        file: &str,
+    ) -> Result<(Vec<u8>, Vec<BlockId>)> {
+        let uses = self.uses(section, state, units, Places::All, file)?;
+        let (mut bytes, mut blocks) = self.combined(section, uses.frames, Against::Length, file).await?;
+        for (patch, _, uses) in uses.patches {
+            let held = self.patch(patches, patch, file).await?;
+            for Use { unit, from } in uses {
+                bytes[unit.at..unit.at + unit.length].copy_from_slice(&held[from..from + unit.length]);
+            }
+            blocks.push(patch.id);
+        }
+        Ok((bytes, blocks))
+    }
+
+    /// What frames combine to.
+    async fn combined(
+        &self,
+        section: &Section,
+        of: Vec<(Wanted, Vec<Use>)>,
+        against: Against,
         file: &str,
     ) -> Result<(Vec<u8>, Vec<BlockId>)> {
         let mut uses: HashMap<BlockId, Vec<Use>> = HashMap::new();
         let mut frames = Vec::new();
-        for (wanted, of) in self.uses(section, state, units, places, file)? {
+        for (wanted, of) in of {
             frames.push(wanted);
             uses.insert(wanted.id, of);
         }
@@ -179,7 +258,11 @@ impl Reader {
         let (reader, shown) = (self.clone(), file.to_owned());
         let mut read = ahead(Self::runs(frames), READS_AT_ONCE, move |run| {
             let (reader, file) = (reader.clone(), shown.clone());
-            async move { Ok::<_, Error>((reader.fetch(Class::Data, &run, &file).await?, run)) }.boxed()
+            async move {
+                let fetched = reader.fetch(Alone::Data, &run, against, &file).await?;
+                Ok::<_, Error>((fetched, run))
+            }
+            .boxed()
         });
         // A unit is what its places combine to, in whatever order they come.
         let mut bytes = vec![0; section.bytes()];

@@ -4,22 +4,67 @@
 use std::collections::HashMap;
 
 use super::geometry::Section;
-use super::map::{DEEPEST, Map, Piece, UnitHash};
+use super::map::{DEEPEST, Map, PatchId, Piece, UnitHash};
 use crate::block::BlockId;
 
-/// A place of a unit: a frame of the state, and the position in it counted in units.
+/// A place of a unit: a frame or patch of the state, and the position in it counted in units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub(crate) frame: u32,
     pub(crate) position: u16,
 }
 
-/// Where a unit's bytes are: those at `full`, combined by exclusive or with those at `delta` if there is one.
+/// What a unit is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// The bytes at this spot.
+    Whole(Spot),
+    /// Those at `base` combined by exclusive or with those at `delta`.
+    Changed { base: Spot, delta: Spot },
+    /// The bytes at a spot of a patch. The last whole version, if there is one, serves what comes later.
+    Patched { base: Option<Spot>, patch: Spot },
+}
+
+/// A unit of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Located {
     pub(crate) hash: UnitHash,
-    pub(crate) full: Spot,
-    pub(crate) delta: Option<Spot>,
+    pub(crate) stored: Stored,
+}
+
+impl Located {
+    /// Where its last whole version is.
+    pub(crate) fn base(&self) -> Option<Spot> {
+        match self.stored {
+            Stored::Whole(base) | Stored::Changed { base, .. } => Some(base),
+            Stored::Patched { base, .. } => base,
+        }
+    }
+
+    /// The places its bytes are read from.
+    fn spots(&self) -> impl Iterator<Item = Spot> {
+        let (one, other) = match self.stored {
+            Stored::Whole(spot) | Stored::Patched { patch: spot, .. } => (spot, None),
+            Stored::Changed { base, delta } => (base, Some(delta)),
+        };
+        std::iter::once(one).chain(other)
+    }
+}
+
+/// A block that units lie in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    Frame(BlockId),
+    Patch(PatchId),
+}
+
+impl Holder {
+    pub(crate) fn id(&self) -> BlockId {
+        match self {
+            Self::Frame(id) => *id,
+            Self::Patch(patch) => patch.id,
+        }
+    }
 }
 
 /// A version of a segment.
@@ -27,9 +72,11 @@ pub(crate) struct Located {
 pub(crate) struct State {
     /// The maps it was read from, the complete one first.
     chain: Vec<BlockId>,
-    frames: Vec<BlockId>,
-    numbers: HashMap<BlockId, u32>,
+    holders: Vec<Holder>,
+    numbers: HashMap<Holder, u32>,
     units: Vec<Option<Located>>,
+    /// Units that a map named, be they there or not: whoever follows those maps must not take one for new.
+    named: Vec<bool>,
     /// Of the longest chains also what the complete map said, to express the next version by it.
     bottom: Option<Box<State>>,
 }
@@ -61,7 +108,7 @@ impl BadChain {
 impl State {
     /// Applies maps to one another, the complete one first. `numbers` bounds those of units.
     pub(crate) fn of(chain: &[(BlockId, Map)], numbers: usize) -> Result<Self, BadChain> {
-        let mut state = Self { units: vec![None; numbers], ..Self::default() };
+        let mut state = Self { units: vec![None; numbers], named: vec![false; numbers], ..Self::default() };
         for (n, (id, map)) in chain.iter().enumerate() {
             if usize::from(map.depth) != n {
                 return Err(BadChain::Depth);
@@ -82,39 +129,48 @@ impl State {
     }
 
     fn apply(&mut self, map: &Map) -> Result<(), BadChain> {
-        let frames: Vec<u32> = map.frames.iter().map(|id| self.frame(*id)).collect();
-        let spots = |piece: &Piece| {
-            let (frame, piece) = (frames[usize::from(piece.frame)], *piece);
-            (0..piece.count)
-                .map(move |n| (usize::from(piece.unit + n), Spot { frame, position: piece.position + n }))
-        };
-        for (unit, full) in map.fulls.iter().flat_map(spots) {
-            let place = self.units.get_mut(unit).ok_or(BadChain::Number)?;
-            *place = Some(Located { hash: [0; 16], full, delta: None });
+        let frames: Vec<u32> = map.frames.iter().map(|id| self.holder(Holder::Frame(*id))).collect();
+        let patches: Vec<u32> = map.patches.iter().map(|id| self.holder(Holder::Patch(*id))).collect();
+        for (unit, base) in map.fulls.iter().flat_map(|piece| spots(piece, &frames)) {
+            *self.units.get_mut(unit).ok_or(BadChain::Number)? =
+                Some(Located { hash: [0; 16], stored: Stored::Whole(base) });
         }
-        for (unit, delta) in map.deltas.iter().flat_map(spots) {
+        for (unit, delta) in map.deltas.iter().flat_map(|piece| spots(piece, &frames)) {
+            let place = self.units.get_mut(unit).ok_or(BadChain::Number)?.as_mut();
+            let place = place.ok_or(BadChain::Baseless)?;
+            let base = place.base().ok_or(BadChain::Baseless)?;
+            place.stored = Stored::Changed { base, delta };
+        }
+        for (unit, patch) in map.patched.iter().flat_map(|piece| spots(piece, &patches)) {
             let place = self.units.get_mut(unit).ok_or(BadChain::Number)?;
-            place.as_mut().ok_or(BadChain::Baseless)?.delta = Some(delta);
+            let base = place.as_ref().and_then(Located::base);
+            *place = Some(Located { hash: [0; 16], stored: Stored::Patched { base, patch } });
         }
         for (unit, hash) in map.named().into_iter().zip(&map.hashes) {
             let place = self.units.get_mut(usize::from(unit)).ok_or(BadChain::Number)?;
             place.as_mut().ok_or(BadChain::Baseless)?.hash = *hash;
+            self.named[usize::from(unit)] = true;
         }
         Ok(())
     }
 
-    /// The number of a frame, a new one if need be.
-    pub(crate) fn frame(&mut self, id: BlockId) -> u32 {
-        let next = self.frames.len() as u32;
-        let number = *self.numbers.entry(id).or_insert(next);
+    /// The number of a frame or patch, a new one if need be.
+    pub(crate) fn holder(&mut self, holder: Holder) -> u32 {
+        let next = self.holders.len() as u32;
+        let number = *self.numbers.entry(holder).or_insert(next);
         if number == next {
-            self.frames.push(id);
+            self.holders.push(holder);
         }
         number
     }
 
-    pub(crate) fn frame_id(&self, number: u32) -> BlockId {
-        self.frames[number as usize]
+    pub(crate) fn held_by(&self, spot: Spot) -> Holder {
+        self.holders[spot.frame as usize]
+    }
+
+    /// Whether no map that it was read from says anything of this unit.
+    pub(crate) fn is_new(&self, number: u16) -> bool {
+        !self.named.get(usize::from(number)).copied().unwrap_or_default()
     }
 
     pub(crate) fn unit(&self, number: u16) -> Option<&Located> {
@@ -130,13 +186,15 @@ impl State {
         self.units[usize::from(number)] = Some(located);
     }
 
-    /// Forgets the units that are in frames which don't pass, so that they are stored anew.
-    pub(crate) fn forget(&mut self, is_there: impl Fn(&BlockId) -> bool) {
-        let lost: Vec<bool> = self.frames.iter().map(|id| !is_there(id)).collect();
-        for unit in &mut self.units {
+    /// Forgets the units that are in blocks which don't pass, so that they are stored anew.
+    pub(crate) fn forget(&mut self, is_there: impl Fn(&Holder) -> bool) {
+        let lost: Vec<bool> = self.holders.iter().map(|holder| !is_there(holder)).collect();
+        for place in &mut self.units {
             let gone = |spot: Spot| lost[spot.frame as usize];
-            if unit.is_some_and(|l| gone(l.full) || l.delta.is_some_and(gone)) {
-                *unit = None;
+            if place.is_some_and(|unit| unit.spots().any(gone)) {
+                *place = None;
+            } else if let Some(Located { stored: Stored::Patched { base, .. }, .. }) = place {
+                *base = base.filter(|base| !gone(*base));
             }
         }
     }
@@ -157,15 +215,13 @@ impl State {
         Ok(())
     }
 
-    /// The frames that its units are in.
-    pub(crate) fn needed(&self) -> Vec<BlockId> {
-        let mut used = vec![false; self.frames.len()];
-        for located in self.units.iter().flatten() {
-            for spot in [Some(located.full), located.delta].into_iter().flatten() {
-                used[spot.frame as usize] = true;
-            }
+    /// The blocks that its units are read from.
+    pub(crate) fn needed(&self) -> Vec<Holder> {
+        let mut used = vec![false; self.holders.len()];
+        for spot in self.units.iter().flatten().flat_map(Located::spots) {
+            used[spot.frame as usize] = true;
         }
-        self.frames.iter().zip(used).filter_map(|(id, used)| used.then_some(*id)).collect()
+        self.holders.iter().zip(used).filter_map(|(holder, used)| used.then_some(*holder)).collect()
     }
 
     /// The map of this state, which was made out of `before`: what changed since, unless the chain would become too
@@ -184,39 +240,72 @@ impl State {
         if let Some(before) = before {
             (map.depth, map.previous) = (before.chain.len() as u8, before.chain.last().copied());
         }
-        let mut frames: HashMap<u32, u16> = HashMap::new();
-        let mut add = |map_frames: &mut Vec<BlockId>, pieces: &mut Vec<Piece>, unit: u16, spot: Spot| {
-            let next = map_frames.len() as u16;
-            let frame = *frames.entry(spot.frame).or_insert(next);
-            if frame == next {
-                map_frames.push(self.frame_id(spot.frame));
-            }
-            match pieces.last_mut() {
-                Some(last)
-                    if last.frame == frame
-                        && last.unit + last.count == unit
-                        && last.position + last.count == spot.position =>
-                {
-                    last.count += 1;
-                }
-                _ => pieces.push(Piece { unit, count: 1, frame, position: spot.position }),
-            }
-        };
+        let mut frames = Listed::default();
+        let mut patches = Listed::default();
         for (number, located) in (0u16..).zip(&self.units) {
             let Some(located) = located else { continue };
             let known = before.and_then(|b| b.unit(number));
             if known == Some(located) {
                 continue;
             }
-            if located.delta.is_none() || known.is_none_or(|known| known.full != located.full) {
-                add(&mut map.frames, &mut map.fulls, number, located.full);
-            }
-            if let Some(delta) = located.delta {
-                add(&mut map.frames, &mut map.deltas, number, delta);
+            let base = located.base().filter(|base| known.and_then(Located::base) != Some(*base));
+            match located.stored {
+                // What was stored otherwise before is named, so that this holds again.
+                Stored::Whole(spot) => frames.add(&mut map.fulls, number, spot),
+                Stored::Changed { delta, .. } => {
+                    base.into_iter().for_each(|base| frames.add(&mut map.fulls, number, base));
+                    frames.add(&mut map.deltas, number, delta);
+                }
+                Stored::Patched { patch, .. } => {
+                    base.into_iter().for_each(|base| frames.add(&mut map.fulls, number, base));
+                    patches.add(&mut map.patched, number, patch);
+                }
             }
             map.hashes.push(located.hash);
         }
+        for number in frames.listed {
+            map.frames.push(self.holders[number as usize].id());
+        }
+        for number in patches.listed {
+            if let Holder::Patch(patch) = self.holders[number as usize] {
+                map.patches.push(patch);
+            }
+        }
         map
+    }
+}
+
+/// The units of a piece with their spots.
+fn spots(piece: &Piece, holders: &[u32]) -> impl Iterator<Item = (usize, Spot)> + use<> {
+    let (frame, piece) = (holders[usize::from(piece.frame)], *piece);
+    (0..piece.count).map(move |n| (usize::from(piece.unit + n), Spot { frame, position: piece.position + n }))
+}
+
+/// The frames, or the patches, of a map in the making.
+#[derive(Default)]
+struct Listed {
+    listed: Vec<u32>,
+    numbers: HashMap<u32, u16>,
+}
+
+impl Listed {
+    /// Adds a unit to a list of pieces, to the last one where it goes on there.
+    fn add(&mut self, pieces: &mut Vec<Piece>, unit: u16, spot: Spot) {
+        let next = self.listed.len() as u16;
+        let frame = *self.numbers.entry(spot.frame).or_insert(next);
+        if frame == next {
+            self.listed.push(spot.frame);
+        }
+        match pieces.last_mut() {
+            Some(last)
+                if last.frame == frame
+                    && last.unit + last.count == unit
+                    && last.position + last.count == spot.position =>
+            {
+                last.count += 1;
+            }
+            _ => pieces.push(Piece { unit, count: 1, frame, position: spot.position }),
+        }
     }
 }
 
@@ -233,7 +322,8 @@ mod tests {
 
     fn map(depth: u8, fulls: Vec<Piece>, deltas: Vec<Piece>) -> Map {
         let previous = (depth > 0).then_some(BlockId([depth; 32]));
-        let mut map = Map { depth, previous, frames: vec![BlockId([9; 32])], fulls, deltas, hashes: vec![] };
+        let mut map =
+            Map { depth, previous, frames: vec![BlockId([9; 32])], fulls, deltas, ..Map::default() };
         map.hashes = vec![[1; 16]; map.named().len()];
         map
     }
@@ -264,23 +354,29 @@ mod tests {
         #[test]
         fn any_history_is_expressed_by_bounded_chains_that_read_back_the_same(
             versions in prop::collection::vec(
-                prop::collection::vec((0u16..60, any::<bool>(), 0u8..20, 0u16..64), 0..12), 1..60)
+                prop::collection::vec((0u16..60, 0u8..3, 0u8..20, 0u16..64), 0..12), 1..60)
         ) {
             let section = Geometry::of(&Layout::Pages { size: 4096 }).unwrap().section(60 * 4096, 0);
             let mut stored: HashMap<BlockId, Map> = HashMap::new();
             let mut before: Option<State> = None;
             for (version, changes) in versions.into_iter().enumerate() {
                 let mut now = before.clone().unwrap_or_default();
-                let all = (0..60).map(|unit| (unit, false, 0, unit));
+                // Some are in a patch from the beginning, hence without a base.
+                let all = (0..60).map(|unit| (unit, if unit % 7 == 0 { 2 } else { 0 }, 0, unit));
                 let first = before.is_none();
-                for (unit, delta, frame, position) in all.filter(|_| first).chain(changes) {
-                    let spot = Spot { frame: now.frame(BlockId([frame; 32])), position };
-                    let hash = [version as u8; 16];
-                    let known = now.unit(unit).copied();
-                    now.place(unit, match known {
-                        Some(known) if delta => Located { hash, delta: Some(spot), ..known },
-                        _ => Located { hash, full: spot, delta: None },
+                for (unit, how, frame, position) in all.filter(|_| first).chain(changes) {
+                    let id = BlockId([frame; 32]);
+                    let frame = now.holder(match how {
+                        2 => Holder::Patch(PatchId { id, reference: BlockId([100 + frame; 32]) }),
+                        _ => Holder::Frame(id),
                     });
+                    let spot = Spot { frame, position };
+                    let stored = match (how, now.unit(unit).and_then(Located::base)) {
+                        (1, Some(base)) => Stored::Changed { base, delta: spot },
+                        (2, base) => Stored::Patched { base, patch: spot },
+                        _ => Stored::Whole(spot),
+                    };
+                    now.place(unit, Located { hash: [version as u8; 16], stored });
                 }
                 let map = now.express(before.as_ref());
                 let bytes = map.write();
@@ -298,8 +394,9 @@ mod tests {
                 for unit in 0..60 {
                     let shown = |s: &State| {
                         let l = s.unit(unit).copied().unwrap();
-                        let place = |spot: Spot| (s.frame_id(spot.frame), spot.position);
-                        (l.hash, place(l.full), l.delta.map(place))
+                        let place = |spot: Spot| (s.held_by(spot), spot.position);
+                        let kind = std::mem::discriminant(&l.stored);
+                        (l.hash, kind, l.base().map(place), l.spots().map(place).collect::<Vec<_>>())
                     };
                     prop_assert_eq!(shown(&read), shown(&now));
                 }

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use engine::store::{DirStore, Store};
-use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
 use crate::support::faulty::{Dies, Faulty, Lie, Lying};
 use crate::support::{Bench, at, noise, password, request, same_tree};
+use engine::store::{DirStore, Store};
+use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
 
 /// A bench with one point, and a source that has moved on since.
 async fn bench_with_history() -> (Bench, std::path::PathBuf) {

@@ -7,6 +7,7 @@ mod crash;
 mod increments;
 mod keys;
 mod opening;
+mod patches;
 mod prune;
 mod round_trip;
 mod store_probe;

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::clocked::{Between, Clock, Clocked};
+use crate::support::faulty::{Dies, Faulty};
+use crate::support::{Bench, at, noise, request, same_tree, tree_of};
 use engine::store::Store;
 use engine::{
     Category, Error, Level, Password, Point, PointId, Prune, PruneReport, Repository, RestoreMode, backup,
@@ -12,9 +15,6 @@ use engine::{
 };
 use futures::FutureExt;
 use jiff::SignedDuration;
-use crate::support::clocked::{Between, Clock, Clocked};
-use crate::support::faulty::{Dies, Faulty};
-use crate::support::{Bench, at, noise, request, same_tree, tree_of};
 
 const DAY: SignedDuration = SignedDuration::from_hours(25);
 const PAGES: usize = 30;
