@@ -18,6 +18,7 @@ mod layout;
 mod lease;
 mod marks;
 mod names;
+mod order;
 mod pack;
 mod plain;
 mod point;
@@ -33,6 +34,7 @@ pub mod store;
 mod tree;
 mod units;
 mod verify;
+mod xattr;
 
 pub use backup::{Backup, Committed, LayoutChooser, Verified, backup};
 pub use compare::{Comparison, Difference, compare};
@@ -50,6 +52,7 @@ pub use repository::Repository;
 pub use restore::{Exported, ExportedContent, RestoreMode, RestoreSummary, export, restore};
 pub use retention::{Candidate, Reason, Retention};
 pub use verify::{Level, VerifyReport, verify, verify_all};
+pub use xattr::{Xattr, is_kept};
 
 /// Bytes that depend on nothing but the seed.
 #[cfg(test)]

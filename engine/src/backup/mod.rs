@@ -2,6 +2,7 @@
 //! need as it lies in the store, and the commit record last, which is read back. A failure anywhere before leaves no point,
 //! only blocks that the next attempt finds again. Nothing is ever overwritten and no lock is taken.
 
+mod names;
 mod previous;
 mod scan;
 mod units;
@@ -23,6 +24,7 @@ use crate::progress::ProgressSink;
 use crate::prune::{COMMIT_WITHIN, Condemned, secure};
 use crate::read::Reader;
 use crate::repository::Repository;
+use names::Names;
 use previous::Previous;
 use scan::{Scan, Scanned};
 use write::write_blocks;
@@ -102,7 +104,8 @@ impl Drop for StopOnDrop {
 /// [`Repository::find_by_attempt`] tells. Memory: about 60 MiB, plus 100 bytes for each block in the repository.
 /// Files that have pages or records are compared with the component's newest point; a version before that can't be read is
 /// told in the log and captured whole.
-/// Caveat: xattrs are not captured; a hard link is captured as a file of its own; `lost+found` in the root is left out.
+/// A file of several names in the source is captured once; one whose other names lie outside is a file as any other.
+/// Caveat: `lost+found` in the root is left out, and of extended attributes those that belong to the node or the file system.
 pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     let Backup { source, layout, attributes, progress } = request;
     let id = match &attributes.attempt {
@@ -137,7 +140,9 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
         progress,
         written: Arc::clone(&written_so_far),
         sent: HashSet::new(),
-        entries: Vec::new(),
+        names: Names::default(),
+        lines: Vec::new(),
+        entries: 0,
         scanned: Scanned::default(),
         told: 0,
     };

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use engine::{Category, Error, Layout, Password, Repository, RestoreMode, backup, restore, silent};
-use crate::support::{Bench, at, attributes, noise, password, request, same_tree, tree_of};
+use crate::support::{Bench, at, attributes, names_of, noise, password, request, same_tree, tree_of};
 
 fn spawnable<F: Future + Send>(future: F) -> F {
     future
@@ -306,9 +306,16 @@ mod any_tree {
 
     #[derive(Debug, Clone)]
     enum Thing {
-        File { seed: u64, length: usize, mode: u32, layout: Layout },
+        File {
+            seed: u64,
+            length: usize,
+            mode: u32,
+            layout: Layout,
+        },
         Directory,
         Link(String),
+        /// A further name of a file before.
+        Name(usize),
     }
 
     fn thing() -> impl Strategy<Value = Thing> {
@@ -325,6 +332,7 @@ mod any_tree {
             }),
             1 => Just(Thing::Directory),
             1 => "[a-z./]{1,12}".prop_map(Thing::Link),
+            2 => any::<usize>().prop_map(Thing::Name),
         ]
     }
 
@@ -334,6 +342,7 @@ mod any_tree {
     ) -> std::collections::HashMap<std::path::PathBuf, Layout> {
         use std::os::unix::ffi::OsStrExt;
         let mut layouts = std::collections::HashMap::new();
+        let mut files: Vec<(std::path::PathBuf, Layout)> = Vec::new();
         for (name, thing) in things {
             let name = std::ffi::OsStr::from_bytes(name);
             let path = root.join(name);
@@ -343,10 +352,16 @@ mod any_tree {
             match thing {
                 Thing::Directory => fs::create_dir(&path).unwrap(),
                 Thing::Link(to) => symlink(to, &path).unwrap(),
+                Thing::Name(of) => {
+                    let Some((first, layout)) = files.get(of % files.len().max(1)) else { continue };
+                    fs::hard_link(first, &path).unwrap();
+                    layouts.insert(name.into(), layout.clone());
+                }
                 Thing::File { seed, length, mode, layout } => {
                     fs::write(&path, noise(*seed % 5, *length)).unwrap();
                     fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
                     layouts.insert(name.into(), layout.clone());
+                    files.push((path, layout.clone()));
                 }
             }
         }
@@ -378,9 +393,11 @@ mod any_tree {
                 let target = bench.scratch("target");
                 restore(&bench.repo, &points[0].1, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
                 same_tree(&points[0].0, &target);
+                assert_eq!(names_of(&points[0].0), names_of(&target));
                 for (source, point) in [&points[1], &points[0]] {
                     restore(&bench.repo, point, &target, RestoreMode::OntoExisting, silent()).await.unwrap();
                     same_tree(source, &target);
+                    assert_eq!(names_of(source), names_of(&target));
                 }
             });
         }
