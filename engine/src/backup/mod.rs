@@ -102,6 +102,7 @@ impl Drop for StopOnDrop {
 /// Guarantees: on success the commit record was read back and everything it needs was seen in the store; on failure no
 /// point exists, with one exception: when the store failed during or after the commit, the point may exist, which
 /// [`Repository::find_by_attempt`] tells. Memory: about 60 MiB, plus 100 bytes for each block in the repository.
+/// A clock that is more than a minute behind the newest point of the component is refused.
 /// Files that have pages or records are compared with the component's newest point; a version before that can't be read is
 /// told in the log and captured whole.
 /// A file of several names in the source is captured once; one whose other names lie outside is a file as any other.
@@ -119,6 +120,10 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
             Err(e) => return Err(e),
         }
     }
+    let newest = repo.newest_of(&attributes.component).await?;
+    if let Some(newest) = &newest {
+        refuse_clock_behind(newest, &attributes)?;
+    }
     let condemned = Condemned::read(repo).await?.packs();
     let mut index = Index::load_avoiding(repo, &condemned).await?;
     index.keep_whole();
@@ -132,7 +137,7 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     let scan = Scan {
         source,
         layout,
-        previous: Previous::find(&reader, &attributes.component).await?,
+        previous: Previous::of(&reader, newest).await?,
         reader,
         handle: tokio::runtime::Handle::current(),
         out,
@@ -195,6 +200,25 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
         return Err(repo.damaged(&id.object(), "the store returned another commit record than was written"));
     }
     confirm(repo, point).await
+}
+
+/// Two machines may differ by so much, in seconds.
+const CLOCKS_DIFFER: i64 = 60;
+
+/// A point that is older than the newest by its own clock would never be the latest. What the newest says of its time counts
+/// only as far as the store's clock confirms it.
+fn refuse_clock_behind(newest: &Point, attributes: &PointAttributes) -> Result<()> {
+    let said = newest.attributes.started;
+    let begun = newest.stored_at.map_or(said, |stored| said.min(stored));
+    if attributes.started.as_second().saturating_add(CLOCKS_DIFFER) >= begun.as_second() {
+        return Ok(());
+    }
+    Err(Error::ClockBehind {
+        component: attributes.component.clone(),
+        now: attributes.started,
+        newest: newest.id.to_string(),
+        begun,
+    })
 }
 
 /// An earlier capture of the same attempt, held against the store again.

@@ -224,6 +224,38 @@ async fn a_file_that_changes_while_it_is_read_leaves_no_point() {
 }
 
 #[tokio::test]
+async fn a_clock_behind_the_newest_point_is_refused_unless_the_store_knows_better() {
+    let bench = Bench::new().await;
+    bench.write("f", b"x");
+    let mut ahead = request(bench.source(), "ahead");
+    ahead.attributes.started = at(1_000);
+    ahead.attributes.consistency_time = at(1_000);
+    let newest = backup(&bench.repo, ahead).await.unwrap().point;
+    let mut behind = request(bench.source(), "behind");
+    behind.attributes.started = at(1_000 - 61);
+    let refused = backup(&bench.repo, behind).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::ClockBehind { newest: id, .. } if *id == newest.id.to_string()),
+        "{refused}"
+    );
+    assert_eq!(bench.repo.points().await.unwrap().points.len(), 1);
+    let mut near = request(bench.source(), "near");
+    near.attributes.started = at(1_000 - 59);
+    backup(&bench.repo, near).await.unwrap();
+    let mut other = request(bench.source(), "other");
+    other.attributes.component = "another component".into();
+    backup(&bench.repo, other).await.unwrap();
+    // A point that claims to be of the far future was stored now: it holds nobody up.
+    let mut absurd = request(bench.source(), "absurd");
+    absurd.attributes.started = "2262-01-01T00:00:00Z".parse().unwrap();
+    absurd.attributes.consistency_time = absurd.attributes.started;
+    backup(&bench.repo, absurd).await.unwrap();
+    let mut right = request(bench.source(), "right");
+    right.attributes.started = jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+    backup(&bench.repo, right).await.unwrap();
+}
+
+#[tokio::test]
 async fn marks_are_written_once_and_tell_what_they_say() {
     let bench = Bench::new().await;
     let repo = &bench.repo;
