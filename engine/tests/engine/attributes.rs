@@ -8,10 +8,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::support::{Bench, names_of, noise, request, same_tree, tree_of};
 use engine::RestoreMode::{EmptyTarget, OntoExisting};
 use engine::{Change, Error, backup, compare, diff, export, restore, silent};
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
-use crate::support::{Bench, names_of, noise, request, same_tree, tree_of};
 
 fn set(path: &Path, name: impl AsRef<OsStr>, value: &[u8]) -> bool {
     lsetxattr(path, name.as_ref(), value, XattrFlags::empty()).is_ok()
