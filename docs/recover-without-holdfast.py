@@ -270,22 +270,49 @@ def unsort(frame, planes):
 
 
 def name(text):
-    return os.fsencode(text) if isinstance(text, str) else bytes.fromhex(text["hex"])
+    """Bytes of a path, of a name or of a value."""
+    return text.encode() if isinstance(text, str) else bytes.fromhex(text["hex"])
+
+
+def dress(path, entry):
+    """Attributes of an entry; returns how many extended ones can't be set here."""
+    left, link = 0, entry["type"] == "symlink"
+    if os.geteuid() == 0:
+        os.lchown(path, entry["uid"], entry["gid"])
+    for key, value in entry.get("xattrs", []):
+        try:
+            os.setxattr(path, name(key), name(value), follow_symlinks=False)
+        except OSError as e:
+            left += 1
+            print(f"warning: {name(key)!r} of {path!r} can't be set: {e.strerror}", file=sys.stderr)
+    if not link:
+        os.chmod(path, entry["mode"])
+    seconds, nanos = entry["mtime"]
+    os.utime(path, ns=(seconds * 10**9 + nanos,) * 2, follow_symlinks=False)
+    return left
 
 
 def restore(repository, point, target):
     target.mkdir()
     (target / MARKER).touch()
-    dressed, files, unchecked = [], 0, 0
+    dressed, files, unchecked, made = [], 0, 0, {b".": "directory", b"": "directory"}
     for entry in repository.entries(point):
-        parts = name(entry["path"]).split(b"/")
-        if entry["path"] != "." and any(part in (b"", b".", b"..") for part in parts):
+        within = name(entry["path"])
+        if entry["path"] != "." and any(part in (b"", b".", b"..") for part in within.split(b"/")):
             fail(f"the path {entry['path']} leads out of the target")
-        path = os.path.join(os.fsencode(target), name(entry["path"]))
+        if entry["path"] != "." and (within in made or made.get(os.path.dirname(within)) != "directory"):
+            fail(f"the path {entry['path']} is in no directory of the point, or comes twice")
+        made[within] = entry["type"]
+        path = os.path.join(os.fsencode(target), within)
         if entry["type"] == "directory":
             os.makedirs(path, exist_ok=True)
         elif entry["type"] == "symlink":
             os.symlink(name(entry["to"]), path)
+        elif entry["type"] == "link":
+            if made.get(name(entry["to"])) != "file":
+                fail(f"{entry['path']} is a further name of {entry['to']}, which is no file before it")
+            os.link(os.path.join(os.fsencode(target), name(entry["to"])), path)
+            continue
         else:
             hasher, size = blake3.blake3() if blake3 else None, 0
             with open(path, "xb") as out:
@@ -298,14 +325,9 @@ def restore(repository, point, target):
             files, unchecked = files + 1, unchecked + (hasher is None)
         dressed.append((path, entry))
     (target / MARKER).unlink()
-    for path, entry in reversed(dressed):
-        if os.geteuid() == 0:
-            os.lchown(path, entry["uid"], entry["gid"])
-        if entry["type"] != "symlink":
-            os.chmod(path, entry["mode"])
-        seconds, nanos = entry["mtime"]
-        os.utime(path, ns=(seconds * 10**9 + nanos,) * 2, follow_symlinks=False)
+    left = sum(dress(path, entry) for path, entry in reversed(dressed))
     note = f"; {unchecked} not held against their hashes, because the package blake3 is missing" if unchecked else ""
+    note += f"; {left} extended attributes left out" if left else ""
     print(f"{files} files in {target}{note}")
 
 

@@ -1,11 +1,11 @@
-//! Holds a directory against a point: every file's length and hash, every directory and link, and what is there besides.
+//! Holds a directory against a point: every file's length and hash, every directory, link and further name, and what is there besides.
 //! It reads no block of the repository, only the point's tree, and changes nothing.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::progress::{Progress, ProgressSink};
 use crate::read::Reader;
 use crate::repository::{Repository, blocking};
 use crate::restore::MARKER;
-use crate::tree::{Entry, Node};
+use crate::tree::{Entry, Node, below};
 
 /// Differences that are named; more add nothing to the decision.
 const NAMED: usize = 100;
@@ -54,7 +54,7 @@ impl Comparison {
     }
 }
 
-/// Compares a directory with a point. Owners, permissions and times don't count; `lost+found` in the root is nobody's.
+/// Compares a directory with a point. Owners, permissions, extended attributes and times don't count; `lost+found` in the root is nobody's.
 /// A file of the directory that can't be read is a difference; only the repository's failures are errors.
 pub async fn compare(
     repo: &Repository,
@@ -79,7 +79,8 @@ pub async fn compare(
                 told.bytes += size;
             }
             let (name, is_file) = (entry.path.clone(), matches!(entry.node, Node::File { .. }));
-            match blocking(move || differs(&path, &entry)).await {
+            let root = dir.to_owned();
+            match blocking(move || differs(&root, &path, &entry)).await {
                 Some(what) => seen.differs(name, what),
                 None => seen.files_equal += u64::from(is_file),
             }
@@ -94,7 +95,7 @@ pub async fn compare(
 }
 
 /// How what lies at the path differs from the entry.
-fn differs(path: &Path, entry: &Entry) -> Option<String> {
+fn differs(root: &Path, path: &Path, entry: &Entry) -> Option<String> {
     let meta = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Some("it is missing".to_owned()),
@@ -107,6 +108,12 @@ fn differs(path: &Path, entry: &Entry) -> Option<String> {
             Ok(found) => Some(format!("it leads to {}, not to {}", found.display(), Path::new(to).display())),
             Err(_) => Some("it is no symbolic link".to_owned()),
         },
+        Node::Link { to } => {
+            let inode = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+            let first = below(root, to).and_then(|first| fs::symlink_metadata(first).ok());
+            let same = first.is_some_and(|first| inode(&first) == inode(&meta));
+            (!same).then(|| format!("it is not the same file as {}", Path::new(to).display()))
+        }
         Node::File { .. } if !meta.is_file() => Some("it is no file".to_owned()),
         Node::File { size, .. } if meta.len() != *size => {
             Some(format!("it has {} bytes, the point has {size}", meta.len()))

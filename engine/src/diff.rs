@@ -11,6 +11,7 @@ use crate::point::Point;
 use crate::read::Reader;
 use crate::repository::Repository;
 use crate::tree::{Entry, Node};
+use crate::xattr::Xattr;
 
 /// How an entry changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +20,10 @@ pub enum Change {
     Added,
     /// Only the first point has it.
     Removed,
-    /// It has other bytes, leads elsewhere, or is of another kind.
+    /// It has other bytes, leads elsewhere, or is of another kind. What has several names is told under the first; a further
+    /// name is of a kind of its own.
     Modified,
-    /// Its owner or its permissions differ.
+    /// Its owner, its permissions or its extended attributes differ.
     Attributes,
 }
 
@@ -77,7 +79,7 @@ pub async fn diff(repo: &Repository, first: &Point, second: &Point) -> Result<Ve
 /// What of an entry is compared.
 struct Facts {
     content: Content,
-    owner: (u32, u32, u32),
+    owner: (u32, u32, u32, Vec<Xattr>),
     size: u64,
 }
 
@@ -86,6 +88,7 @@ enum Content {
     Directory,
     File(String),
     Symlink(OsString),
+    Link(OsString),
 }
 
 impl Facts {
@@ -94,7 +97,13 @@ impl Facts {
             Node::Directory => (Content::Directory, 0),
             Node::File { size, hash, .. } => (Content::File(hash.clone()), *size),
             Node::Symlink { to } => (Content::Symlink(to.clone()), 0),
+            Node::Link { to } => (Content::Link(to.clone()), 0),
         };
-        Self { content, owner: (entry.mode, entry.uid, entry.gid), size }
+        // Of a further name they are those of the first.
+        let owner = match &entry.node {
+            Node::Link { .. } => (0, 0, 0, Vec::new()),
+            _ => (entry.mode, entry.uid, entry.gid, entry.xattrs.clone()),
+        };
+        Self { content, owner, size }
     }
 }

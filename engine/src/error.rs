@@ -182,6 +182,21 @@ pub enum Error {
         /// What changed.
         what: &'static str,
     },
+    /// The clock of whoever captures goes wrong, or went wrong when the newest point was made.
+    #[error(
+        "the clock says {now}, but capture {newest} of component {component} began at {begun}: a point made now would not be \
+         the newest one. Set the clock right; if it was wrong then, remove that point (holdfast prune --remove {newest})"
+    )]
+    ClockBehind {
+        /// The component.
+        component: String,
+        /// What the clock says.
+        now: jiff::Timestamp,
+        /// The newest point.
+        newest: String,
+        /// When its capture began, by its own clock, which the store's confirms.
+        begun: jiff::Timestamp,
+    },
     /// The target of a restore holds something.
     #[error(
         "the target {path} is not empty ({example}): restore into an empty directory, or ask for restoring onto what exists",
@@ -256,7 +271,10 @@ impl Error {
             Self::Store(e) => e.category,
             Self::RepositoryMissing { .. } | Self::PointNotFound { .. } => Category::NotFound,
             Self::AlreadyARepository { .. } | Self::UnderMaintenance { .. } => Category::AlreadyExists,
-            Self::NotARepository { .. } | Self::LastKey { .. } | Self::Input(_) => Category::Input,
+            Self::NotARepository { .. }
+            | Self::LastKey { .. }
+            | Self::ClockBehind { .. }
+            | Self::Input(_) => Category::Input,
             Self::HalfInitialised { .. } => Category::NotFound,
             Self::ConfigMissing { .. }
             | Self::NoKeySlot { .. }

@@ -19,6 +19,7 @@ mod layout;
 mod lease;
 mod marks;
 mod names;
+mod order;
 mod pack;
 mod plain;
 mod point;
@@ -34,6 +35,7 @@ pub mod store;
 mod tree;
 mod units;
 mod verify;
+mod xattr;
 
 pub use backup::{Backup, Committed, LayoutChooser, Verified, backup};
 pub use compare::{Comparison, Difference, compare};
@@ -51,6 +53,7 @@ pub use repository::Repository;
 pub use restore::{Exported, ExportedContent, RestoreMode, RestoreSummary, export, restore};
 pub use retention::{Candidate, Reason, Retention};
 pub use verify::{Level, VerifyReport, verify, verify_all};
+pub use xattr::{Xattr, is_kept};
 
 /// Bytes that depend on nothing but the seed.
 #[cfg(test)]

@@ -99,17 +99,20 @@ pub struct Totals {
     pub directories: u64,
     /// Symbolic links.
     pub symlinks: u64,
+    /// Further names of files, beyond the first of each.
+    #[serde(default)]
+    pub links: u64,
     /// Bytes of all files.
     pub bytes: u64,
     /// Blocks the files consist of, repetitions counted.
     pub blocks: u64,
     /// Bytes this capture added to the store, in packs.
     pub bytes_stored: u64,
-    /// Entries left out, see [`Skipped`].
+    /// Entries and attributes left out, see [`Skipped`].
     pub skipped: u64,
 }
 
-/// An entry of the source that a point can't hold: a socket, a FIFO, a device.
+/// What of the source a point can't hold: a socket, a FIFO, a device, an extended attribute that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Skipped {

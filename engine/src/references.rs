@@ -1,7 +1,8 @@
 //! Everything a point needs, block by block: the one walk that the look-up before a commit, verification and whatever
 //! deletes rely on. Nothing else follows references from point to block.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 
 use futures::{FutureExt, StreamExt};
 
@@ -9,6 +10,7 @@ use crate::ahead::ahead;
 use crate::block::{BlockId, Class};
 use crate::error::Result;
 use crate::inspect::{Finding, finding};
+use crate::order::{Order, no_file};
 use crate::point::Point;
 use crate::read::Reader;
 use crate::tree::{Content, Entry, Node};
@@ -37,23 +39,56 @@ pub(crate) enum Reference {
 /// Tells all references of a point, in the order of its tree.
 ///
 /// Guarantees: when it ends well and told nothing [`Reference::Broken`], every block was told that restoring the point
-/// reads, and each map was checked against what it refers to. Errors: the store's own failures; what is wrong with stored
+/// reads, the tree holds together ([`Order`]), and each map was checked against what it refers to. Errors: the store's own failures; what is wrong with stored
 /// bytes is told and the walk goes on. Memory: a few MiB, whatever the size of the files.
 pub(crate) async fn references(
     reader: &Reader,
     point: &Point,
     mut each: impl FnMut(Reference) + Send,
 ) -> Result<()> {
+    let mut order = Some(Order::default());
     for segment in &point.tree {
         each(Reference::Block(*segment, Class::Meta));
         match reader.entries(point, segment).await {
             Ok(entries) => {
                 for entry in &entries {
+                    if let Some(Err(what)) = order.as_mut().map(|order| order.next(entry)) {
+                        each(Reference::Broken(Finding { object: point.id.object(), what }));
+                        order = None;
+                    }
                     of_entry(reader, point, entry, &mut each).await?;
                 }
             }
-            Err(e) => each(Reference::Broken(finding(e, point)?)),
+            Err(e) => {
+                each(Reference::Broken(finding(e, point)?));
+                // What follows a gap can't be in order.
+                order = None;
+            }
         }
+    }
+    match order.map(Order::into_linked) {
+        Some(linked) if !linked.is_empty() => of_links(reader, point, linked, &mut each).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether everything that a link names is a file. Reads the tree again, so that only points with links pay for it.
+async fn of_links(
+    reader: &Reader,
+    point: &Point,
+    mut linked: BTreeMap<OsString, OsString>,
+    each: &mut (impl FnMut(Reference) + Send),
+) -> Result<()> {
+    for segment in &point.tree {
+        for entry in reader.entries(point, segment).await? {
+            if matches!(entry.node, Node::File { .. }) {
+                linked.remove(&entry.path);
+            }
+        }
+    }
+    for (to, link) in linked {
+        let what = no_file(&link, &to);
+        each(Reference::Broken(Finding { object: point.id.object(), what }));
     }
     Ok(())
 }

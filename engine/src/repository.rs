@@ -16,7 +16,7 @@ use crate::names::{self, CONFIG};
 use crate::plain::{self, Unreadable};
 use crate::point::{Catalogue, Point, PointId, Record};
 use crate::seal::{MAX_PLAIN, random};
-use crate::store::{Put, Store};
+use crate::store::{Object, Put, Store};
 
 const MAGIC: &str = "holdfast repository";
 const READS_AT_ONCE: usize = 8;
@@ -233,11 +233,12 @@ impl Repository {
         let mut listed = self.store().list(names::POINTS).await?;
         listed.sort_by_key(|object| std::cmp::Reverse(object.modified));
         for some in listed.chunks(READS_AT_ONCE) {
-            let ids = some.iter().filter_map(|object| names::last_part(&object.name).parse().ok()).collect();
+            let id = |object: &Object| names::last_part(&object.name).parse().ok().zip(Some(object.modified));
+            let ids = some.iter().filter_map(id).collect();
             let from = self.clone();
-            let mut points = ahead(ids, READS_AT_ONCE, move |id: PointId| {
+            let mut points = ahead(ids, READS_AT_ONCE, move |(id, stored_at): (PointId, _)| {
                 let repo = from.clone();
-                async move { repo.read_point(id).await }.boxed()
+                async move { repo.read_point(id).await.map(|point| Point { stored_at, ..point }) }.boxed()
             });
             let mut newest: Option<Point> = None;
             while let Some(read) = points.next().await {

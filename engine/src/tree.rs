@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::block::BlockId;
 use crate::codec::{Cursor, put_u32};
+use crate::layout::LARGEST;
 use crate::units::Geometry;
+use crate::xattr::Xattr;
 
-/// A name or path of the file system: UTF-8 where it is, else its bytes in hex.
+/// A name, a path or a value of the file system: UTF-8 where it is, else its bytes in hex.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -28,11 +30,35 @@ impl Text {
         }
     }
 
+    /// Text that a person can read, else hex: shorter than a string of escapes.
+    fn of_value(value: &[u8]) -> Self {
+        match std::str::from_utf8(value) {
+            Ok(utf8) if !utf8.contains(char::is_control) => Self::Utf8(utf8.to_owned()),
+            _ => Self::Bytes { hex: hex::encode(value) },
+        }
+    }
+
     fn into_os(self) -> Option<OsString> {
         match self {
             Self::Utf8(text) => Some(text.into()),
             Self::Bytes { hex: digits } => Some(OsString::from_vec(hex::decode(digits).ok()?)),
         }
+    }
+}
+
+/// As a pair of name and value.
+impl Serialize for Xattr {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (Text::of(&self.name), Text::of_value(&self.value)).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Xattr {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (name, value) = <(Text, Text)>::deserialize(deserializer)?;
+        let wrong = || serde::de::Error::custom("an attribute is neither text nor hex");
+        let name = name.into_os().ok_or_else(wrong)?;
+        Ok(Self { name, value: value.into_os().ok_or_else(wrong)?.into_vec() })
     }
 }
 
@@ -100,6 +126,12 @@ pub(crate) enum Node {
         #[serde(with = "text")]
         to: OsString,
     },
+    /// A further name of a file.
+    Link {
+        /// Its first name in the order of the tree, whose entry has the content and the attributes.
+        #[serde(with = "text")]
+        to: OsString,
+    },
 }
 
 /// An entry of the tree. A directory stands before what is in it; the root itself has the path `.`.
@@ -113,6 +145,9 @@ pub(crate) struct Entry {
     pub(crate) gid: u32,
     /// Seconds and nanoseconds since 1970.
     pub(crate) mtime: (i64, u32),
+    /// Extended attributes by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) xattrs: Vec<Xattr>,
     #[serde(flatten)]
     pub(crate) node: Node,
 }
@@ -120,29 +155,39 @@ pub(crate) struct Entry {
 impl Entry {
     /// The path below the root of a target; `None` if it could lead out of it.
     pub(crate) fn below(&self, root: &Path) -> Option<PathBuf> {
-        if self.path == "." {
-            return Some(root.to_owned());
-        }
-        let path = Path::new(&self.path);
-        let inside = !self.path.is_empty()
-            && !self.path.as_bytes().contains(&0)
-            && path.components().all(|c| matches!(c, Component::Normal(_)))
-            && path.components().map(Component::as_os_str).collect::<Vec<_>>().join(OsStr::new("/"))
-                == self.path;
-        inside.then(|| root.join(path))
+        below(root, &self.path)
+    }
+
+    /// The entry's line in a segment of the tree.
+    pub(crate) fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("entries are structs of strings and numbers");
+        line.push(b'\n');
+        line
+    }
+
+    #[cfg(test)]
+    pub(crate) fn bare(path: impl Into<OsString>, node: Node) -> Self {
+        Self { path: path.into(), mode: 0o755, uid: 1, gid: 2, mtime: (-5, 7), xattrs: Vec::new(), node }
     }
 }
 
-/// A segment of the tree as bytes: a line of JSON for each entry.
-pub(crate) fn write_entries(entries: &[Entry]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for entry in entries {
-        out.extend_from_slice(
-            &serde_json::to_vec(entry).expect("entries are structs of strings and numbers"),
-        );
-        out.push(b'\n');
+/// A path of the tree below the root of a target; `None` if it could lead out of it.
+pub(crate) fn below(root: &Path, path: &OsStr) -> Option<PathBuf> {
+    if path == "." {
+        return Some(root.to_owned());
     }
-    out
+    let parts = Path::new(path);
+    let inside = !path.is_empty()
+        && !path.as_bytes().contains(&0)
+        && parts.components().all(|c| matches!(c, Component::Normal(_)))
+        && parts.components().map(Component::as_os_str).collect::<Vec<_>>().join(OsStr::new("/")) == path;
+    inside.then(|| root.join(parts))
+}
+
+/// A segment of the tree as bytes: a line of JSON for each entry.
+#[cfg(test)]
+pub(crate) fn write_entries(entries: &[Entry]) -> Vec<u8> {
+    entries.iter().flat_map(Entry::line).collect()
 }
 
 pub(crate) fn read_entries(bytes: &[u8]) -> Option<Vec<Entry>> {
@@ -150,9 +195,15 @@ pub(crate) fn read_entries(bytes: &[u8]) -> Option<Vec<Entry>> {
     lines.map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
-/// Whether a tree segment ends behind this entry: depends on its path, so an inserted file moves few borders.
-pub(crate) fn ends_tree_segment(path: &OsStr, entries: usize) -> bool {
-    entries >= 1024 || (entries >= 16 && blake3::hash(path.as_bytes()).as_bytes()[0] == 0)
+/// The longest line of an entry, and where a segment ends at the latest: both fit into a block together.
+pub(crate) const LONGEST_LINE: usize = LARGEST / 2;
+
+/// Whether a tree segment of so many bytes ends behind this entry: depends on its path, so an inserted file moves few
+/// borders.
+pub(crate) fn ends_tree_segment(path: &OsStr, entries: usize, bytes: usize) -> bool {
+    entries >= 1024
+        || bytes >= LARGEST - LONGEST_LINE
+        || (entries >= 16 && blake3::hash(path.as_bytes()).as_bytes()[0] == 0)
 }
 
 /// A segment of a map as bytes.
@@ -197,7 +248,7 @@ mod tests {
     use super::*;
 
     fn directory(path: impl Into<OsString>) -> Entry {
-        Entry { path: path.into(), mode: 0o755, uid: 1, gid: 2, mtime: (-5, 7), node: Node::Directory }
+        Entry::bare(path, Node::Directory)
     }
 
     #[test]
@@ -212,10 +263,38 @@ mod tests {
             directory(OsString::from_vec(vec![b'a', 0xff, b'\n'])),
             Entry { node: file, ..directory("a/b") },
             Entry { node: Node::Symlink { to: "../x".into() }, ..directory("c") },
+            Entry { node: Node::Link { to: "a/b".into() }, ..directory("d") },
         ];
         assert_eq!(read_entries(&write_entries(&entries)), Some(entries));
         assert_eq!(read_entries(b"{}\n"), None);
         assert_eq!(read_entries(b""), None);
+    }
+
+    #[test]
+    fn attributes_are_any_bytes_and_those_of_people_can_be_read() {
+        let xattr = |name: &[u8], value: &[u8]| Xattr {
+            name: OsString::from_vec(name.to_vec()),
+            value: value.to_vec(),
+        };
+        let xattrs = vec![
+            xattr(b"user.comment", "über alles Maß".as_bytes()),
+            xattr(b"security.capability", b"\x01\x00\x00\x02"),
+            xattr(b"user.\xff", b""),
+        ];
+        let entry = Entry { xattrs, ..directory("a") };
+        let line = String::from_utf8(entry.line()).unwrap();
+        let readable = r#"[["user.comment","über alles Maß"],["security.capability",{"hex":"01000002"}],["#;
+        assert!(line.contains(readable), "{line}");
+        assert_eq!(read_entries(line.as_bytes()), Some(vec![entry]));
+        assert!(!String::from_utf8(directory("a").line()).unwrap().contains("xattrs"));
+        assert_eq!(read_entries(line.replace("01000002", "0100000").as_bytes()), None);
+    }
+
+    #[test]
+    fn a_segment_fits_into_a_block_however_long_its_lines_are() {
+        let ends = |entries, bytes| ends_tree_segment(OsStr::new("a"), entries, bytes);
+        assert!(!ends(1, LARGEST - LONGEST_LINE - 1) && ends(1, LARGEST - LONGEST_LINE));
+        assert!(!ends(15, 5_000) && ends(1024, 5_000));
     }
 
     #[test]

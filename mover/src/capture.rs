@@ -89,11 +89,33 @@ pub async fn store(
     attributes: PointAttributes,
     telling: &Telling,
 ) -> Result<Committed> {
-    let progress = telling.stage("store");
+    let total = match telling.has_bar() {
+        true => Some(size_of(source.clone()).await),
+        false => None,
+    };
+    let progress = telling.stage_of("store", total);
     let request = Backup { source, layout: layouts(), attributes, progress };
     let committed = engine::backup(repository, request).await?;
     telling.end_stage();
     Ok(committed)
+}
+
+/// Bytes of the files below, as far as they can be looked at: what can't is told by the capture.
+async fn size_of(dir: PathBuf) -> u64 {
+    let walk = move || {
+        let (mut bytes, mut open) = (0, vec![dir]);
+        while let Some(dir) = open.pop() {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                match entry.metadata() {
+                    Ok(meta) if meta.is_dir() => open.push(entry.path()),
+                    Ok(meta) if meta.is_file() => bytes += meta.len(),
+                    _ => {}
+                }
+            }
+        }
+        Ok(bytes)
+    };
+    blocking(walk).await.unwrap_or(0)
 }
 
 /// Each file's layout, told by looking into it.

@@ -25,7 +25,7 @@ pub enum Exit {
     Damaged = 7,
     /// The source isn't a ChromaDB, can't be read, or can't be captured live.
     Source = 8,
-    /// The capture was torn or would hold writers too long; worth another try.
+    /// The capture was torn, the source changed meanwhile, or writers would be held too long; worth another try.
     Torn = 9,
     /// The target isn't empty or can't be written.
     Target = 10,
@@ -37,6 +37,8 @@ pub enum Exit {
     NotServing = 13,
     /// No space left; worth another try.
     Full = 14,
+    /// The clock is behind the newest point.
+    Clock = 15,
     /// A person interrupted it.
     Interrupted = 130,
     /// It was asked to end.
@@ -54,12 +56,13 @@ pub const HELP: &str = "Exit codes:
    6  the repository or the point isn't there
    7  damage: stored or restored bytes are not what was captured, or a check found something
    8  the source is no ChromaDB, unreadable, or can't be captured live
-   9  the capture was torn or would hold writers too long
+   9  the capture was torn, the source changed meanwhile, or writers would be held too long
   10  the target isn't empty or can't be written
   11  the repository was written by a newer version
   12  the run was carried out before
   13  the ChromaDB server doesn't serve
-  14  no space left
+  14  no space left: in the repository, the target or the scratch space
+  15  the clock is behind the newest point of the component
  130  interrupted
  143  terminated";
 
@@ -86,7 +89,8 @@ impl Exit {
             FailureReason::FormatTooNew => Self::Newer,
             FailureReason::AlreadyExecuted => Self::Refused,
             FailureReason::NotServing => Self::NotServing,
-            FailureReason::ScratchFull => Self::Full,
+            FailureReason::ScratchFull | FailureReason::NoSpaceLeft => Self::Full,
+            FailureReason::ClockBehind => Self::Clock,
             FailureReason::MoverFailed => Self::Failed,
         }
     }
@@ -119,6 +123,7 @@ mod tests {
             Exit::Refused,
             Exit::NotServing,
             Exit::Full,
+            Exit::Clock,
             Exit::Interrupted,
             Exit::Terminated,
         ] {

@@ -76,6 +76,8 @@ impl From<engine::Error> for Failure {
             E::Missing { .. } => FailureReason::PointUnreadable,
             E::HashMismatch { .. } => FailureReason::IntegrityMismatch,
             E::PointNotFound { .. } => FailureReason::PointNotFound,
+            E::SourceChanged { .. } => FailureReason::Torn,
+            E::ClockBehind { .. } => FailureReason::ClockBehind,
             E::Input(_) | E::AlreadyARepository { .. } => FailureReason::InvalidRequest,
             other => of_category(other.category()),
         };
@@ -101,7 +103,8 @@ fn of_category(category: Category) -> FailureReason {
         Category::Source => FailureReason::SourceUnreadable,
         Category::Target => FailureReason::TargetNotEmpty,
         Category::Input => FailureReason::InvalidRequest,
-        Category::AlreadyExists | Category::Full => FailureReason::MoverFailed,
+        Category::AlreadyExists => FailureReason::MoverFailed,
+        Category::Full => FailureReason::NoSpaceLeft,
     }
 }
 

@@ -53,8 +53,18 @@ impl Telling {
         }
     }
 
+    /// Whether a bar is shown, which wants to know how much there is to do.
+    pub fn has_bar(&self) -> bool {
+        self.inner.bar.is_some()
+    }
+
     /// Begins a stretch of work whose bytes are counted.
     pub fn stage(&self, name: &'static str) -> ProgressSink {
+        self.stage_of(name, None)
+    }
+
+    /// Begins a stretch of work of so many bytes, as far as that is known.
+    pub fn stage_of(&self, name: &'static str, total: Option<u64>) -> ProgressSink {
         let stage = Arc::new(Stage {
             name,
             begun: Instant::now(),
@@ -68,7 +78,8 @@ impl Telling {
             bar.set_message(name);
         }
         let bar = self.inner.bar.clone();
-        Arc::new(move |progress| {
+        Arc::new(move |mut progress| {
+            progress.bytes_total = progress.bytes_total.or(total);
             stage.bytes.store(progress.bytes, Ordering::Relaxed);
             stage.written.store(progress.bytes_written, Ordering::Relaxed);
             stage.total.store(progress.bytes_total.unwrap_or(0), Ordering::Relaxed);
@@ -96,17 +107,18 @@ impl Telling {
 }
 
 fn show(bar: &ProgressBar, progress: &engine::Progress) {
+    bar.set_position(progress.bytes);
     if let (Some(total), None) = (progress.bytes_total, bar.length()) {
-        bar.set_length(total);
         let style = ProgressStyle::with_template(
             "{msg} [{bar:20}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
         );
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        // Draws it at once; all else waits for the next tick.
+        bar.set_length(total);
     } else if progress.bytes_total.is_none() {
         let style = ProgressStyle::with_template("{msg} {binary_bytes} {binary_bytes_per_sec}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     }
-    bar.set_position(progress.bytes);
 }
 
 impl Stage {

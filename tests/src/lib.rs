@@ -3,6 +3,8 @@
 
 pub mod apiserver;
 pub mod chroma_server;
+pub mod desk;
+pub mod files;
 pub mod seaweedfs;
 pub mod shell;
 pub mod versitygw;

@@ -11,57 +11,39 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tests::shell::{Shell, key};
+use tests::{
+    desk::Desk,
+    shell::{Shell, holdfast, key},
+};
 
-struct Desk {
-    dir: tempfile::TempDir,
-    shell: Shell,
+/// Writes a file into the source and captures it.
+fn capture(desk: &Desk, file: &str, fill: u8) -> Value {
+    let bytes: Vec<u8> =
+        (0..60_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ fill).collect();
+    fs::write(Path::new(&desk.path("data")).join(file), bytes).unwrap();
+    let source = desk.path("data");
+    desk.shell.done(&["backup", "--source", &source, "--component", "app", "--tag", "a=b=c"])
 }
 
-impl Desk {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let shell =
-            Shell { url: format!("file://{}", dir.path().join("repository").display()), password: key() };
-        let desk = Self { dir, shell };
-        desk.shell.done(&["repo", "init"]);
-        fs::create_dir(desk.path("data")).unwrap();
-        desk
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).display().to_string()
-    }
-
-    /// Writes a file into the source and captures it.
-    fn capture(&self, file: &str, fill: u8) -> Value {
-        let bytes: Vec<u8> =
-            (0..60_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ fill).collect();
-        fs::write(Path::new(&self.path("data")).join(file), bytes).unwrap();
-        let source = self.path("data");
-        self.shell.done(&["backup", "--source", &source, "--component", "app", "--tag", "a=b=c"])
-    }
-
-    /// Makes everything in the repository a day older, as the store tells it.
-    fn a_day_passes(&self) {
-        let aged = Command::new("find")
-            .args([
-                &self.path("repository"),
-                "-type",
-                "f",
-                "-exec",
-                "touch",
-                "-r",
-                "{}",
-                "-d",
-                "-25 hours",
-                "{}",
-                ";",
-            ])
-            .status()
-            .unwrap();
-        assert!(aged.success());
-    }
+/// Makes everything in the repository a day older, as the store tells it.
+fn a_day_passes(desk: &Desk) {
+    let aged = Command::new("find")
+        .args([
+            &desk.path("repository"),
+            "-type",
+            "f",
+            "-exec",
+            "touch",
+            "-r",
+            "{}",
+            "-d",
+            "-25 hours",
+            "{}",
+            ";",
+        ])
+        .status()
+        .unwrap();
+    assert!(aged.success());
 }
 
 fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
@@ -85,11 +67,11 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, i64, i64, Vec<u8>)> {
 #[test]
 fn results_have_the_named_fields_and_failures_their_codes() {
     let desk = Desk::new();
-    let first = desk.capture("one", 1);
+    let first = capture(&desk, "one", 1);
     for field in ["bytes", "bytesStored", "files", "durationMs", "writerPauseMs"] {
         assert!(first[field].is_u64(), "{field}: {first}");
     }
-    let second = desk.capture("two", 2);
+    let second = capture(&desk, "two", 2);
     let (a, b) = (first["point"].as_str().unwrap(), second["point"].as_str().unwrap());
     let changed = desk.shell.done(&["diff", a, b]);
     assert_eq!(
@@ -129,7 +111,7 @@ fn results_have_the_named_fields_and_failures_their_codes() {
 #[test]
 fn keys_are_added_rotated_and_removed_and_the_last_one_stays() {
     let desk = Desk::new();
-    desk.capture("one", 1);
+    capture(&desk, "one", 1);
     let (escrow, new) = (desk.path("escrow.key"), desk.path("new.key"));
     let add = ["repo", "add-key", "--new-password-file", &escrow, "--generate", "--label", "escrow"];
     let added = desk.shell.done(&add);
@@ -165,8 +147,8 @@ fn keys_are_added_rotated_and_removed_and_the_last_one_stays() {
 #[test]
 fn pruning_keeps_what_the_rules_keep_and_frees_the_rest_a_day_later() {
     let desk = Desk::new();
-    let points: Vec<Value> = (1..=4).map(|n| desk.capture("same", n)).collect();
-    desk.a_day_passes();
+    let points: Vec<Value> = (1..=4).map(|n| capture(&desk, "same", n)).collect();
+    a_day_passes(&desk);
     let prune = ["prune", "--keep-last", "2"];
     let dry = desk.shell.done(&["prune", "--keep-last", "2", "--dry-run"]);
     assert_eq!((&dry["dryRun"], &dry["pointsRemoved"]), (&json!(true), &json!(2)));
@@ -177,7 +159,7 @@ fn pruning_keeps_what_the_rules_keep_and_frees_the_rest_a_day_later() {
     let done = desk.shell.done(&prune);
     assert_eq!((&done["pointsRemoved"], &done["packsSwept"]), (&json!(2), &json!(0)));
     assert!(done["packsCondemned"].as_u64() > Some(0), "{done}");
-    desk.a_day_passes();
+    a_day_passes(&desk);
     let swept = desk.shell.done(&prune);
     assert_eq!(swept["packsSwept"], done["packsCondemned"]);
     assert_eq!(desk.shell.done(&["verify", "--level", "full", "--record"])["passed"], true);
@@ -203,14 +185,13 @@ fn an_exported_point_is_a_tar_that_tar_reads_and_import_brings_it_back() {
     fs::write(data.join(&long), b"long").unwrap();
     fs::write(data.join("empty"), b"").unwrap();
     std::os::unix::fs::symlink("nowhere/".repeat(20), data.join("link")).unwrap();
-    desk.capture("one", 1);
+    capture(&desk, "one", 1);
 
     let archive = desk.path("x.tar");
     let export = |args: &[&str]| {
         let out = fs::File::create(&archive).unwrap();
         desk.shell.command(args).stdout(out).stderr(Stdio::null()).status().unwrap().code()
     };
-    assert_eq!(export(&["export", "--point", "latest", "--output", "json"]), Some(2));
     assert_eq!(export(&["export", "--point", "latest"]), Some(0));
     fs::create_dir(desk.path("untarred")).unwrap();
     let untarred =
@@ -230,4 +211,120 @@ fn an_exported_point_is_a_tar_that_tar_reads_and_import_brings_it_back() {
     assert_eq!(tree(Path::new(&restored)), tree(&data));
     let nothing = desk.shell.command(&["import", "--component", "x"]).output().unwrap();
     assert_eq!(nothing.status.code(), Some(8));
+}
+
+/// The last line of standard output of a command that has to succeed, and what it said on standard error.
+fn said(desk: &Desk, args: &[&str]) -> (String, String) {
+    let done = desk.shell.command(args).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (out, err) = (text(done.stdout), text(done.stderr));
+    assert!(done.status.success(), "{args:?}: {err}");
+    (out.lines().last().unwrap_or_default().to_owned(), err)
+}
+
+#[test]
+fn every_command_answers_scripts_and_people_with_the_same() {
+    let desk = Desk::new();
+    let first = capture(&desk, "one", 1);
+    let a = first["point"].as_str().unwrap();
+    let (data, keys) = (desk.path("data"), [desk.path("1.key"), desk.path("2.key")]);
+    let backup = ["backup", "--source", &data, "--component", "app"];
+    let restore = |target: &str| {
+        let args = ["restore", "--point", a, "--target", &desk.path(target)];
+        args.map(str::to_owned).to_vec()
+    };
+    // What makes something makes another the second time.
+    let same = |args: &[&str]| {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        [args.clone(), args]
+    };
+    let add = |key: &str| {
+        let args = ["repo", "add-key", "--generate", "--label", "l", "--new-password-file", key];
+        args.map(str::to_owned).to_vec()
+    };
+    let commands: [([Vec<String>; 2], &[&str]); 15] = [
+        (
+            same(&["repo", "info"]),
+            &["repository", "place", "format", "keyFingerprint", "points", "bytes", "slots"],
+        ),
+        (
+            same(&["repo", "probe"]),
+            &["place", "conditionalWrites", "rangedReads", "listsAtOnce", "mayDelete"],
+        ),
+        ([add(&keys[0]), add(&keys[1])], &["added"]),
+        (same(&backup), &["point", "bytes", "bytesStored", "files", "durationMs", "writerPauseMs"]),
+        (same(&["points"]), &["points", "unreadable"]),
+        (
+            [restore("first"), restore("second")],
+            &["point", "bytes", "bytesWritten", "files", "removed", "durationMs"],
+        ),
+        (
+            same(&["verify", "--level", "manifest"]),
+            &["passed", "points", "files", "bytesChecked", "findings"],
+        ),
+        (same(&["verify", "--level", "sample"]), &["passed"]),
+        (same(&["verify", "--level", "full", "--point", a]), &["passed"]),
+        (same(&["verify", "--level", "full", "--point", "latest", "--record"]), &["passed"]),
+        (same(&["diff", a, "latest"]), &["from", "to", "added", "removed", "modified", "changes"]),
+        (same(&["prune", "--keep-last", "9", "--dry-run"]), &["dryRun", "pointsRemoved", "points"]),
+        (same(&["prune", "--keep-last", "9"]), &["dryRun", "pointsRemoved", "points"]),
+        (same(&["points", "--component", "app"]), &["points"]),
+        (same(&["key", "generate"]), &["key"]),
+    ];
+    for ([one, two], fields) in &commands {
+        let one: Vec<&str> = one.iter().map(String::as_str).collect();
+        let answer = desk.shell.done(&one);
+        for field in *fields {
+            assert!(answer.get(field).is_some(), "{one:?}: {field} is not in {answer}");
+        }
+        let two: Vec<&str> = two.iter().map(String::as_str).chain(["--output", "table"]).collect();
+        let (line, _) = said(&desk, &two);
+        assert!(!line.is_empty() && serde_json::from_str::<Value>(&line).is_err(), "{two:?}: {line}");
+    }
+    let rotate = ["repo", "rotate-key", "--generate", "--new-password-file", &desk.path("new.key")];
+    assert!(desk.shell.done(&rotate)["removed"].is_string());
+}
+
+#[test]
+fn progress_is_a_bar_on_a_terminal_and_lines_elsewhere() {
+    let desk = Desk::new();
+    capture(&desk, "one", 1);
+    let zeros = fs::File::create(desk.at("data").join("zeros")).unwrap();
+    zeros.set_len(24 << 20).unwrap();
+    let source = desk.path("data");
+    for (number, args) in [
+        vec!["backup", "--source", &source, "--component", "app"],
+        vec!["restore", "--point", "latest", "--target"],
+        vec!["verify", "--level", "full"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let with = |target: &str| {
+            let target = desk.path(&format!("{target}{number}"));
+            args.iter()
+                .map(ToString::to_string)
+                .chain((args[0] == "restore").then_some(target))
+                .collect::<Vec<_>>()
+        };
+        let plain = with("plain");
+        let (_, lines) = said(&desk, &plain.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(lines.contains("/s, ") && !lines.contains('\r'), "{args:?}: {lines}");
+        // `script` gives it a terminal, and joins what it says there.
+
+        let line: Vec<String> = with("shown").iter().map(|arg| format!("'{arg}'")).collect();
+        let line = format!("'{}' {} --repo '{}'", holdfast().display(), line.join(" "), desk.shell.url);
+        let shown = Command::new("script")
+            .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+            .env("HOLDFAST_PASSWORD", &desk.shell.password)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let bar = shown.split(['\r', '\n']).find(|line| line.contains('[') && line.contains("MiB/"));
+        let bar = bar.unwrap_or_else(|| panic!("{args:?}: no bar in {shown:?}"));
+        // Bytes, of how many, how fast, and how long it still takes.
+        let rest = bar.split_once("/s ").map(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+        assert!(bar.contains("/24.06 MiB") && rest == Some(true), "{bar:?}");
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
@@ -11,6 +12,8 @@ use std::{
 
 use tests::{
     chroma_server::ChromaServer,
+    desk::Desk,
+    files::{facts, set_attribute},
     shell::{Shell, key},
     writer::{Load, Writer},
 };
@@ -101,4 +104,35 @@ async fn a_reader_in_another_language_restores_the_same_bytes() {
     let refused = reader.run(&shell.password, &[&points[0], &path("damaged")]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("fails authentication"), "{refused:?}");
     assert!(Path::new(&path("damaged")).join(".holdfast-restore-unfinished").exists());
+}
+
+#[test]
+fn it_brings_back_hard_links_and_extended_attributes() {
+    let desk = Desk::new();
+    let data = desk.at("data");
+    std::fs::create_dir(data.join("dir")).unwrap();
+    std::fs::write(data.join("dir/file"), b"content").unwrap();
+    std::fs::hard_link(data.join("dir/file"), data.join("another name")).unwrap();
+    std::os::unix::fs::symlink("dir/file", data.join("symbolic")).unwrap();
+    std::fs::write(data.join("plain"), b"x").unwrap();
+    set_attribute(data.join("dir"), "user.of-a-directory", "Größe".as_bytes());
+    set_attribute(data.join("dir/file"), "user.binary", &[0, 255, b'\n']);
+    set_attribute(data.join("plain"), std::ffi::OsStr::from_bytes(b"user.\xff"), b"");
+    // User 1234 may read it: the kernel's own form of an access control list.
+    let acl: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 4, 1234), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+    let entry = |(tag, may, who): (u16, u16, u32)| {
+        [&tag.to_le_bytes()[..], &may.to_le_bytes(), &who.to_le_bytes()].concat()
+    };
+    let acl: Vec<u8> = 2_u32.to_le_bytes().into_iter().chain(acl.into_iter().flat_map(entry)).collect();
+    set_attribute(data.join("plain"), "system.posix_acl_access", &acl);
+    let (answer, code) = desk.backup();
+    assert_eq!(code, 0, "{answer}");
+
+    let reader = Reader::new(desk.path("repository"));
+    let read = reader.run(&desk.shell.password, &[answer["point"].as_str().unwrap(), &desk.path("target")]);
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let said = String::from_utf8(read.stdout).unwrap();
+    assert!(said.starts_with("2 files in ") && !said.contains("left out"), "{said}");
+    assert_eq!(facts(&desk.at("target")), facts(&data));
 }

@@ -34,6 +34,7 @@ pub enum FailureReason {
     Torn,
     WriterPauseExceeded,
     SourceUnreadable,
+    ClockBehind,
     PointNotFound,
     PointUnreadable,
     TargetNotEmpty,
@@ -41,6 +42,7 @@ pub enum FailureReason {
     NotServing,
     AlreadyExecuted,
     ScratchFull,
+    NoSpaceLeft,
     /// The Request could not be read: controller and mover are of different versions.
     InvalidRequest,
     MoverFailed,
@@ -56,6 +58,7 @@ impl FailureReason {
             | Self::Torn
             | Self::WriterPauseExceeded
             | Self::ScratchFull
+            | Self::NoSpaceLeft
             | Self::NotServing
             | Self::MoverFailed => true,
             Self::CredentialsMissing
@@ -71,6 +74,7 @@ impl FailureReason {
             | Self::VersionUnsupported
             | Self::LocksNotShared
             | Self::SourceUnreadable
+            | Self::ClockBehind
             | Self::PointNotFound
             | Self::PointUnreadable
             | Self::TargetNotEmpty

@@ -2,6 +2,7 @@
 //! need as it lies in the store, and the commit record last, which is read back. A failure anywhere before leaves no point,
 //! only blocks that the next attempt finds again. Nothing is ever overwritten and no lock is taken.
 
+mod names;
 mod patches;
 mod previous;
 mod scan;
@@ -24,6 +25,7 @@ use crate::progress::ProgressSink;
 use crate::prune::{COMMIT_WITHIN, Condemned, secure};
 use crate::read::Reader;
 use crate::repository::Repository;
+use names::Names;
 use previous::Previous;
 use scan::{Scan, Scanned};
 use write::write_blocks;
@@ -100,10 +102,13 @@ impl Drop for StopOnDrop {
 ///
 /// Guarantees: on success the commit record was read back and everything it needs was seen in the store; on failure no
 /// point exists, with one exception: when the store failed during or after the commit, the point may exist, which
-/// [`Repository::find_by_attempt`] tells. Memory: about 60 MiB, 40 more while pages that were rewritten are compressed, and 100 bytes for each block in the repository.
+/// [`Repository::find_by_attempt`] tells. Memory: about 60 MiB, 40 more while pages that were rewritten are compressed,
+/// and 100 bytes for each block in the repository.
+/// A clock that is more than a minute behind the newest point of the component is refused.
 /// Files that have pages or records are compared with the component's newest point; a version before that can't be read is
 /// told in the log and captured whole.
-/// Caveat: xattrs are not captured; a hard link is captured as a file of its own; `lost+found` in the root is left out.
+/// A file of several names in the source is captured once; one whose other names lie outside is a file as any other.
+/// Caveat: `lost+found` in the root is left out, and of extended attributes those that belong to the node or the file system.
 pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     let Backup { source, layout, attributes, progress } = request;
     let id = match &attributes.attempt {
@@ -116,6 +121,10 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
             Err(Error::PointNotFound { .. }) => {}
             Err(e) => return Err(e),
         }
+    }
+    let newest = repo.newest_of(&attributes.component).await?;
+    if let Some(newest) = &newest {
+        refuse_clock_behind(newest, &attributes)?;
     }
     let condemned = Condemned::read(repo).await?.packs();
     let mut index = Index::load_avoiding(repo, &condemned).await?;
@@ -130,7 +139,7 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     let scan = Scan {
         source,
         layout,
-        previous: Previous::find(&reader, &attributes.component).await?,
+        previous: Previous::of(&reader, newest).await?,
         reader,
         handle: tokio::runtime::Handle::current(),
         out,
@@ -138,7 +147,9 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
         progress,
         written: Arc::clone(&written_so_far),
         sent: HashSet::new(),
-        entries: Vec::new(),
+        names: Names::default(),
+        lines: Vec::new(),
+        entries: 0,
         scanned: Scanned::default(),
         told: 0,
     };
@@ -191,6 +202,25 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
         return Err(repo.damaged(&id.object(), "the store returned another commit record than was written"));
     }
     confirm(repo, point).await
+}
+
+/// Two machines may differ by so much, in seconds.
+const CLOCKS_DIFFER: i64 = 60;
+
+/// A point that is older than the newest by its own clock would never be the latest. What the newest says of its time counts
+/// only as far as the store's clock confirms it.
+fn refuse_clock_behind(newest: &Point, attributes: &PointAttributes) -> Result<()> {
+    let said = newest.attributes.started;
+    let begun = newest.stored_at.map_or(said, |stored| said.min(stored));
+    if attributes.started.as_second().saturating_add(CLOCKS_DIFFER) >= begun.as_second() {
+        return Ok(());
+    }
+    Err(Error::ClockBehind {
+        component: attributes.component.clone(),
+        now: attributes.started,
+        newest: newest.id.to_string(),
+        begun,
+    })
 }
 
 /// An earlier capture of the same attempt, held against the store again.

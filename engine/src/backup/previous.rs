@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::block::BlockId;
 use crate::error::{Category, Error, Result};
+use crate::point::Point;
 use crate::read::Reader;
 use crate::tree::{Content, Extent, Node, Units};
 use crate::units::{Geometry, Holder, Segmented, State};
@@ -41,10 +42,10 @@ pub(super) fn is_about_bytes(error: &Error) -> bool {
 }
 
 impl Previous {
-    /// Looks for the newest point of the component.
-    pub(super) async fn find(reader: &Reader, component: &str) -> Result<Self> {
+    /// Reads the tree of the component's newest point, if it has one.
+    pub(super) async fn of(reader: &Reader, newest: Option<Point>) -> Result<Self> {
         let mut previous = Self::default();
-        let Some(point) = reader.repo.newest_of(component).await? else { return Ok(previous) };
+        let Some(point) = newest else { return Ok(previous) };
         for segment in &point.tree {
             match reader.entries(&point, segment).await {
                 Ok(entries) => {

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::LayoutChooser;
+use super::names::Names;
 use super::previous::Previous;
 use crate::block::{Alone, BlockId, Effort, RawBlock};
 use crate::error::{Error, Result};
@@ -22,9 +23,10 @@ use crate::point::{SKIPPED_NAMED, Skipped, Totals};
 use crate::progress::{Progress, ProgressSink};
 use crate::read::Reader;
 use crate::tree::{
-    Content, Entry, Extent, INLINE, Node, ends_map_segment, ends_tree_segment, write_entries, write_extents,
+    Content, Entry, Extent, INLINE, LONGEST_LINE, Node, ends_map_segment, ends_tree_segment, write_extents,
 };
 use crate::units::Geometry;
+use crate::xattr::{Bearer, Xattr};
 
 /// Progress is told at least this often, in bytes read.
 const TELL_EVERY: u64 = 8 << 20;
@@ -43,7 +45,11 @@ pub(super) struct Scan {
     pub(super) written: Arc<AtomicU64>,
     /// Blocks sent in this capture.
     pub(super) sent: HashSet<BlockId>,
-    pub(super) entries: Vec<Entry>,
+    /// Files that may be met again under another name.
+    pub(super) names: Names,
+    /// The segment of the tree so far, and of how many entries.
+    pub(super) lines: Vec<u8>,
+    pub(super) entries: usize,
     pub(super) scanned: Scanned,
     pub(super) told: u64,
 }
@@ -58,14 +64,14 @@ pub(super) struct Scanned {
 
 /// What of a file must not have moved while it was read.
 #[derive(PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     size: u64,
     mtime: (i64, i64),
     ctime: (i64, i64),
 }
 
 impl Identity {
-    fn of(meta: &Metadata) -> Self {
+    pub(super) fn of(meta: &Metadata) -> Self {
         Self {
             size: meta.len(),
             mtime: (meta.mtime(), meta.mtime_nsec()),
@@ -77,11 +83,14 @@ impl Identity {
 impl Scan {
     pub(super) fn run(mut self) -> Result<Scanned> {
         let root = self.source.clone();
-        let meta = fs::metadata(&root).map_err(|e| unreadable(Path::new("."), e))?;
+        let closed = |cause| Error::SourceUnreadable { path: root.clone(), cause };
+        let meta = fs::metadata(&root).map_err(&closed)?;
         if !meta.is_dir() {
             return Err(Error::Input(format!("the source {} is no directory", root.display())));
         }
-        self.entry(Path::new("."), &meta, Node::Directory)?;
+        let open = File::open(&root).map_err(&closed)?;
+        let xattrs = self.xattrs(Bearer::Open(&open), Path::new("."))?;
+        self.entry(Path::new("."), &meta, xattrs, Node::Directory)?;
         self.scanned.totals.directories += 1;
         self.directory(&root, Path::new(""))?;
         self.end_tree_segment()?;
@@ -103,15 +112,23 @@ impl Scan {
             let meta = fs::symlink_metadata(&path).map_err(|e| unreadable(&within, e))?;
             let kind = meta.file_type();
             if kind.is_dir() {
-                self.entry(&within, &meta, Node::Directory)?;
+                let xattrs = self.xattrs(Bearer::Path(&path), &within)?;
+                self.entry(&within, &meta, xattrs, Node::Directory)?;
                 self.scanned.totals.directories += 1;
                 self.directory(&path, &within)?;
             } else if kind.is_symlink() {
                 let to = fs::read_link(&path).map_err(|e| unreadable(&within, e))?.into_os_string();
-                self.entry(&within, &meta, Node::Symlink { to })?;
+                let xattrs = self.xattrs(Bearer::Path(&path), &within)?;
+                self.entry(&within, &meta, xattrs, Node::Symlink { to })?;
                 self.scanned.totals.symlinks += 1;
             } else if kind.is_file() {
-                self.file(&path, &within)?;
+                match self.names.first_of(&within, &meta)? {
+                    Some(to) => {
+                        self.entry(&within, &meta, Vec::new(), Node::Link { to })?;
+                        self.scanned.totals.links += 1;
+                    }
+                    None => self.file(&path, &within)?,
+                }
             } else {
                 let kind = if kind.is_socket() {
                     "socket"
@@ -132,6 +149,15 @@ impl Scan {
             let path = within.to_string_lossy().chars().take(256).collect();
             self.scanned.skipped.push(Skipped { path, kind: kind.to_owned() });
         }
+    }
+
+    /// The attributes that the point holds. One that is there and can't be read is left out, as a special file is.
+    fn xattrs(&mut self, of: Bearer<'_>, within: &Path) -> Result<Vec<Xattr>> {
+        let read = of.read().map_err(|e| unreadable(within, e))?;
+        for name in read.unreadable {
+            self.skip(within, &format!("attribute {}", name.to_string_lossy()));
+        }
+        Ok(read.xattrs)
     }
 
     fn file(&mut self, path: &Path, within: &Path) -> Result<()> {
@@ -155,6 +181,7 @@ impl Scan {
             }
             None => self.stream(&file, size, within)?,
         };
+        let xattrs = self.xattrs(Bearer::Open(&file), within)?;
         let there = fs::symlink_metadata(path).map_err(|e| unreadable(within, e))?;
         if (there.dev(), there.ino()) != (meta.dev(), meta.ino()) {
             return Err(changed(within, "another file took its place"));
@@ -164,7 +191,8 @@ impl Scan {
         }
         let hash = hash.to_hex().to_string();
         self.scanned.totals.files += 1;
-        self.entry(within, &meta, Node::File { size, hash, content })
+        self.names.meet(within, &meta);
+        self.entry(within, &meta, xattrs, Node::File { size, hash, content })
     }
 
     /// Cuts a file by its content.
@@ -216,26 +244,35 @@ impl Scan {
         }
     }
 
-    fn entry(&mut self, within: &Path, meta: &Metadata, node: Node) -> Result<()> {
+    fn entry(&mut self, within: &Path, meta: &Metadata, xattrs: Vec<Xattr>, node: Node) -> Result<()> {
         let entry = Entry {
             path: within.as_os_str().to_owned(),
             mode: meta.mode() & 0o7777,
             uid: meta.uid(),
             gid: meta.gid(),
             mtime: (meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or_default()),
+            xattrs,
             node,
         };
-        let ends = ends_tree_segment(&entry.path, self.entries.len() + 1);
-        self.entries.push(entry);
+        let line = entry.line();
+        if line.len() > LONGEST_LINE {
+            let why =
+                format!("its extended attributes take {} bytes, a point has room for 1 MiB", line.len());
+            return Err(unreadable(within, io::Error::other(why)));
+        }
+        self.lines.extend_from_slice(&line);
+        self.entries += 1;
+        let ends = ends_tree_segment(&entry.path, self.entries, self.lines.len());
         if ends { self.end_tree_segment() } else { Ok(()) }
     }
 
     fn end_tree_segment(&mut self) -> Result<()> {
-        if self.entries.is_empty() {
+        if self.lines.is_empty() {
             return Ok(());
         }
-        let bytes = write_entries(&std::mem::take(&mut self.entries));
-        let id = self.send_meta(bytes)?;
+        self.entries = 0;
+        let lines = std::mem::take(&mut self.lines);
+        let id = self.send_meta(lines)?;
         self.scanned.tree.push(id);
         Ok(())
     }

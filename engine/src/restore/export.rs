@@ -15,7 +15,8 @@ use crate::point::Point;
 use crate::progress::{Progress, ProgressSink};
 use crate::read::Reader;
 use crate::repository::{Repository, blocking};
-use crate::tree::Node;
+use crate::tree::{Entry, Node};
+use crate::xattr::Xattr;
 
 /// An entry of a point on its way out.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Exported {
     pub gid: u32,
     /// Seconds and nanoseconds since 1970.
     pub mtime: (i64, u32),
+    /// Extended attributes.
+    pub xattrs: Vec<Xattr>,
     /// What it is.
     pub content: ExportedContent,
 }
@@ -42,6 +45,11 @@ pub enum ExportedContent {
     /// A symbolic link.
     Symlink {
         /// Where it leads.
+        to: PathBuf,
+    },
+    /// A further name of a file.
+    Link {
+        /// The name under which it was handed out before.
         to: PathBuf,
     },
     /// A regular file.
@@ -81,8 +89,11 @@ pub async fn export(
             let content = match &entry.node {
                 Node::Directory => ExportedContent::Directory,
                 Node::Symlink { to } => ExportedContent::Symlink { to: to.into() },
+                Node::Link { to } => ExportedContent::Link { to: to.into() },
                 Node::File { size, .. } => {
-                    write_file(&reader, point, &entry, &through, false, |read, _| {
+                    // Whatever it has in the source, the copy in scratch space is ours to read.
+                    let plain = Entry { mode: 0o600, xattrs: Vec::new(), ..entry.clone() };
+                    write_file(&reader, point, &plain, &through, None, |read, _| {
                         told.bytes += read;
                         progress(told);
                     })
@@ -93,9 +104,9 @@ pub async fn export(
                 }
             };
             entries += 1;
-            let (mode, uid, gid, mtime) = (entry.mode, entry.uid, entry.gid, entry.mtime);
-            let path = PathBuf::from(&entry.path);
-            let exported = Exported { path: path.clone(), mode, uid, gid, mtime, content };
+            let Entry { path, mode, uid, gid, mtime, xattrs, .. } = entry;
+            let path = PathBuf::from(path);
+            let exported = Exported { path: path.clone(), mode, uid, gid, mtime, xattrs, content };
             each(exported).map_err(|cause| Error::TargetUnwritable { path, cause })?;
         }
     }
@@ -106,7 +117,6 @@ pub async fn export(
 async fn take(path: &Path) -> Result<File> {
     let place = path.to_owned();
     let taken = blocking(move || {
-        // Whatever its permissions were in the source, these bytes are ours.
         let file = File::open(&place)?;
         std::fs::remove_file(&place)?;
         Ok::<_, io::Error>(file)

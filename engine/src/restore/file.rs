@@ -21,6 +21,7 @@ use crate::repository::blocking;
 use crate::tree::{Content, Entry, Node};
 use crate::units::map::hash;
 use crate::units::{Patches, Section, State, Unit};
+use crate::xattr::Left;
 
 const RUNS_AT_ONCE: usize = 4;
 const SECTIONS_AT_ONCE: usize = 2;
@@ -32,7 +33,7 @@ pub(super) struct Written {
     /// Bytes that the target did not have; of a new file all of them, holes included.
     pub(super) bytes: u64,
     pub(super) existed: bool,
-    pub(super) owner_set: bool,
+    pub(super) left: Left,
 }
 
 /// A stretch in hand: where it goes, its bytes, and which of them the target doesn't have.
@@ -42,13 +43,14 @@ struct Change {
     missing: Vec<Range<usize>>,
 }
 
-/// Brings the file to its final content, checks its hash, sets its attributes, fsyncs it.
+/// Brings the file to its final content, checks its hash, sets its attributes, fsyncs it. One that is there may be written in
+/// place if it has as many names as `existing` says.
 pub(super) async fn write_file(
     reader: &Reader,
     point: &Point,
     entry: &Entry,
     path: &Path,
-    existing: bool,
+    existing: Option<u64>,
     mut tell: impl FnMut(u64, u64),
 ) -> Result<Written> {
     let Node::File { size, hash, content } = &entry.node else {
@@ -99,28 +101,29 @@ pub(super) async fn write_file(
         return Err(Error::HashMismatch { path: (&entry.path).into(), point: point.id.to_string() });
     }
     let (place, size, of) = (path.to_owned(), *size, entry.clone());
-    let owner_set = blocking(move || {
+    let left = blocking(move || {
         if file.metadata().map_err(unwritable(&place))?.len() != size {
             file.set_len(size).map_err(unwritable(&place))?;
         }
-        let owner_set = set_attributes(&file, &place, &of)?;
+        let left = set_attributes(&file, &place, &of)?;
         file.sync_all().map_err(unwritable(&place))?;
-        Ok::<_, Error>(owner_set)
+        Ok::<_, Error>(left)
     })
     .await?;
-    Ok(Written { bytes: if existed { bytes } else { size }, existed, owner_set })
+    Ok(Written { bytes: if existed { bytes } else { size }, existed, left })
 }
 
-/// Opens the file to be written: an existing one of our own only if nothing else shares it, else a new one.
-fn open(path: &Path, existing: bool) -> Result<(File, bool)> {
-    if existing {
+/// Opens the file to be written: an existing one only if it has no names but those that are to have its content, else a
+/// new one.
+fn open(path: &Path, existing: Option<u64>) -> Result<(File, bool)> {
+    if let Some(names) = existing {
         let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let flags = i32::try_from(nofollow.bits()).unwrap_or_default();
         let opened = File::options().read(true).write(true).custom_flags(flags).open(path);
         if let Ok(file) = opened {
             let meta = file.metadata().map_err(unwritable(path))?;
             // Written in place, a hard link elsewhere would change with it.
-            if meta.is_file() && meta.nlink() == 1 {
+            if meta.is_file() && meta.nlink() == names {
                 return Ok((file, true));
             }
         }

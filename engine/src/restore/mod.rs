@@ -9,8 +9,8 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
-use std::ffi::OsString;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,8 @@ use crate::point::Point;
 use crate::progress::{Progress, ProgressSink};
 use crate::read::Reader;
 use crate::repository::{Repository, blocking};
-use crate::tree::{Entry, Node};
+use crate::tree::{Entry, Node, below};
+use crate::xattr::Left;
 pub use export::{Exported, ExportedContent, export};
 use file::write_file;
 
@@ -54,6 +55,8 @@ pub struct RestoreSummary {
     pub directories: u64,
     /// Symbolic links.
     pub symlinks: u64,
+    /// Further names of files.
+    pub links: u64,
     /// Bytes of all files.
     pub bytes: u64,
     /// Bytes that had to be written.
@@ -62,9 +65,36 @@ pub struct RestoreSummary {
     pub removed: u64,
     /// Entries whose owner could not be set for lack of permission; they belong to whoever restored.
     pub owners_left: u64,
+    /// Extended attributes that could not be set or removed for lack of permission, or because the target's file system
+    /// has none such or no room for them.
+    pub xattrs_left: u64,
+    /// The first of them: its name, the path within the target, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_xattr_left: Option<String>,
     /// How long it took.
     #[serde(skip)]
     pub elapsed: Duration,
+}
+
+impl RestoreSummary {
+    /// What the restored files lack, as sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.owners_left > 0 {
+            let count = self.owners_left;
+            warnings.push(format!(
+                "the owner of {count} entries could not be set: they are yours; restore as root"
+            ));
+        }
+        if let Some(first) = &self.first_xattr_left {
+            warnings.push(format!(
+                "{} extended attributes could not be set or removed, the first is {first}: restore as root, onto a file \
+                 system that takes them",
+                self.xattrs_left
+            ));
+        }
+        warnings
+    }
 }
 
 /// Restores a point into a directory.
@@ -96,15 +126,19 @@ pub async fn restore(
         told: Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() },
         progress,
         directories: Vec::new(),
+        names: HashMap::new(),
+        left: Left::default(),
     };
     if mode == RestoreMode::OntoExisting {
         work.remove_foreign().await?;
     }
     work.write().await?;
-    let (root, directories) = (target.to_owned(), work.directories);
-    let left = blocking(move || place::end(&root, directories)).await?;
+    let (root, directories, mut left) = (target.to_owned(), work.directories, work.left);
+    left.add(blocking(move || place::end(&root, directories)).await?);
     let mut summary = work.summary;
-    summary.owners_left += left;
+    summary.owners_left = left.owners;
+    summary.xattrs_left = left.xattrs;
+    summary.first_xattr_left = left.first_xattr;
     summary.elapsed = begun.elapsed();
     Ok(summary)
 }
@@ -119,13 +153,21 @@ struct Restore<'a> {
     progress: ProgressSink,
     /// Finished last, deepest first: what is written into a directory moves its times.
     directories: Vec<(PathBuf, Entry)>,
+    /// The further names of files by the first, of a restore onto what exists.
+    names: HashMap<OsString, Vec<PathBuf>>,
+    left: Left,
 }
 
 impl Restore<'_> {
     async fn remove_foreign(&mut self) -> Result<()> {
         let mut known: HashSet<OsString> = HashSet::new();
         for segment in &self.point.tree {
-            known.extend(self.reader.entries(self.point, segment).await?.into_iter().map(|e| e.path));
+            for entry in self.reader.entries(self.point, segment).await? {
+                if let Node::Link { to } = &entry.node {
+                    self.names.entry(to.clone()).or_default().extend(entry.below(self.target));
+                }
+                known.insert(entry.path);
+            }
         }
         let root = self.target.to_owned();
         self.summary.removed = blocking(move || place::remove_foreign(&root, &known)).await?;
@@ -135,16 +177,18 @@ impl Restore<'_> {
     async fn write(&mut self) -> Result<()> {
         for segment in &self.point.tree {
             for entry in self.reader.entries(self.point, segment).await? {
-                let path = entry.below(self.target).ok_or_else(|| {
-                    let shown = entry.path.to_string_lossy();
-                    self.reader
-                        .repo
-                        .damaged(&self.point.id.object(), format!("the path `{shown}` leads out of it"))
-                })?;
+                let path = self.below(&entry.path)?;
                 self.entry(entry, path).await?;
             }
         }
         Ok(())
+    }
+
+    fn below(&self, path: &OsStr) -> Result<PathBuf> {
+        below(self.target, path).ok_or_else(|| {
+            let what = format!("the path `{}` leads out of it", path.to_string_lossy());
+            self.reader.repo.damaged(&self.point.id.object(), what)
+        })
     }
 
     async fn entry(&mut self, entry: Entry, path: PathBuf) -> Result<()> {
@@ -159,11 +203,18 @@ impl Restore<'_> {
             Node::Symlink { to } => {
                 self.summary.symlinks += 1;
                 let (to, existing, of) = (to.clone(), self.mode == RestoreMode::OntoExisting, entry.clone());
-                let set = blocking(move || place::symlink(&path, &to, &of, existing)).await?;
-                self.summary.owners_left += u64::from(!set);
+                self.left.add(blocking(move || place::symlink(&path, &to, &of, existing)).await?);
+            }
+            Node::Link { to } => {
+                self.summary.links += 1;
+                let (first, existing) = (self.below(to)?, self.mode == RestoreMode::OntoExisting);
+                blocking(move || place::link(&first, &path, existing)).await?;
             }
             Node::File { size, .. } => {
-                let existing = self.mode == RestoreMode::OntoExisting;
+                let existing = match self.mode {
+                    RestoreMode::EmptyTarget => None,
+                    RestoreMode::OntoExisting => Some(self.names_of(&entry.path, &path).await),
+                };
                 let (told, progress) = (&mut self.told, &self.progress);
                 let written = write_file(&self.reader, self.point, &entry, &path, existing, |read, wrote| {
                     told.bytes += read;
@@ -175,11 +226,18 @@ impl Restore<'_> {
                 self.summary.bytes += size;
                 self.summary.bytes_written += written.bytes;
                 self.summary.files_unchanged += u64::from(written.bytes == 0 && written.existed);
-                self.summary.owners_left += u64::from(!written.owner_set);
+                self.left.add(written.left);
                 self.told.files += 1;
             }
         }
         Ok(())
+    }
+
+    /// How many names the file in the target may have so that whatever is written into it shows under no other.
+    async fn names_of(&mut self, first: &OsStr, path: &Path) -> u64 {
+        let Some(others) = self.names.remove(first) else { return 1 };
+        let (root, path) = (self.target.to_owned(), path.to_owned());
+        blocking(move || place::names_within(&root, &path, &others)).await
     }
 }
 

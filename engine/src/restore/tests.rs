@@ -20,8 +20,13 @@ use crate::units::map::Map;
 use crate::{Backup, Password, Repository, backup};
 
 async fn forged(change: impl FnOnce(&mut Entry)) -> (tempfile::TempDir, Repository, Point) {
-    forged_with(Layout::Stream, |entry, _| {
-        change(entry);
+    forged_tree(|entries| change(entries.last_mut().unwrap())).await
+}
+
+/// A point whose entries, the root and the file `f`, were changed.
+async fn forged_tree(change: impl FnOnce(&mut Vec<Entry>)) -> (tempfile::TempDir, Repository, Point) {
+    forged_with(Layout::Stream, |entries, _| {
+        change(entries);
         None
     })
     .await
@@ -30,7 +35,7 @@ async fn forged(change: impl FnOnce(&mut Entry)) -> (tempfile::TempDir, Reposito
 /// A point whose tree was changed, and perhaps the map of its file of pages.
 async fn forged_with(
     layout: Layout,
-    change: impl FnOnce(&mut Entry, Option<Map>) -> Option<Map>,
+    change: impl FnOnce(&mut Vec<Entry>, Option<Map>) -> Option<Map>,
 ) -> (tempfile::TempDir, Repository, Point) {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
@@ -55,15 +60,14 @@ async fn forged_with(
     let index = Arc::new(crate::index::Index::load(&repo).await.unwrap());
     let reader = crate::read::Reader { repo: repo.clone(), index };
     let mut entries = reader.entries(&point, &point.tree[0]).await.unwrap();
-    let entry = entries.last_mut().unwrap();
     let mut map = None;
-    if let Node::File { content: Content::Units(units), .. } = &entry.node {
+    if let Node::File { content: Content::Units(units), .. } = &entries.last().unwrap().node {
         map = Map::read(&reader.metas(&units.maps, "f").await.unwrap()[0]);
     }
     let mut pack = OpenPack::new();
-    if let Some(map) = change(entry, map) {
+    if let Some(map) = change(&mut entries, map) {
         let block = RawBlock::new(repo.keys(), Alone::Meta, Effort::Usual, map.write());
-        match &mut entry.node {
+        match &mut entries.last_mut().unwrap().node {
             Node::File { content: Content::Units(units), .. } => units.maps = vec![block.id],
             other => panic!("not a file of units: {other:?}"),
         }
@@ -117,6 +121,63 @@ async fn a_path_that_leads_out_of_the_target_is_refused() {
     let refused = restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap_err();
     assert!(refused.to_string().contains("leads out of it"), "{refused}");
     assert!(!dir.path().join("escaped").exists());
+}
+
+#[tokio::test]
+async fn a_tree_that_leads_through_links_is_refused_before_the_target_is_touched() {
+    type Change = fn(&mut Vec<Entry>);
+    let wrong: [(&str, Change); 5] = [
+        ("is in no directory of it", |entries| {
+            // Through a symbolic link, which the restore itself would have made.
+            let link = Node::Symlink { to: "/tmp".into() };
+            let file = entries.pop().unwrap();
+            entries.push(Entry::bare("a", link));
+            entries.push(Entry { path: "a/escaped".into(), ..file });
+        }),
+        ("no file before it", |entries| {
+            entries.push(Entry::bare("g", Node::Link { to: "nothing".into() }));
+        }),
+        ("no file before it", |entries| {
+            entries.push(Entry::bare("g", Node::Link { to: "../outside".into() }));
+        }),
+        ("no file before it", |entries| {
+            entries.push(Entry::bare("g", Node::Symlink { to: "f".into() }));
+            entries.push(Entry::bare("h", Node::Link { to: "g".into() }));
+        }),
+        ("not in its place", |entries| {
+            let again = entries.last().unwrap().clone();
+            entries.push(again);
+        }),
+    ];
+    for (told, change) in wrong {
+        let (dir, repo, point) = forged_tree(change).await;
+        let target = dir.path().join("target");
+        for mode in [RestoreMode::EmptyTarget, RestoreMode::OntoExisting] {
+            let refused = restore(&repo, &point, &target, mode, silent()).await.unwrap_err();
+            assert_eq!(refused.category(), Category::Corrupt);
+            assert!(refused.to_string().contains(told), "{told}: {refused}");
+            assert!(!target.exists(), "{told}");
+        }
+        let report = crate::verify(&repo, &point, crate::Level::Manifest, silent()).await.unwrap();
+        assert!(report.findings.iter().any(|f| f.what.contains(told)), "{told}: {:?}", report.findings);
+    }
+}
+
+#[tokio::test]
+async fn an_attribute_that_cannot_be_set_is_counted_and_named_and_the_rest_is_restored() {
+    let (dir, repo, point) = forged(|entry| {
+        let xattr = |name: &str| crate::Xattr { name: name.into(), value: b"x".to_vec() };
+        entry.xattrs = vec![xattr("nobody.knows"), xattr("nor.this")];
+    })
+    .await;
+    let target = dir.path().join("target");
+    for mode in [RestoreMode::EmptyTarget, RestoreMode::OntoExisting] {
+        let done = restore(&repo, &point, &target, mode, silent()).await.unwrap();
+        assert_eq!((done.files, done.xattrs_left), (1, 2));
+        let told = done.warnings().join("");
+        assert!(told.starts_with("2 extended attributes could not be set"), "{told}");
+        assert!(told.contains("nobody.knows of f: "), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use crate::support::{Bench, at, attributes, noise, password, request, same_tree, tree_of};
+use crate::support::{Bench, at, attributes, names_of, noise, password, request, same_tree, tree_of};
 use engine::{Category, Error, Layout, Password, Repository, RestoreMode, backup, restore, silent};
 
 fn spawnable<F: Future + Send>(future: F) -> F {
@@ -224,6 +224,38 @@ async fn a_file_that_changes_while_it_is_read_leaves_no_point() {
 }
 
 #[tokio::test]
+async fn a_clock_behind_the_newest_point_is_refused_unless_the_store_knows_better() {
+    let bench = Bench::new().await;
+    bench.write("f", b"x");
+    let mut ahead = request(bench.source(), "ahead");
+    ahead.attributes.started = at(1_000);
+    ahead.attributes.consistency_time = at(1_000);
+    let newest = backup(&bench.repo, ahead).await.unwrap().point;
+    let mut behind = request(bench.source(), "behind");
+    behind.attributes.started = at(1_000 - 61);
+    let refused = backup(&bench.repo, behind).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::ClockBehind { newest: id, .. } if *id == newest.id.to_string()),
+        "{refused}"
+    );
+    assert_eq!(bench.repo.points().await.unwrap().points.len(), 1);
+    let mut near = request(bench.source(), "near");
+    near.attributes.started = at(1_000 - 59);
+    backup(&bench.repo, near).await.unwrap();
+    let mut other = request(bench.source(), "other");
+    other.attributes.component = "another component".into();
+    backup(&bench.repo, other).await.unwrap();
+    // A point that claims to be of the far future was stored now: it holds nobody up.
+    let mut absurd = request(bench.source(), "absurd");
+    absurd.attributes.started = "2262-01-01T00:00:00Z".parse().unwrap();
+    absurd.attributes.consistency_time = absurd.attributes.started;
+    backup(&bench.repo, absurd).await.unwrap();
+    let mut right = request(bench.source(), "right");
+    right.attributes.started = jiff::Timestamp::try_from(std::time::SystemTime::now()).unwrap();
+    backup(&bench.repo, right).await.unwrap();
+}
+
+#[tokio::test]
 async fn marks_are_written_once_and_tell_what_they_say() {
     let bench = Bench::new().await;
     let repo = &bench.repo;
@@ -306,9 +338,16 @@ mod any_tree {
 
     #[derive(Debug, Clone)]
     enum Thing {
-        File { seed: u64, length: usize, mode: u32, layout: Layout },
+        File {
+            seed: u64,
+            length: usize,
+            mode: u32,
+            layout: Layout,
+        },
         Directory,
         Link(String),
+        /// A further name of a file before.
+        Name(usize),
     }
 
     fn thing() -> impl Strategy<Value = Thing> {
@@ -325,6 +364,7 @@ mod any_tree {
             }),
             1 => Just(Thing::Directory),
             1 => "[a-z./]{1,12}".prop_map(Thing::Link),
+            2 => any::<usize>().prop_map(Thing::Name),
         ]
     }
 
@@ -334,6 +374,7 @@ mod any_tree {
     ) -> std::collections::HashMap<std::path::PathBuf, Layout> {
         use std::os::unix::ffi::OsStrExt;
         let mut layouts = std::collections::HashMap::new();
+        let mut files: Vec<(std::path::PathBuf, Layout)> = Vec::new();
         for (name, thing) in things {
             let name = std::ffi::OsStr::from_bytes(name);
             let path = root.join(name);
@@ -343,10 +384,16 @@ mod any_tree {
             match thing {
                 Thing::Directory => fs::create_dir(&path).unwrap(),
                 Thing::Link(to) => symlink(to, &path).unwrap(),
+                Thing::Name(of) => {
+                    let Some((first, layout)) = files.get(of % files.len().max(1)) else { continue };
+                    fs::hard_link(first, &path).unwrap();
+                    layouts.insert(name.into(), layout.clone());
+                }
                 Thing::File { seed, length, mode, layout } => {
                     fs::write(&path, noise(*seed % 5, *length)).unwrap();
                     fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
                     layouts.insert(name.into(), layout.clone());
+                    files.push((path, layout.clone()));
                 }
             }
         }
@@ -378,9 +425,11 @@ mod any_tree {
                 let target = bench.scratch("target");
                 restore(&bench.repo, &points[0].1, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
                 same_tree(&points[0].0, &target);
+                assert_eq!(names_of(&points[0].0), names_of(&target));
                 for (source, point) in [&points[1], &points[0]] {
                     restore(&bench.repo, point, &target, RestoreMode::OntoExisting, silent()).await.unwrap();
                     same_tree(source, &target);
+                    assert_eq!(names_of(source), names_of(&target));
                 }
             });
         }

@@ -62,6 +62,8 @@ struct Done {
     #[serde(skip_serializing_if = "Option::is_none")]
     records: Option<u64>,
     findings: u64,
+    /// What a point can't hold and that was left out.
+    skipped: u64,
 }
 
 pub async fn run(
@@ -120,7 +122,19 @@ pub(super) fn tell(committed: Committed, begun: Instant, output: Output) -> Resu
         writer_pause_ms: chroma.as_ref().map_or(0, |c| c.guard.longest_hold_ms),
         records: chroma.as_ref().map(crate::body::ChromaFacts::records),
         findings: chroma.as_ref().map_or(0, |c| c.findings.len() as u64 + c.more_findings),
+        skipped: point.totals.skipped,
     };
+    for skipped in &point.skipped {
+        eprintln!(
+            "warning: {} is left out: a point can't hold it ({})",
+            skipped.path.escape_debug(),
+            skipped.kind
+        );
+    }
+    let more = done.skipped - point.skipped.len() as u64;
+    if more > 0 {
+        eprintln!("warning: {more} more entries are left out");
+    }
     for finding in chroma.iter().flat_map(|c| &c.findings) {
         eprintln!("warning: {}: {}. {}", finding.file, finding.what, finding.remedy);
     }

@@ -1,14 +1,19 @@
-//! `holdfast export`: a point as a tar archive (POSIX pax) on standard output, for any tar to read.
+//! `holdfast export`: a point as a tar archive (POSIX pax) on standard output, for any tar to read. The result goes to standard
+//! error.
 
 use std::io::{self, BufWriter, IsTerminal, Write, stdout};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crds::job::FailureReason;
 use engine::{Exported, ExportedContent};
+use serde::Serialize;
 use tar::{Builder, EntryType, Header};
 
 use super::choose::{Choice, choose};
+use super::output::row;
+use super::pax;
 use super::{Output, RepositoryArgs};
 use crate::environment::Environment;
 use crate::exit::Exit;
@@ -30,6 +35,15 @@ pub struct ExportArgs {
     scratch: Option<PathBuf>,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    point: String,
+    entries: u64,
+    bytes: u64,
+    duration_ms: u64,
+}
+
 pub async fn run(
     args: ExportArgs,
     output: Output,
@@ -37,14 +51,9 @@ pub async fn run(
     telling: &Telling,
 ) -> Result<Exit> {
     let begun = Instant::now();
-    let invalid = |why: &str| Err(Failure::new(FailureReason::InvalidRequest, why));
     if stdout().is_terminal() {
-        return invalid("the archive goes to standard output, which is a terminal: append > FILE.tar");
-    }
-    if output == Output::Json {
-        return invalid(
-            "standard output carries the archive, so no result can be printed there: leave --output out",
-        );
+        let why = "the archive goes to standard output, which is a terminal: append > FILE.tar";
+        return Err(Failure::new(FailureReason::InvalidRequest, why));
     }
     let repository = args.repository.open(environment).await?;
     let point = choose(&repository, &args.point, args.component.as_deref()).await?;
@@ -59,8 +68,18 @@ pub async fn run(
     finished.map_err(|e| Failure::unexpected("can't write the archive", &e))?;
     telling.end_stage();
     telling.clear();
-    let took = begun.elapsed().as_secs_f64();
-    eprintln!("point {}: {entries} entries, {} in {took:.1}s", point.id, bytes(size));
+    let done = Done {
+        point: point.id.to_string(),
+        entries,
+        bytes: size,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    let took = format!("{:.1}s", begun.elapsed().as_secs_f64());
+    let rows = [
+        row(["POINT", "ENTRIES", "SIZE", "TOOK"]),
+        row([&done.point, &entries.to_string(), &bytes(size), &took]),
+    ];
+    output.print_aside(&done, &rows);
     Ok(Exit::Done)
 }
 
@@ -80,32 +99,45 @@ fn append(archive: &mut Builder<impl Write>, entry: Exported) -> io::Result<()> 
     header.set_uid(entry.uid.into());
     header.set_gid(entry.gid.into());
     header.set_mtime(u64::try_from(seconds).unwrap_or(0));
+    header.set_size(0);
+    // What a header can't say stands in records before the entry.
+    let mut records = Vec::new();
     if nanos > 0 || seconds < 0 {
-        // What the old field can't say stands in a record before the entry.
-        let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        let (sign, most) = (if nanoseconds < 0 { "-" } else { "" }, nanoseconds.unsigned_abs());
-        let time = format!("{sign}{}.{:09}", most / 1_000_000_000, most % 1_000_000_000);
-        archive.append_pax_extensions([("mtime", time.as_bytes())])?;
+        pax::write(&mut records, b"mtime", pax::write_time(entry.mtime).as_bytes());
     }
-    match entry.content {
-        ExportedContent::Directory => {
-            header.set_entry_type(EntryType::Directory);
-            header.set_size(0);
-            archive.append_data(&mut header, entry.path, io::empty())
-        }
-        ExportedContent::Symlink { to } => {
-            header.set_entry_type(EntryType::Symlink);
-            header.set_size(0);
-            // Letter by letter where it fits, as `append_link` does only where it doesn't.
-            match header.set_link_name_literal(to.as_os_str().as_encoded_bytes()) {
-                Ok(()) => archive.append_data(&mut header, entry.path, io::empty()),
-                Err(_) => archive.append_link(&mut header, entry.path, to),
-            }
-        }
+    if header.set_path(&entry.path).is_err() {
+        pax::write(&mut records, b"path", entry.path.as_os_str().as_bytes());
+    }
+    let (kind, to, file) = match entry.content {
+        ExportedContent::Directory => (EntryType::Directory, None, None),
+        ExportedContent::Symlink { to } => (EntryType::Symlink, Some(to), None),
+        ExportedContent::Link { to } => (EntryType::Link, Some(to), None),
         ExportedContent::File { size, bytes } => {
-            header.set_entry_type(EntryType::Regular);
             header.set_size(size);
-            archive.append_data(&mut header, entry.path, bytes)
+            (EntryType::Regular, None, Some(bytes))
         }
+    };
+    header.set_entry_type(kind);
+    if let Some(to) = to.as_ref().map(|to| to.as_os_str().as_bytes())
+        && header.set_link_name_literal(to).is_err()
+    {
+        pax::write(&mut records, b"linkpath", to);
+    }
+    for xattr in &entry.xattrs {
+        pax::write(&mut records, &pax::xattr_key(&xattr.name), &xattr.value);
+    }
+    if !records.is_empty() {
+        let mut before = Header::new_ustar();
+        before.set_path("PaxHeader")?;
+        before.set_mode(0o600);
+        before.set_entry_type(EntryType::XHeader);
+        before.set_size(records.len() as u64);
+        before.set_cksum();
+        archive.append(&before, records.as_slice())?;
+    }
+    header.set_cksum();
+    match file {
+        Some(bytes) => archive.append(&header, bytes),
+        None => archive.append(&header, io::empty()),
     }
 }

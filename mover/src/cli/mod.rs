@@ -10,11 +10,14 @@ mod export;
 mod import;
 mod key;
 mod keys;
+mod member;
 mod output;
+mod pax;
 mod points;
 mod prune;
 mod repo;
 mod restore;
+mod unpack;
 mod verify;
 
 use std::path::PathBuf;
@@ -105,6 +108,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
         return crate::job::run(args, environment).await;
     }
     let telling = Telling::new();
+    let archives = matches!(command, Command::Export(_));
     let done = tokio::select! {
         done = answer(command, output, &environment, &telling) => done,
         _ = tokio::signal::ctrl_c() => {
@@ -117,7 +121,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
     match done {
         Ok(exit) => exit,
         Err(failure) => {
-            print_failure(output, &failure);
+            print_failure(output, &failure, archives);
             Exit::of(failure.reason)
         }
     }

@@ -1,6 +1,6 @@
 //! Results on standard output: columns for people, one line of JSON for scripts.
 
-use std::io::{Write, stdout};
+use std::io::{Write, stderr, stdout};
 
 use serde::Serialize;
 
@@ -19,20 +19,28 @@ pub enum Output {
 impl Output {
     /// Prints a result: `rows` with a head for people, `value` for scripts. A reader that went away is no failure.
     pub fn print(self, value: &impl Serialize, rows: &[Vec<String>]) {
-        let text = match self {
+        let _ = stdout().write_all(self.text(value, rows).as_bytes());
+    }
+
+    /// Prints a result beside data that has standard output for itself: on standard error.
+    pub fn print_aside(self, value: &impl Serialize, rows: &[Vec<String>]) {
+        let _ = stderr().write_all(self.text(value, rows).as_bytes());
+    }
+
+    fn text(self, value: &impl Serialize, rows: &[Vec<String>]) -> String {
+        match self {
             Self::Table => table(rows),
             Self::Json => {
                 let line =
                     serde_json::to_string(value).expect("a result holds only strings, numbers and times");
                 format!("{line}\n")
             }
-        };
-        let _ = stdout().write_all(text.as_bytes());
+        }
     }
 }
 
-/// Prints why a command failed: the sentence on standard error, for scripts also as JSON on standard output.
-pub fn print_failure(output: Output, failure: &Failure) {
+/// Prints why a command failed: the sentence on standard error, for scripts also as JSON on standard output, or `aside`.
+pub fn print_failure(output: Output, failure: &Failure, aside: bool) {
     eprintln!("error: {failure}");
     if output == Output::Json {
         #[derive(Serialize)]
@@ -47,7 +55,11 @@ pub fn print_failure(output: Output, failure: &Failure) {
             reason: failure.reason,
             exit_code: Exit::of(failure.reason) as u8,
         };
-        output.print(&line, &[]);
+        if aside {
+            output.print_aside(&line, &[]);
+        } else {
+            output.print(&line, &[]);
+        }
     }
 }
 

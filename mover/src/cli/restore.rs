@@ -41,6 +41,8 @@ struct Done {
     bytes_written: u64,
     files: u64,
     removed: u64,
+    owners_left: u64,
+    xattrs_left: u64,
     duration_ms: u64,
 }
 
@@ -59,8 +61,8 @@ pub async fn run(
         .map_err(|e| Failure::from(e).while_reading_a_point())?;
     telling.end_stage();
     telling.clear();
-    if summary.owners_left > 0 {
-        eprintln!("warning: the owner of {} entries could not be set; they are yours", summary.owners_left);
+    for warning in summary.warnings() {
+        eprintln!("warning: {warning}");
     }
     let done = Done {
         point: point.id.to_string(),
@@ -69,6 +71,8 @@ pub async fn run(
         bytes_written: summary.bytes_written,
         files: summary.files,
         removed: summary.removed,
+        owners_left: summary.owners_left,
+        xattrs_left: summary.xattrs_left,
         duration_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
     };
     let rows = [

@@ -30,6 +30,9 @@ pub(super) async fn restore(
         .await
         .map_err(|e| Failure::from(e).while_reading_a_point())?;
     desk.telling.end_stage();
+    for warning in done.warnings() {
+        tracing::warn!("{warning}");
+    }
     Ok(Report::Restored(Restored {
         bytes: done.bytes,
         files: done.files,

@@ -347,8 +347,10 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::Torn
         | R::WriterPauseExceeded
         | R::SourceUnreadable
+        | R::ClockBehind
         | R::NotServing
         | R::ScratchFull
+        | R::NoSpaceLeft
         | R::InvalidRequest
         | R::MoverFailed => {
             return ("StepFailed".to_owned(), format!("{:?}: {}", failure.reason, failure.message));

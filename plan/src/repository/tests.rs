@@ -282,7 +282,7 @@ fn a_read_only_repository_is_never_created_or_written() {
     assert_eq!(ended.status.mode, Some(RepositoryMode::ReadOnly));
 }
 
-const REASONS: [FailureReason; 26] = [
+const REASONS: [FailureReason; 28] = [
     FailureReason::CredentialsMissing,
     FailureReason::AccessDenied,
     FailureReason::BucketUnreachable,
@@ -300,6 +300,7 @@ const REASONS: [FailureReason; 26] = [
     FailureReason::Torn,
     FailureReason::WriterPauseExceeded,
     FailureReason::SourceUnreadable,
+    FailureReason::ClockBehind,
     FailureReason::PointNotFound,
     FailureReason::PointUnreadable,
     FailureReason::TargetNotEmpty,
@@ -307,6 +308,7 @@ const REASONS: [FailureReason; 26] = [
     FailureReason::NotServing,
     FailureReason::AlreadyExecuted,
     FailureReason::ScratchFull,
+    FailureReason::NoSpaceLeft,
     FailureReason::InvalidRequest,
     FailureReason::MoverFailed,
 ];

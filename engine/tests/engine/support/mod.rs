@@ -23,7 +23,28 @@ pub struct Bench {
 
 impl Bench {
     pub async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::inside(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Where files may have extended attributes of users.
+    pub async fn with_xattrs() -> Self {
+        let candidates =
+            [std::env::temp_dir(), env!("CARGO_TARGET_TMPDIR").into(), "/var/tmp".into(), "/dev/shm".into()];
+        let takes = |dir: &PathBuf| {
+            let made = tempfile::tempdir_in(dir).ok()?;
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(made.path(), "user.probe", b"x", flags).ok()?;
+            rustix::fs::removexattr(made.path(), "user.probe").ok()?;
+            Some(made)
+        };
+        let dir = candidates.iter().find_map(takes);
+        let dir = dir.unwrap_or_else(|| {
+            panic!("no file system of {candidates:?} takes user attributes: set TMPDIR to a directory on one that does")
+        });
+        Self::inside(dir).await
+    }
+
+    async fn inside(dir: tempfile::TempDir) -> Self {
         fs::create_dir(dir.path().join("source")).unwrap();
         let store: Arc<dyn Store> = Arc::new(DirStore::new(dir.path().join("store")));
         let repo = Repository::init(store, &password(), at(0)).await.unwrap();
@@ -123,6 +144,18 @@ pub fn tree_of(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             fs::read(&path).unwrap()
         };
         found.insert(path.strip_prefix(root).unwrap().to_owned(), bytes);
+    }
+    found
+}
+
+/// For each file the first of its names, in the order of paths.
+pub fn names_of(root: &Path) -> BTreeMap<PathBuf, PathBuf> {
+    let (mut first, mut found) = (BTreeMap::new(), BTreeMap::new());
+    for path in tree_of(root).into_keys() {
+        let meta = fs::symlink_metadata(root.join(&path)).unwrap();
+        if meta.is_file() {
+            found.insert(path.clone(), first.entry(meta.ino()).or_insert(path).clone());
+        }
     }
     found
 }
