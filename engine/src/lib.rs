@@ -18,6 +18,7 @@ mod layout;
 mod lease;
 mod marks;
 mod names;
+mod older;
 mod pack;
 mod plain;
 mod point;

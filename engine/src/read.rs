@@ -11,6 +11,7 @@ use crate::ahead::ahead;
 use crate::block::{self, BlockId, Class};
 use crate::error::{Category, Error, Result};
 use crate::index::{Index, Place};
+use crate::older::older;
 use crate::pack::PackId;
 use crate::point::Point;
 use crate::repository::{Repository, blocking};
@@ -104,21 +105,36 @@ impl Reader {
     pub(crate) async fn fetch(&self, class: Class, run: &Run, needed_by: &str) -> Result<Vec<Vec<u8>>> {
         let object = run.pack.object();
         let range = u64::from(run.range.start)..u64::from(run.range.end);
-        let stored = match self.repo.store().get(&object, Some(range)).await {
+        let failure = match self.repo.store().get(&object, Some(range.clone())).await {
+            Ok(stored) => match self.open_run(class, run, stored).await {
+                Ok(opened) => return Ok(opened),
+                Err(id) => {
+                    let what = format!("block {id:?} fails authentication ({needed_by} needs it)");
+                    self.repo.damaged(&object, what)
+                }
+            },
             Err(e) if e.is_not_found() => {
-                let (needed_by, what) = (needed_by.to_owned(), object);
-                return Err(Error::Missing { place: self.repo.place(), needed_by, what });
+                let (needed_by, what) = (needed_by.to_owned(), object.clone());
+                Error::Missing { place: self.repo.place(), needed_by, what }
             }
             Err(e) if e.category == Category::Corrupt => {
-                return Err(self.repo.damaged(&object, format!("it is cut short ({needed_by} needs it)")));
+                self.repo.damaged(&object, format!("it is cut short ({needed_by} needs it)"))
             }
-            other => other?,
+            Err(e) => return Err(e.into()),
         };
+        let proved = |stored: &Bytes| open_parts(&self.repo, class, stored, run.range.start, &run.parts).ok();
+        older(self.repo.store(), &object, Some(range), proved).await?.ok_or(failure)
+    }
+
+    /// The blocks of a run, or the one that is not what its name says.
+    async fn open_run(
+        &self,
+        class: Class,
+        run: &Run,
+        stored: Bytes,
+    ) -> std::result::Result<Vec<Vec<u8>>, BlockId> {
         let (repo, start, parts) = (self.repo.clone(), run.range.start, run.parts.clone());
-        let opened = blocking(move || open_parts(&repo, class, &stored, start, &parts)).await;
-        opened.map_err(|id| {
-            self.repo.damaged(&object, format!("block {id:?} fails authentication ({needed_by} needs it)"))
-        })
+        blocking(move || open_parts(&repo, class, &stored, start, &parts)).await
     }
 
     /// Blocks of maps or trees, in the order asked for; neighbours in a pack by one request.

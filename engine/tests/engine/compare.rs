@@ -1,8 +1,8 @@
 //! A restored directory is held against its point: what differs is named, whatever kind of difference it is.
 
+use crate::support::{Bench, noise, request};
 use engine::RestoreMode::EmptyTarget;
 use engine::{Difference, backup, compare, restore, silent};
-use crate::support::{Bench, noise, request};
 
 #[tokio::test]
 async fn every_difference_from_the_point_is_named_and_owners_and_times_are_none() {

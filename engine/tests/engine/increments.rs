@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{Layout, Level, Point, RestoreMode, backup, restore, silent, verify};
 use crate::support::{Bench, noise, request, same_tree, tree_of};
+use engine::{Layout, Level, Point, RestoreMode, backup, restore, silent, verify};
 
 const PAGES: usize = 2000;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::store::{DirStore, Store};
-use engine::{Category, Error, Password, Repository, RestoreMode, backup, restore, silent};
 use crate::support::faulty::{Dies, Faulty};
 use crate::support::{Bench, at, noise, password, request, same_tree, tree_of};
+use engine::store::{DirStore, Store};
+use engine::{Category, Error, Password, Repository, RestoreMode, backup, restore, silent};
 
 fn new_password() -> Password {
     Password::new("another horse, another staple").unwrap()

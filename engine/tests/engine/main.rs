@@ -6,6 +6,7 @@ mod compare;
 mod crash;
 mod increments;
 mod keys;
+mod lock;
 mod opening;
 mod prune;
 mod round_trip;

@@ -3,9 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 
+use crate::support::{Bench, at, password};
 use engine::store::{DirStore, Store};
 use engine::{Category, Error, Password, Repository};
-use crate::support::{Bench, at, password};
 
 fn empty() -> (tempfile::TempDir, Arc<dyn Store>) {
     let dir = tempfile::tempdir().unwrap();
@@ -90,8 +90,10 @@ async fn a_newer_repository_names_both_formats() {
 #[tokio::test]
 async fn a_newer_point_is_reported_and_hides_no_other() {
     let bench = Bench::new().await;
-    let point = engine::backup(&bench.repo, crate::support::request(bench.source(), "a")).await.unwrap().point;
-    let newer = engine::backup(&bench.repo, crate::support::request(bench.source(), "b")).await.unwrap().point;
+    let point =
+        engine::backup(&bench.repo, crate::support::request(bench.source(), "a")).await.unwrap().point;
+    let newer =
+        engine::backup(&bench.repo, crate::support::request(bench.source(), "b")).await.unwrap().point;
     let path = bench.store_path().join(newer.id.object());
     let mut bytes = fs::read(&path).unwrap();
     bytes[5] = 2;

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::clocked::{Between, Clock, Clocked};
+use crate::support::faulty::{Dies, Faulty};
+use crate::support::{Bench, at, noise, request, same_tree, tree_of};
 use engine::store::Store;
 use engine::{
     Category, Error, Level, Password, Point, PointId, Prune, PruneReport, Repository, RestoreMode, backup,
@@ -12,9 +15,6 @@ use engine::{
 };
 use futures::FutureExt;
 use jiff::SignedDuration;
-use crate::support::clocked::{Between, Clock, Clocked};
-use crate::support::faulty::{Dies, Faulty};
-use crate::support::{Bench, at, noise, request, same_tree, tree_of};
 
 const DAY: SignedDuration = SignedDuration::from_hours(25);
 const PAGES: usize = 30;
@@ -247,7 +247,7 @@ async fn a_store_that_lets_nothing_go_is_told_in_a_sentence_and_locked_objects_s
 #[tokio::test]
 async fn of_two_prunes_one_is_turned_away_until_its_lease_is_old() {
     let (history, first) = History::new().await;
-    let dying = Faulty::dying(history.store(), 14, Dies::Before);
+    let dying = Faulty::dying_before(history.store(), 1, "list condemned/");
     let repo = history.open(dying).await;
     prune(&repo, &requested(&history, &[first]), silent()).await.unwrap_err();
     assert_eq!(history.store().list("lease/").await.unwrap().len(), 1, "it died at work");

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
-use engine::{Category, Error, Layout, Password, Repository, RestoreMode, backup, restore, silent};
 use crate::support::{Bench, at, attributes, noise, password, request, same_tree, tree_of};
+use engine::{Category, Error, Layout, Password, Repository, RestoreMode, backup, restore, silent};
 
 fn spawnable<F: Future + Send>(future: F) -> F {
     future

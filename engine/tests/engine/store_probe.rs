@@ -4,12 +4,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::support::{at, noise, password, request};
 use bytes::Bytes;
 use engine::Category;
 use engine::store::{Answer, ConditionalWrites, DirStore, Object, ObjectLock, Put, Store, StoreError, probe};
 use engine::{Level, Repository, backup, silent, verify_all};
 use futures::FutureExt;
-use crate::support::{at, noise, password, request};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Habit {

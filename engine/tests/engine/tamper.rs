@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
 use crate::support::{Bench, noise, password, request, same_tree, tree_of};
+use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
 
 async fn bench() -> Bench {
     let bench = Bench::new().await;
