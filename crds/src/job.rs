@@ -13,7 +13,7 @@ mod request;
 
 pub use failure::{Failure, FailureReason};
 pub use report::{
-    Captured, CheckResult, Checked, CollectionSummary, Finding, Probed, Report, Restored, Verified,
+    Captured, CheckResult, Checked, CollectionSummary, Finding, LockTried, Probed, Report, Restored, Verified,
 };
 pub use request::{CaptureSource, RepositoryAccess, Request, RunMark};
 

@@ -43,6 +43,7 @@ use crate::run::Verdict;
         json_path = ".status.chromaDB.collectionCount",
         priority = 1
     ),
+    printcolumn(name = "Locked-Until", type_ = "string", json_path = ".status.lockedUntil", priority = 1),
     printcolumn(name = "Hold", type_ = "string", json_path = ".status.chromaDB.writerPause", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -80,6 +81,10 @@ pub struct RecoveryPointStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub digest: Option<String>,
+    /// Until when the bucket keeps the point from being deleted, as it was captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub locked_until: Option<Timestamp>,
     /// Sizes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sizes: Option<Sizes>,

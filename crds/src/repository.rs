@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Span;
 use crate::reference::NameRef;
 
 /// Where recovery points are kept: an S3 bucket and prefix, its key, and who may write. Used from its own namespace only.
@@ -27,6 +28,7 @@ use crate::reference::NameRef;
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#
     ),
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
+    printcolumn(name = "Lock", type_ = "string", json_path = ".status.lock"),
     printcolumn(name = "Points", type_ = "integer", json_path = ".status.usage.points"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.usage.size"),
     printcolumn(name = "Bucket", type_ = "string", json_path = ".spec.s3.bucket", priority = 1),
@@ -45,9 +47,89 @@ pub struct RecoveryRepositorySpec {
     pub s3: S3,
     /// The key that everything is encrypted with before it leaves the cluster. There is no default key.
     pub encryption: Encryption,
+    /// How long what a point needs can't be deleted, by the Object Lock of the bucket; omitted: nothing is locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
     /// ReadWrite, or ReadOnly: points can be restored but no capture is taken.
     #[serde(default)]
     pub mode: RepositoryMode,
+}
+
+impl RecoveryRepositorySpec {
+    /// The lock that captures ask for.
+    #[must_use]
+    pub fn lock(&self) -> Option<Lock> {
+        let ObjectLock { mode, retain_for } = self.object_lock.as_ref()?;
+        Some(Lock { strength: mode.strength()?, retain_for: (*retain_for)? })
+    }
+}
+
+/// The lock of a bucket that was made with Object Lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.mode == 'None' || has(self.retainFor)", "fieldPath": ".retainFor",
+     "messageExpression": "'required with mode ' + self.mode + ': say for how long what a point needs is kept, as in 720h'"},
+    {"rule": "self.mode != 'None' || !has(self.retainFor)", "fieldPath": ".mode",
+     "message": "None locks nothing for retainFor; write Governance (those with a special right may delete) or Compliance (nobody may)"},
+]))]
+pub struct ObjectLock {
+    /// None, Governance (whoever has s3:BypassGovernanceRetention may still delete) or Compliance (nobody may, not even the
+    /// owner of the account, and it can't be taken back).
+    #[serde(default)]
+    pub mode: LockMode,
+    /// How long everything a point needs is kept, from its capture on, e.g. 720h. A shorter time given later shortens no
+    /// lock that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain_for: Option<Span>,
+}
+
+/// Whether objects are locked, and who may lift it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LockMode {
+    /// Nothing is locked.
+    #[default]
+    None,
+    /// Those with a special right may lift it.
+    Governance,
+    /// Nobody may.
+    Compliance,
+}
+
+impl LockMode {
+    fn strength(self) -> Option<Strength> {
+        match self {
+            Self::None => None,
+            Self::Governance => Some(Strength::Governance),
+            Self::Compliance => Some(Strength::Compliance),
+        }
+    }
+}
+
+/// Who may lift a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Strength {
+    /// Those with a special right.
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+/// A lock that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    /// Who may lift it.
+    pub strength: Strength,
+    /// How long everything a point needs is kept, from its capture on.
+    pub retain_for: Span,
+}
+
+impl std::fmt::Display for Lock {
+    /// `Compliance/720h`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}/{}", self.strength, self.retain_for)
+    }
 }
 
 /// An S3 bucket and prefix.
@@ -202,13 +284,19 @@ pub struct RecoveryRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub key_fingerprint: Option<String>,
+    /// The lock in force, e.g. Compliance/720h; None: nothing is locked. NotEnforced: it is asked for, and the bucket keeps
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub lock: Option<String>,
     /// What the repository holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The probe under way or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
-    /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites.
+    /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites,
+    /// ImmutabilityEnforced.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

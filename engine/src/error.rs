@@ -249,6 +249,29 @@ pub enum Error {
         /// When it last renewed its lease, by the store's clock.
         since: String,
     },
+    /// A lock was asked for where nothing can be locked.
+    #[error("objects can't be locked in {place}: {why}; nothing was captured")]
+    NotLockable {
+        /// Where.
+        place: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// Something that a point needs can't be kept from being deleted.
+    #[error(
+        "{object} in {place} can't be kept from being deleted until {until}: {why}; so no point was written. Give the credentials \
+         s3:PutObjectRetention and s3:GetObjectRetention, see that the bucket has Object Lock, and capture again"
+    )]
+    NotKept {
+        /// Where.
+        place: String,
+        /// The object.
+        object: String,
+        /// Until when it has to be kept.
+        until: String,
+        /// What the store said.
+        why: String,
+    },
     /// The last key can't be removed.
     #[error(
         "the key {fingerprint} is the last that opens {place}: nothing was removed; add another key first"
@@ -274,7 +297,9 @@ impl Error {
             Self::NotARepository { .. }
             | Self::LastKey { .. }
             | Self::ClockBehind { .. }
+            | Self::NotLockable { .. }
             | Self::Input(_) => Category::Input,
+            Self::NotKept { .. } => Category::AccessDenied,
             Self::HalfInitialised { .. } => Category::NotFound,
             Self::ConfigMissing { .. }
             | Self::NoKeySlot { .. }

@@ -1,5 +1,6 @@
 //! The index: which block lies where. Written in pieces, each listing packs that are durable; read whole into memory
-//! (about 100 bytes a block). A damaged piece is no disaster: what it listed is read from the footers of the packs.
+//! (about 100 bytes a block). A damaged or lost piece is no disaster: what it listed is read from the footers of the packs,
+//! and the next capture or prune lists it again. So pieces need no lock where packs are locked.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,11 +12,15 @@ use crate::codec::{Cursor, put_u32};
 use crate::envelope::Kind;
 use crate::error::{Category, Error, Result};
 use crate::names;
+use crate::older::has_older_of;
 use crate::pack::{BadPack, DurablePack, PackId, Placed, read_footer};
 use crate::repository::Repository;
 use crate::seal::random;
+use crate::store::Object;
 
 const READS_AT_ONCE: usize = 8;
+/// A piece is closed when it has grown to this.
+pub(crate) const PIECE: usize = 2 << 20;
 /// How often the index is read again because a prune compacted it meanwhile.
 const COMPACTIONS: usize = 5;
 
@@ -55,6 +60,10 @@ pub(crate) struct Index {
     listed: HashMap<PackId, u64>,
     /// Packs that are to go: another one is taken where there is one.
     condemned: HashSet<PackId>,
+    /// Packs that no piece lists, read from their own footers.
+    unlisted: HashMap<PackId, (u32, Vec<Placed>)>,
+    /// Packs that somebody wrote over: their older versions are read, and nothing new relies on them.
+    rewritten: HashSet<PackId>,
     /// Pieces and packs that could not be read, with what is wrong with them.
     pub(crate) damaged: Vec<(String, String)>,
     /// How many pieces were read.
@@ -101,11 +110,13 @@ impl Index {
         self.blocks.keys().filter_map(|id| Some((*id, self.find(id)?)))
     }
 
-    /// Forgets what lies in packs that are gone, have another size than recorded or are condemned, so that a capture
-    /// stores it anew.
+    /// Forgets what lies in packs that are gone, have another size than recorded, were written over or are condemned, so
+    /// that a capture stores it anew.
     pub(crate) fn keep_whole(&mut self) {
-        let Self { packs, blocks, listed, condemned, .. } = self;
-        let stays = |pack: &KnownPack| is_whole(listed, pack) && !condemned.contains(&pack.id);
+        let Self { packs, blocks, listed, condemned, rewritten, .. } = self;
+        let stays = |pack: &KnownPack| {
+            is_whole(listed, pack) && !condemned.contains(&pack.id) && !rewritten.contains(&pack.id)
+        };
         blocks.retain(|_, slim| packs.get(slim.pack as usize).is_some_and(stays));
     }
 
@@ -145,8 +156,14 @@ impl Index {
         let listed = repo.store().list(names::INDEX).await?;
         // After the pieces: a pack is durable before a piece names it.
         let packs = repo.store().list(names::PACKS).await?;
-        let sizes = packs.into_iter().filter_map(|object| Some((pack_id(&object.name)?, object.size)));
-        let mut index = Self { listed: sizes.collect(), condemned: condemned.clone(), ..Self::default() };
+        let mut index = Self { condemned: condemned.clone(), ..Self::default() };
+        for Object { name, size, rewritten, .. } in packs {
+            let Some(id) = pack_id(&name) else { continue };
+            index.listed.insert(id, size);
+            if rewritten {
+                index.rewritten.insert(id);
+            }
+        }
         let from = repo.clone();
         let mut pieces = ahead(listed, READS_AT_ONCE, move |object| {
             let repo = from.clone();
@@ -170,12 +187,11 @@ impl Index {
                 Err(e) => return Err(e),
             }
         }
-        if !index.damaged.is_empty() {
-            index.read_unlisted_footers(repo).await?;
-        }
+        index.read_unlisted_footers(repo).await?;
         Ok(Some(index))
     }
 
+    /// Packs of which no piece tells: of captures that are under way or died, a few; more where pieces were lost.
     async fn read_unlisted_footers(&mut self, repo: &Repository) -> Result<()> {
         let unlisted: Vec<(PackId, u64)> = self
             .listed
@@ -183,15 +199,50 @@ impl Index {
             .filter(|(id, _)| !self.numbers.contains_key(id))
             .map(|(id, size)| (*id, *size))
             .collect();
-        for (id, length) in unlisted {
+        let pieces_are_whole = self.damaged.is_empty();
+        let from = repo.clone();
+        let mut footers = ahead(unlisted, READS_AT_ONCE, move |(id, length)| {
+            let repo = from.clone();
+            async move { (id, length, read_footer(repo.store(), repo.keys(), id, length).await) }.boxed()
+        });
+        while let Some((id, length, footer)) = footers.next().await {
             let Ok(size) = u32::try_from(length) else { continue };
-            match read_footer(repo.store(), repo.keys(), id, length).await? {
-                Ok(placed) => self.add(KnownPack { id, size }, &placed),
-                Err(BadPack::Newer(found)) => return Err(repo.newer(&id.object(), found)),
-                Err(BadPack::Damaged(what)) => self.damaged.push((id.object(), what.to_owned())),
+            match footer {
+                Ok(Ok(placed)) => {
+                    self.add(KnownPack { id, size }, &placed);
+                    self.unlisted.insert(id, (size, placed));
+                }
+                // Nobody said that it is one of ours, or that anything needs it.
+                Ok(Err(_)) if pieces_are_whole => {}
+                Ok(Err(BadPack::Newer(found))) => return Err(repo.newer(&id.object(), found)),
+                Ok(Err(BadPack::Damaged(what))) => self.damaged.push((id.object(), what.to_owned())),
+                // Swept between the list and the read, or shorter than listed.
+                Err(e) if matches!(e.category, Category::NotFound | Category::Corrupt) => {}
+                Err(e) => return Err(e.into()),
             }
         }
         Ok(())
+    }
+
+    /// Writes pieces for those of these packs that none lists, so that whoever reads finds them as quickly as the others.
+    pub(crate) async fn list_again(&self, repo: &Repository, packs: &[PackId]) -> Result<()> {
+        let mut piece = IndexPiece::default();
+        for id in packs {
+            let Some((size, placed)) = self.unlisted.get(id) else { continue };
+            piece.record(&DurablePack { id: *id, size: *size, placed: placed.clone() });
+            if piece.bytes() >= PIECE {
+                std::mem::take(&mut piece).write(repo).await?;
+            }
+        }
+        if piece.packs() > 0 {
+            piece.write(repo).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether no piece lists this pack.
+    pub(crate) fn is_unlisted(&self, pack: &PackId) -> bool {
+        self.unlisted.contains_key(pack)
     }
 }
 
@@ -259,24 +310,40 @@ impl IndexPiece {
     }
 }
 
-/// Looks at each pack and compares sizes; returns those that are missing or wrong, with what is wrong.
-pub(crate) async fn check_packs(
-    repo: &Repository,
-    packs: HashSet<(PackId, u32)>,
-) -> Result<Vec<(PackId, String)>> {
+/// What was seen of packs.
+#[derive(Debug, Default)]
+pub(crate) struct SeenPacks {
+    /// Those that are there with their recorded sizes, as the store told of them.
+    pub(crate) whole: Vec<(PackId, Object)>,
+    /// Those that are missing or have another size, with what is wrong.
+    pub(crate) wrong: Vec<(PackId, String)>,
+}
+
+/// Looks at each pack and compares sizes. One that was written over counts as whole if an older version has the size.
+pub(crate) async fn check_packs(repo: &Repository, packs: HashSet<(PackId, u32)>) -> Result<SeenPacks> {
     let from = repo.clone();
     let mut heads = ahead(packs.into_iter().collect(), READS_AT_ONCE, move |(id, size)| {
         let repo = from.clone();
         async move { (id, size, repo.store().head(&id.object()).await) }.boxed()
     });
-    let mut wrong = Vec::new();
+    let mut seen = SeenPacks::default();
     while let Some((id, size, head)) = heads.next().await {
-        match head {
-            Ok(object) if object.size == u64::from(size) => {}
-            Ok(object) => wrong.push((id, format!("it has {} bytes instead of {size}", object.size))),
-            Err(e) if e.is_not_found() => wrong.push((id, "it is missing".to_owned())),
+        let (what, object) = match head {
+            Ok(object) if object.size == u64::from(size) => {
+                seen.whole.push((id, object));
+                continue;
+            }
+            Ok(object) => (format!("it has {} bytes instead of {size}", object.size), object),
+            Err(e) if e.is_not_found() => {
+                seen.wrong.push((id, "it is missing".to_owned()));
+                continue;
+            }
             Err(e) => return Err(e.into()),
+        };
+        match has_older_of(repo.store(), &object.name, size.into()).await? {
+            true => seen.whole.push((id, object)),
+            false => seen.wrong.push((id, what)),
         }
     }
-    Ok(wrong)
+    Ok(seen)
 }

@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
-use crate::index::check_packs;
+use crate::index::{SeenPacks, check_packs};
 use crate::pack::PackId;
 use crate::point::Point;
 use crate::read::Reader;
 use crate::references::{Reference, references};
+use crate::store::Object;
 
 /// Something wrong with a stored object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -26,7 +27,8 @@ pub struct Finding {
 #[derive(Debug, Default)]
 pub(crate) struct Inspection {
     pub(crate) findings: Vec<Finding>,
-    pub(crate) packs: usize,
+    /// The packs that are whole, as the store told of them.
+    pub(crate) packs: Vec<(PackId, Object)>,
     pub(crate) blocks: u64,
     pub(crate) files: u64,
     pub(crate) bytes: u64,
@@ -67,8 +69,9 @@ pub(crate) async fn inspect(reader: &Reader, point: &Point) -> Result<Inspection
         Reference::Broken(finding) => seen.findings.push(finding),
     })
     .await?;
-    seen.packs = packs.len();
-    for (id, what) in check_packs(&reader.repo, packs).await? {
+    let SeenPacks { whole, wrong } = check_packs(&reader.repo, packs).await?;
+    seen.packs = whole;
+    for (id, what) in wrong {
         seen.findings
             .push(Finding { object: id.object(), what: format!("{what} (point {} needs it)", point.id) });
     }

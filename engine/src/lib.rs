@@ -19,6 +19,7 @@ mod layout;
 mod lease;
 mod marks;
 mod names;
+mod older;
 mod order;
 mod pack;
 mod plain;

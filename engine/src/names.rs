@@ -22,6 +22,12 @@ pub(crate) const CONDEMNED: &str = "condemned/";
 /// What only a repository that was finished holds.
 pub(crate) const STORED: [&str; 6] = [PACKS, INDEX, POINTS, MARKS, LEASE, CONDEMNED];
 
+/// Whether an object of this name stays once it is written, so that a lock may hold it. Leases, probes and lists of the
+/// condemned come and go. So do pieces of the index: what they say stands in the packs as well.
+pub(crate) fn stays(name: &str) -> bool {
+    name == CONFIG || [KEYS, PACKS, POINTS, MARKS].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// A pack's object, spread over 256 prefixes because stores throttle by prefix.
 pub(crate) fn pack(id: &[u8; 16]) -> String {
     format!("{PACKS}{}/{}", hex::encode(&id[..1]), hex::encode(id))

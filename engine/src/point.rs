@@ -145,6 +145,8 @@ pub struct Point {
     /// When the commit record was stored, by the store's clock. Nobody who holds only the writer's credentials can
     /// choose it.
     pub stored_at: Option<Timestamp>,
+    /// Until when the store keeps the commit record from being deleted. Told where one point is asked for, not in lists.
+    pub locked_until: Option<Timestamp>,
     /// What the caller said.
     pub attributes: PointAttributes,
     /// What it amounts to.

@@ -11,6 +11,7 @@ use crate::ahead::ahead;
 use crate::block::{self, Against, Alone, BlockId, Class};
 use crate::error::{Category, Error, Result};
 use crate::index::{Index, Place};
+use crate::older::older;
 use crate::pack::PackId;
 use crate::point::Point;
 use crate::repository::{Repository, blocking};
@@ -122,54 +123,60 @@ impl Reader {
         self.each(run, needed_by, prove).await.map(drop)
     }
 
-    /// The object that holds a block, the block's bytes as stored, and its place.
-    pub(crate) async fn sealed(
+    /// What `open` makes of one block, such as a patch, which needs another to be opened.
+    pub(crate) async fn one<T: Send + 'static>(
         &self,
         class: Class,
-        id: &BlockId,
+        id: BlockId,
         needed_by: &str,
-    ) -> Result<(String, Bytes, Place)> {
-        let place = self.find(class, id, needed_by)?;
-        let object = place.pack.id.object();
-        let stored = self.stored(&object, place.offset..place.offset + place.stored, needed_by).await?;
-        Ok((object, stored, place))
+        open: impl Fn(&Repository, &Wanted, &[u8]) -> Option<T> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let place = self.find(class, &id, needed_by)?;
+        let range = place.offset..place.offset + place.stored;
+        let run = Run { pack: place.pack.id, range, parts: vec![Wanted { id, at: 0, place }] };
+        Ok(self.each(&run, needed_by, open).await?.pop().expect("one part was asked for"))
     }
 
-    pub(crate) fn does_not_open(&self, object: &str, id: &BlockId, needed_by: &str) -> Error {
-        self.repo.damaged(object, format!("block {id:?} fails authentication ({needed_by} needs it)"))
-    }
-
+    /// What `open` makes of each part of a run, or of an older version of the object where the newest one fails.
     async fn each<T: Send + 'static>(
         &self,
         run: &Run,
         needed_by: &str,
-        open: impl Fn(&Repository, &Wanted, &[u8]) -> Option<T> + Send + 'static,
+        open: impl Fn(&Repository, &Wanted, &[u8]) -> Option<T> + Send + Sync + 'static,
     ) -> Result<Vec<T>> {
         let object = run.pack.object();
-        let stored = self.stored(&object, run.range.clone(), needed_by).await?;
-        let (repo, start, parts) = (self.repo.clone(), run.range.start, run.parts.clone());
-        let opened = blocking(move || {
+        let range = u64::from(run.range.start)..u64::from(run.range.end);
+        let (by, start, parts) = (self.repo.clone(), run.range.start, run.parts.clone());
+        let open_all = Arc::new(move |stored: &Bytes| {
             let open = |part: &Wanted| {
                 let from = (part.place.offset - start) as usize;
                 let sealed = stored.get(from..from + part.place.stored as usize).ok_or(part.id)?;
-                open(&repo, part, sealed).ok_or(part.id)
+                open(&by, part, sealed).ok_or(part.id)
             };
             parts.iter().map(open).collect::<std::result::Result<Vec<T>, BlockId>>()
         });
-        opened.await.map_err(|id| self.does_not_open(&object, &id, needed_by))
-    }
-
-    async fn stored(&self, object: &str, range: Range<u32>, needed_by: &str) -> Result<Bytes> {
-        match self.repo.store().get(object, Some(u64::from(range.start)..u64::from(range.end))).await {
+        let failure = match self.repo.store().get(&object, Some(range.clone())).await {
+            Ok(stored) => {
+                let open = Arc::clone(&open_all);
+                match blocking(move || open(&stored)).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(id) => {
+                        let what = format!("block {id:?} fails authentication ({needed_by} needs it)");
+                        self.repo.damaged(&object, what)
+                    }
+                }
+            }
             Err(e) if e.is_not_found() => {
-                let (needed_by, what) = (needed_by.to_owned(), object.to_owned());
-                Err(Error::Missing { place: self.repo.place(), needed_by, what })
+                let (needed_by, what) = (needed_by.to_owned(), object.clone());
+                Error::Missing { place: self.repo.place(), needed_by, what }
             }
             Err(e) if e.category == Category::Corrupt => {
-                Err(self.repo.damaged(object, format!("it is cut short ({needed_by} needs it)")))
+                self.repo.damaged(&object, format!("it is cut short ({needed_by} needs it)"))
             }
-            other => Ok(other?),
-        }
+            Err(e) => return Err(e.into()),
+        };
+        let proved = |stored: &Bytes| open_all(stored).ok();
+        older(self.repo.store(), &object, Some(range), proved).await?.ok_or(failure)
     }
 
     /// Blocks of maps or trees, in the order asked for; neighbours in a pack by one request.

@@ -13,6 +13,7 @@ use crate::envelope::{self, BadHead, FORMAT, Kind};
 use crate::error::{Error, Result};
 use crate::keys::{self, Keys, MasterKey, Opened, Password};
 use crate::names::{self, CONFIG};
+use crate::older::{all_older, older};
 use crate::plain::{self, Unreadable};
 use crate::point::{Catalogue, Point, PointId, Record};
 use crate::seal::{MAX_PLAIN, random};
@@ -108,12 +109,10 @@ impl Repository {
         Self::open(store, password).await
     }
 
-    /// Opens an existing repository.
+    /// Opens an existing repository. Where a configuration or slots that somebody wrote over don't open, older versions of
+    /// them are tried, if the bucket has any.
     pub async fn open(store: Arc<dyn Store>, password: &Password) -> Result<Self> {
         let config = survey(store.as_ref()).await??;
-        let damaged = || damaged(store.as_ref(), CONFIG, "its content makes no sense");
-        let mut id = [0; 16];
-        hex::decode_to_slice(&config.id, &mut id).map_err(|_| damaged())?;
         let listed = store.list(names::KEYS).await?;
         let mut slots = Vec::new();
         for object in listed.into_iter().take(MOST_SLOTS) {
@@ -127,13 +126,49 @@ impl Repository {
         if slots.is_empty() {
             return Err(Error::NoKeySlot { place: store.place() });
         }
-        let secret = password.clone();
+        let failure = match Self::unlock(&store, &config, slots.clone(), password).await? {
+            Ok(opened) => return Ok(opened),
+            Err(failure) => failure,
+        };
+        let (mut configs, newest) = (vec![config], slots.len());
+        let keep = |bytes: &Bytes| configs.extend(read_config(store.as_ref(), bytes).ok());
+        all_older(store.as_ref(), CONFIG, keep).await?;
+        for name in slots.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            all_older(store.as_ref(), &name, |slot| slots.push((name.clone(), slot.to_vec()))).await?;
+        }
+        if configs.len() == 1 && slots.len() == newest {
+            return Err(failure);
+        }
+        slots.truncate(MOST_SLOTS);
+        for config in &configs {
+            if let Ok(opened) = Self::unlock(&store, config, slots.clone(), password).await? {
+                tracing::warn!(
+                    "{}: its configuration or a key slot was written over by somebody; it was opened by an older version",
+                    store.place()
+                );
+                return Ok(opened);
+            }
+        }
+        Err(failure)
+    }
+
+    /// Tries these slots. The inner error says that none opened.
+    async fn unlock(
+        store: &Arc<dyn Store>,
+        config: &Config,
+        slots: Vec<(String, Vec<u8>)>,
+        password: &Password,
+    ) -> Result<std::result::Result<Self, Error>> {
+        let mut id = [0; 16];
+        hex::decode_to_slice(&config.id, &mut id)
+            .map_err(|_| damaged(store.as_ref(), CONFIG, "its content makes no sense"))?;
+        let (secret, check) = (password.clone(), config.key_check.clone());
         let (opened, fingerprint) =
-            blocking(move || (keys::open_any(&slots, &id, &config.key_check, &secret), secret.fingerprint()))
-                .await;
-        match opened {
+            blocking(move || (keys::open_any(&slots, &id, &check, &secret), secret.fingerprint())).await;
+        Ok(match opened {
             Opened::Yes { master, slot } => {
                 let keys = Keys::derive(&master, id);
+                let store = Arc::clone(store);
                 Ok(Self { inner: Arc::new(Inner { store, id, master, keys, fingerprint, slot }) })
             }
             Opened::No { tried, damaged } => Err(Error::WrongPassword {
@@ -145,7 +180,7 @@ impl Repository {
                     names => format!(" (damaged and not tried: {})", names.join(", ")),
                 },
             }),
-        }
+        })
     }
 
     /// Opens the repository, or makes it where nothing is yet.
@@ -265,8 +300,8 @@ impl Repository {
     /// One point.
     pub async fn point(&self, id: PointId) -> Result<Point> {
         let point = self.read_point(id).await?;
-        let stored_at = self.store().head(&id.object()).await?.modified;
-        Ok(Point { stored_at, ..point })
+        let Object { modified: stored_at, locked, .. } = self.store().head(&id.object()).await?;
+        Ok(Point { stored_at, locked_until: locked.map(|kept| kept.until), ..point })
     }
 
     /// The point that this attempt committed, if it did: the answer when a report was lost.
@@ -288,7 +323,8 @@ impl Repository {
         };
         let Record { attributes, totals, skipped, tree } =
             serde_json::from_slice(&body).map_err(|_| self.damaged(&object, "its content makes no sense"))?;
-        Ok(Point { id, digest: plain::sha256(&stored), stored_at: None, attributes, totals, skipped, tree })
+        let digest = plain::sha256(&stored);
+        Ok(Point { id, digest, stored_at: None, locked_until: None, attributes, totals, skipped, tree })
     }
 
     pub(crate) fn keys(&self) -> &Keys {
@@ -298,14 +334,23 @@ impl Repository {
     /// Reads a sealed object: its bytes as stored, and what they hold.
     pub(crate) async fn read_object(&self, kind: Kind, name: &str) -> Result<(Bytes, Vec<u8>)> {
         let stored = self.store().get(name, None).await?;
-        let sealed = match envelope::body(kind, &stored) {
+        let failure = match self.unsealed(kind, name, &stored) {
+            Ok(body) => return Ok((stored, body)),
+            Err(failure) => failure,
+        };
+        let proved = |older: &Bytes| Some((older.clone(), self.unsealed(kind, name, older).ok()?));
+        older(self.store(), name, None, proved).await?.ok_or(failure)
+    }
+
+    /// What a sealed object holds.
+    fn unsealed(&self, kind: Kind, name: &str, stored: &[u8]) -> Result<Vec<u8>> {
+        let sealed = match envelope::body(kind, stored) {
             Ok(sealed) => sealed,
             Err(BadHead::Newer(found)) => return Err(self.newer(name, found)),
             Err(BadHead::Damaged) => return Err(self.damaged(name, "its head is not of its kind")),
         };
         let opened = self.keys().objects.open(kind.purpose(), name.as_bytes(), sealed, MAX_PLAIN);
-        let body = opened.map_err(|_| self.damaged(name, "it fails authentication"))?;
-        Ok((stored, body))
+        opened.map_err(|_| self.damaged(name, "it fails authentication"))
     }
 
     /// Seals and writes an object unless it exists.
@@ -332,7 +377,17 @@ fn damaged(store: &dyn Store, object: &str, what: impl Into<String>) -> Error {
 async fn survey(store: &dyn Store) -> Result<std::result::Result<Config, Error>> {
     let place = store.place();
     match store.get(CONFIG, None).await {
-        Ok(bytes) => return Ok(read_config(store, &bytes)),
+        Ok(bytes) => {
+            let newest = read_config(store, &bytes);
+            // A newer format is believed at once only if nobody wrote it over an older one.
+            return Ok(match newest {
+                Ok(config) => Ok(config),
+                Err(failure) => {
+                    let proved = |older: &Bytes| read_config(store, older).ok();
+                    older(store, CONFIG, None, proved).await?.ok_or(failure)
+                }
+            });
+        }
         Err(e) if e.is_not_found() => {}
         // A directory that isn't there yet is as good as an empty one; a bucket has to be made by its owner.
         Err(e) if e.category == crate::Category::BucketMissing && place.starts_with("file://") => {

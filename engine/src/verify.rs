@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::inspect::{Finding, finding, inspect};
 use crate::names;
+use crate::older::tampered;
 use crate::pack::{BadPack, read_footer};
 use crate::point::Point;
 use crate::progress::{Progress, ProgressSink};
@@ -51,12 +52,14 @@ pub struct VerifyReport {
     pub bytes_checked: u64,
     /// What is wrong, sorted, each once.
     pub findings: Vec<Finding>,
+    /// What somebody wrote over, marked as deleted, or took out of the index, and that can be read all the same.
+    pub tampered: Vec<Finding>,
 }
 
 impl VerifyReport {
-    /// Nothing is wrong.
+    /// Nothing is wrong, and nobody meddled.
     pub fn passed(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && self.tampered.is_empty()
     }
 }
 
@@ -69,6 +72,7 @@ pub async fn verify(
 ) -> Result<VerifyReport> {
     let mut work = Verification::begin(repo, level, progress, point.totals.bytes).await?;
     work.point(point).await?;
+    work.forget_meddling_elsewhere(point);
     Ok(work.end())
 }
 
@@ -100,6 +104,9 @@ struct Verification {
     sound: HashSet<[u8; 32]>,
     checked: HashSet<BlockId>,
     findings: BTreeSet<Finding>,
+    tampered: BTreeSet<Finding>,
+    /// Packs that the points need.
+    packs: HashSet<String>,
     report: VerifyReport,
 }
 
@@ -109,6 +116,7 @@ impl Verification {
         let findings =
             index.damaged.iter().map(|(object, what)| Finding { object: object.clone(), what: what.clone() });
         let findings = findings.collect();
+        let tampered = tampered(repo).await?.into_iter().collect();
         Ok(Self {
             reader: Reader { repo: repo.clone(), index: Arc::new(index) },
             level,
@@ -117,6 +125,8 @@ impl Verification {
             sound: HashSet::new(),
             checked: HashSet::new(),
             findings,
+            tampered,
+            packs: HashSet::new(),
             report: VerifyReport::default(),
         })
     }
@@ -127,7 +137,19 @@ impl Verification {
 
     fn end(mut self) -> VerifyReport {
         self.report.findings = self.findings.into_iter().collect();
+        self.report.tampered = self.tampered.into_iter().collect();
         self.report
+    }
+
+    /// Leaves only what concerns this point: other packs and points may be anything.
+    fn forget_meddling_elsewhere(&mut self, point: &Point) {
+        let Self { tampered, packs, .. } = self;
+        tampered.retain(|Finding { object, .. }| {
+            let elsewhere = object.starts_with(names::PACKS) && !packs.contains(object)
+                || object.starts_with(names::POINTS) && *object != point.id.object()
+                || object.starts_with(names::MARKS);
+            !elsewhere
+        });
     }
 
     async fn point(&mut self, point: &Point) -> Result<()> {
@@ -135,6 +157,13 @@ impl Verification {
         let seen = inspect(&self.reader, point).await?;
         self.report.files += seen.files;
         let damaged = !seen.findings.is_empty();
+        for (id, object) in seen.packs {
+            if self.reader.index.is_unlisted(&id) {
+                let what = "no piece of the index lists it any more; it was read from the pack itself. The next capture or prune lists it again";
+                self.tampered.insert(Finding { object: object.name.clone(), what: what.to_owned() });
+            }
+            self.packs.insert(object.name);
+        }
         self.findings.extend(seen.findings);
         if self.level == Level::Manifest {
             return Ok(());

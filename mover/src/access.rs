@@ -4,12 +4,14 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crds::job::{FailureReason, RepositoryAccess};
-use crds::repository::Addressing;
-use engine::store::{DirStore, Location, Patience, S3Credentials, S3Options, S3Store, Store, steady};
+use crds::repository::{Addressing, Strength};
+use engine::store::{
+    DirStore, Location, Lock, LockMode, Patience, S3Credentials, S3Options, S3Store, Store, steady,
+};
 use engine::{Password, Repository};
 use secrecy::ExposeSecret;
 
@@ -17,15 +19,17 @@ use crate::environment::Environment;
 use crate::failure::{Failure, Result, sentence};
 use crate::places::Places;
 
-/// The store that a Request names. `instead`, a repository URL, takes the place of the bucket.
+/// The store that a Request names, whose objects are written without a lock, or with this one. `instead`, a repository
+/// URL, takes the place of the bucket.
 pub async fn store_of(
     access: &RepositoryAccess,
     environment: &Environment,
     places: &Places,
     instead: Option<&Location>,
+    lock: Option<Lock>,
 ) -> Result<Arc<dyn Store>> {
     if let Some(Location::Directory(path)) = instead {
-        return Ok(Arc::new(DirStore::new(path)));
+        return directory(path, lock);
     }
     let credentials = credentials(environment).ok_or_else(|| {
         Failure::new(
@@ -38,6 +42,7 @@ pub async fn store_of(
     options.region = Some(access.region.clone());
     options.path_style = Some(access.addressing == Addressing::Path);
     options.credentials = Some(credentials);
+    options.lock = lock;
     options.ca_bundle = match fs::read(places.ca()) {
         Ok(pem) => Some(pem),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
@@ -46,18 +51,46 @@ pub async fn store_of(
     Ok(steady(Arc::new(S3Store::connect(options).await?), Patience::default(), None).0)
 }
 
-/// The store at a URL, with the usual AWS environment.
-pub async fn store_at(url: &str, environment: &Environment) -> Result<Arc<dyn Store>> {
+/// The lock that a Request asks for, from now on.
+pub fn lock_of(access: &RepositoryAccess, environment: &Environment) -> Result<Option<Lock>> {
+    let Some(wanted) = access.lock else { return Ok(None) };
+    let mode = match wanted.strength {
+        Strength::Governance => LockMode::Governance,
+        Strength::Compliance => LockMode::Compliance,
+    };
+    let lock = Lock::new(mode, wanted.retain_for.to_duration(), (environment.clock)());
+    lock.map(Some).map_err(|why| Failure::new(FailureReason::InvalidRequest, why))
+}
+
+/// A directory. It can't keep anything from whoever may write there, so it takes no lock.
+fn directory(path: impl Into<PathBuf>, lock: Option<Lock>) -> Result<Arc<dyn Store>> {
+    let path = path.into();
+    match lock {
+        None => Ok(Arc::new(DirStore::new(path))),
+        Some(_) => Err(Failure::new(
+            FailureReason::LockNotEnforced,
+            format!(
+                "objects can't be locked in file://{}: a directory has no Object Lock. Use a bucket that was made with it, or ask \
+                 for no lock",
+                path.display()
+            ),
+        )),
+    }
+}
+
+/// The store at a URL, with the usual AWS environment, whose objects are written without a lock, or with this one.
+pub async fn store_at(url: &str, environment: &Environment, lock: Option<Lock>) -> Result<Arc<dyn Store>> {
     let location =
         Location::parse(url).map_err(|e| Failure::new(FailureReason::InvalidRequest, e.to_string()))?;
     let (bucket, prefix) = match location {
-        Location::Directory(path) => return Ok(Arc::new(DirStore::new(path))),
+        Location::Directory(path) => return directory(path, lock),
         Location::S3 { bucket, prefix } => (bucket, prefix),
     };
     let mut options = S3Options::new(bucket, prefix);
     options.endpoint.clone_from(&environment.endpoint);
     options.region.clone_from(&environment.region);
     options.credentials = credentials(environment);
+    options.lock = lock;
     if let Some(path) = &environment.ca_bundle {
         let pem = fs::read(path).map_err(|e| {
             Failure::new(

@@ -15,7 +15,7 @@ pub enum Exit {
     Usage = 2,
     /// The key is missing, wrong or unsafe.
     Key = 3,
-    /// The store's credentials are missing or lack a right.
+    /// The store's credentials are missing or lack a right, or it can't lock what was to be locked.
     Denied = 4,
     /// The store doesn't answer, asks to slow down, or the bucket doesn't exist; worth another try.
     Unreachable = 5,
@@ -51,7 +51,7 @@ pub const HELP: &str = "Exit codes:
    1  failed, worth another try
    2  the command or its arguments make no sense
    3  the key is missing, wrong or unsafe
-   4  the store's credentials are missing or lack a right
+   4  the store's credentials are missing or lack a right, or it can't lock objects
    5  the store doesn't answer or the bucket doesn't exist
    6  the repository or the point isn't there
    7  damage: stored or restored bytes are not what was captured, or a check found something
@@ -72,7 +72,9 @@ impl Exit {
         match reason {
             FailureReason::InvalidRequest => Self::Usage,
             FailureReason::KeyMissing | FailureReason::KeyMismatch | FailureReason::KeyUnsafe => Self::Key,
-            FailureReason::CredentialsMissing | FailureReason::AccessDenied => Self::Denied,
+            FailureReason::CredentialsMissing
+            | FailureReason::AccessDenied
+            | FailureReason::LockNotEnforced => Self::Denied,
             FailureReason::BucketUnreachable | FailureReason::Throttled => Self::Unreachable,
             FailureReason::RepositoryReplaced
             | FailureReason::RepositoryMissing

@@ -71,6 +71,7 @@ impl From<engine::Error> for Failure {
                 FailureReason::RepositoryDamaged
             }
             E::NewerFormat { .. } => FailureReason::FormatTooNew,
+            E::NotLockable { .. } | E::NotKept { .. } => FailureReason::LockNotEnforced,
             E::WrongPassword { .. } => FailureReason::KeyMismatch,
             E::WeakPassword { .. } => FailureReason::KeyUnsafe,
             E::Missing { .. } => FailureReason::PointUnreadable,

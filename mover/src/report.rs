@@ -28,6 +28,7 @@ pub fn captured(point: &engine::Point) -> Result<Report> {
             chroma.guard.longest_hold_ms.try_into().unwrap_or(i64::MAX),
         ),
         attempts: chroma.guard.attempts,
+        locked_until: point.locked_until,
         bytes: point.totals.bytes,
         new_bytes: point.totals.bytes_stored,
         files: point.totals.files,

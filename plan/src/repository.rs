@@ -80,6 +80,7 @@ pub fn access(repository: &RecoveryRepository) -> RepositoryAccess {
         addressing: s3.addressing,
         expected_id: repository.status.as_ref().and_then(|status| status.unique_id.clone()),
         read_only: repository.spec.mode == RepositoryMode::ReadOnly,
+        lock: repository.spec.lock(),
     }
 }
 
@@ -131,6 +132,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
 
     usage::add_recorded(seen, &mut plan.status);
+    conditions::lock_in_force(seen, &mut plan.status);
 
     // The next probe.
     let due = due(repository, &plan.status);
@@ -151,7 +153,12 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
             conditions::begun(seen, &mut plan.status);
         }
     }
-    plan.events = transitions(&before.conditions, &plan.status.conditions, &["Ready", "ConditionalWrites"]);
+    // That nothing is locked where nothing was asked for is no news.
+    let told: &[&str] = match repository.spec.lock() {
+        Some(_) => &["Ready", "ConditionalWrites", "ImmutabilityEnforced"],
+        None => &["Ready", "ConditionalWrites"],
+    };
+    plan.events = transitions(&before.conditions, &plan.status.conditions, told);
     plan
 }
 

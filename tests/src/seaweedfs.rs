@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The bucket that is there from the start. Tests keep apart by prefixes in it: a bucket takes seven volumes.
 pub const BUCKET: &str = "holdfast-tests";
+/// A bucket with Object Lock, there from the start as well. Only [`ADMIN`] may use all of it.
+pub const LOCKED_BUCKET: &str = "holdfast-locked";
 
 /// An access key and its secret.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Identity {
     pub secret_key: &'static str,
 }
 
+/// May do everything.
+pub const ADMIN: Identity = Identity { access_key: "tests-admin", secret_key: "tests-admin-secret" };
 /// May read, write and delete.
 pub const WRITER: Identity = Identity { access_key: "tests-writer", secret_key: "tests-writer-secret" };
 /// May only read and list.
@@ -151,6 +155,7 @@ fn identities() -> String {
         })
     };
     serde_json::json!({"identities": [
+        identity("admin", &["Admin"], &ADMIN),
         identity("writer", &["Read", "Write", "List", "Tagging"], &WRITER),
         identity("reader", &["Read", "List"], &READER),
     ]})
@@ -170,7 +175,10 @@ fn await_ready(
         get(master, "/dir/assign").is_some_and(|body| body.contains("\"fid\""))
     })?;
     wait_until("the bucket", || make_bucket(weed, master, master_grpc, filer, filer_grpc).is_ok())?;
-    wait_until("the S3 gateway", || get(s3, "/").is_some_and(|body| body.contains("AccessDenied")))
+    wait_until("the S3 gateway", || get(s3, "/").is_some_and(|body| body.contains("AccessDenied")))?;
+    let url = format!("http://127.0.0.1:{s3}/{LOCKED_BUCKET}");
+    let lock = "x-amz-bucket-object-lock-enabled: true";
+    crate::versitygw::signed(&ADMIN, &["--request", "PUT", "--header", lock, &url]).map(drop)
 }
 
 /// Asks again and again, with a short breath between, until it is so.

@@ -131,15 +131,23 @@ impl VersityGw {
     /// # Errors
     /// When the answer is a refusal; it is part of the message.
     pub fn curl(arguments: &[&str]) -> Result<String> {
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail-with-body"])
-            .args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user"])
-            .arg(format!("{}:{}", ROOT.access_key, ROOT.secret_key))
-            .arg("--header")
-            .arg(format!("x-amz-content-sha256: {EMPTY_SHA256}"))
-            .args(arguments);
-        succeed(&mut curl)
+        signed(&ROOT, arguments)
     }
+}
+
+/// What an S3 server answers to a request without a body that this identity signed, asked by curl.
+///
+/// # Errors
+/// When the answer is a refusal; it is part of the message.
+pub fn signed(identity: &Identity, arguments: &[&str]) -> Result<String> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail-with-body"])
+        .args(["--aws-sigv4", "aws:amz:us-east-1:s3", "--user"])
+        .arg(format!("{}:{}", identity.access_key, identity.secret_key))
+        .arg("--header")
+        .arg(format!("x-amz-content-sha256: {EMPTY_SHA256}"))
+        .args(arguments);
+    succeed(&mut curl)
 }
 
 /// An authority, and a certificate of it for 127.0.0.1.

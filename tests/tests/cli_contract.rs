@@ -90,6 +90,13 @@ fn results_have_the_named_fields_and_failures_their_codes() {
     assert_eq!(code(&["restore", "--point", "latest", "--target", &source]), 10);
     assert_eq!(code(&["backup", "--source", &desk.path("none"), "--component", "app"]), 8);
     assert_eq!(code(&["repo", "init"]), 2);
+    // A directory locks nothing, and says so before anything is captured; half a lock is none.
+    let locking =
+        ["backup", "--source", &source, "--component", "app", "--lock", "compliance", "--lock-for", "30d"];
+    let (refused, denied) = desk.shell.answer(&locking);
+    assert_eq!((refused["reason"].clone(), denied), ("LockNotEnforced".into(), 4));
+    assert_eq!(desk.shell.run(&locking[..7]).status.code(), Some(2));
+    assert_eq!(desk.shell.done(&["repo", "info"])["objectLock"], "no");
     assert_eq!(code(&["verify", "--record"]), 2);
     assert_eq!(code(&["prune", "--wait", "5m"]), 2);
     assert_eq!(desk.shell.run(&["prune", "--keep-last", "many"]).status.code(), Some(2));

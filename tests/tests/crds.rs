@@ -117,6 +117,24 @@ fn refused_on_creation() -> Vec<Refusal> {
             "set exactly one of acknowledged, keySecretRef",
         ),
         case(
+            "RecoveryRepository",
+            json!({"objectLock": {"mode": "Governance", "retainFor": "30d"}}),
+            "spec.objectLock.retainFor",
+            r#""30d" is no duration; write hours, minutes, seconds: 720h, 1h30m"#,
+        ),
+        case(
+            "RecoveryRepository",
+            json!({"objectLock": {"mode": "Compliance"}}),
+            "spec.objectLock.retainFor",
+            "required with mode Compliance: say for how long what a point needs is kept, as in 720h",
+        ),
+        case(
+            "RecoveryRepository",
+            json!({"objectLock": {"retainFor": "720h"}}),
+            "spec.objectLock.mode",
+            "None locks nothing for retainFor; write Governance (those with a special right may delete) or Compliance (nobody may)",
+        ),
+        case(
             "BackupPolicy",
             json!({"component": {"chromaDB": null}}),
             "spec.component",
@@ -460,8 +478,8 @@ fn the_tables_have_the_columns_that_the_documentation_shows() {
     for (kind, columns, wide) in [
         (
             "RecoveryRepository",
-            "NAME READY MODE POINTS SIZE AGE",
-            "NAME READY MODE POINTS SIZE BUCKET PREFIX REASON AGE",
+            "NAME READY MODE LOCK POINTS SIZE AGE",
+            "NAME READY MODE LOCK POINTS SIZE BUCKET PREFIX REASON AGE",
         ),
         (
             "BackupPolicy",
@@ -471,7 +489,7 @@ fn the_tables_have_the_columns_that_the_documentation_shows() {
         (
             "RecoveryPoint",
             "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN AGE",
-            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY NEW COLLECTIONS HOLD AGE",
+            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY NEW COLLECTIONS LOCKED-UNTIL HOLD AGE",
         ),
         (
             "RecoveryRun",

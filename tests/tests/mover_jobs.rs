@@ -14,10 +14,10 @@ use std::{
 
 use crds::{
     job::{
-        CA_DIR, CaptureSource, Captured, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, Report,
+        CA_DIR, CaptureSource, Captured, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report,
         RepositoryAccess, Request, RunMark, SCRATCH_DIR, SOURCE_DIR, TARGET_DIR,
     },
-    repository::Addressing,
+    repository::{Addressing, Lock, Strength},
     run::Verdict,
 };
 use jiff::SignedDuration;
@@ -25,7 +25,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tests::{
     chroma_server::ChromaServer,
-    seaweedfs::{BUCKET, SeaweedFs, WRITER},
+    seaweedfs::{ADMIN, BUCKET, LOCKED_BUCKET, SeaweedFs, WRITER},
     shell::holdfast,
     writer::{Load, Server, Writer, truth},
 };
@@ -38,6 +38,8 @@ struct Pod {
     endpoint: Option<String>,
     prefix: String,
     expected_id: Option<String>,
+    /// Asked for, in a bucket that has Object Lock.
+    lock: Option<Lock>,
 }
 
 impl Pod {
@@ -56,6 +58,7 @@ impl Pod {
             endpoint: None,
             prefix: String::new(),
             expected_id: None,
+            lock: None,
         };
         for dir in [KEY_DIR, SOURCE_DIR, TARGET_DIR, SCRATCH_DIR] {
             fs::create_dir_all(pod.at(dir)).unwrap();
@@ -76,11 +79,12 @@ impl Pod {
         RepositoryAccess {
             endpoint: self.endpoint.clone(),
             region: "us-east-1".into(),
-            bucket: BUCKET.into(),
+            bucket: if self.lock.is_some() { LOCKED_BUCKET } else { BUCKET }.into(),
             prefix: self.prefix.clone(),
             addressing: Addressing::Path,
             expected_id: self.expected_id.clone(),
             read_only: false,
+            lock: self.lock,
         }
     }
 
@@ -92,11 +96,12 @@ impl Pod {
                 .arg("--repository")
                 .arg(format!("file://{}", self.root.path().join("repository").display()));
         }
+        let identity = if self.lock.is_some() { ADMIN } else { WRITER };
         command
             .env("HOLDFAST_REQUEST", serde_json::to_string(request).unwrap())
             .env("HOLDFAST_ROOT", self.root.path())
-            .env("AWS_ACCESS_KEY_ID", WRITER.access_key)
-            .env("AWS_SECRET_ACCESS_KEY", WRITER.secret_key)
+            .env("AWS_ACCESS_KEY_ID", identity.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", identity.secret_key)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -174,7 +179,12 @@ impl Pod {
 fn keeps_secrets(output: &Output) {
     for stream in [&output.stdout, &output.stderr] {
         let text = String::from_utf8_lossy(stream);
-        assert!(!text.contains(KEY.trim()) && !text.contains(WRITER.secret_key), "{text}");
+        assert!(
+            !text.contains(KEY.trim())
+                && !text.contains(WRITER.secret_key)
+                && !text.contains(ADMIN.secret_key),
+            "{text}"
+        );
     }
 }
 
@@ -227,6 +237,43 @@ fn can_lock(data: &Path) -> bool {
     let connection = Connection::open(data.join("chroma.sqlite3")).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+}
+
+#[test]
+fn a_lock_is_probed_points_are_locked_and_a_bucket_without_it_gets_none_and_still_restores() {
+    let hour = crds::Span::from_hours(1);
+    let lock = Some(Lock { strength: Strength::Governance, retain_for: hour });
+    let pod = Pod { lock, ..Pod::with_s3("locked") };
+    ballast(&pod.at(SOURCE_DIR), 1);
+    let Report::Probed(probed) = pod.run(&pod.probe()).0 else { panic!("{:?}", pod.report()) };
+    assert_eq!(probed.lock, Some(LockTried::Enforced));
+    let captured = pod.captured("capture-1");
+    let enough = captured.consistency_time + hour.to_duration();
+    assert!(captured.locked_until.is_some_and(|until| until >= enough), "{captured:?}");
+    let Report::Captured(confirmed) = pod.confirm("capture-1") else { panic!("{:?}", pod.report()) };
+    assert_eq!(confirmed.locked_until, captured.locked_until);
+
+    let free = Pod { lock: None, ..Pod::with_s3("not-locked") };
+    ballast(&free.at(SOURCE_DIR), 1);
+    assert!(matches!(free.run(&free.probe()).0, Report::Probed(probed) if probed.lock.is_none()));
+    let point = free.captured("capture-1").point;
+    let asking = |mut request: Request| {
+        match &mut request {
+            Request::Probe { repository }
+            | Request::Capture { repository, .. }
+            | Request::Restore { repository, .. } => repository.lock = lock,
+            other => panic!("{other:?}"),
+        }
+        request
+    };
+    let Report::Probed(probed) = free.run(&asking(free.probe())).0 else { panic!("{:?}", free.report()) };
+    assert!(matches!(&probed.lock, Some(LockTried::NotEnforced(why)) if !why.is_empty()), "{probed:?}");
+    let (reason, message, code) = free.failure(&asking(free.capture("capture-2")));
+    assert_eq!((reason, code), (FailureReason::LockNotEnforced, 4), "{message}");
+    assert!(matches!(free.run(&asking(free.restore(&point, "u-1"))).0, Report::Restored(_)));
+    let directory = Pod { lock, ..Pod::with_directory() };
+    ballast(&directory.at(SOURCE_DIR), 1);
+    assert_eq!(directory.failure(&directory.capture("x")).0, FailureReason::LockNotEnforced);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,16 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::store::{
-    LockMode, ObjectLock, Patience, Retention, S3Credentials, S3Options, S3Store, Store, probe, steady,
-};
+use engine::store::{Patience, S3Credentials, S3Options, S3Store, Store, probe, steady};
 use engine::{
     Backup, Category, Layout, Level, Password, PointAttributes, Repository, RestoreMode, backup, restore,
     silent, verify_all,
 };
 use jiff::Timestamp;
 use tests::seaweedfs::{BUCKET, Identity, READER, SeaweedFs, WRITER};
-use tests::versitygw::{LOCKED_BUCKET, ROOT, VersityGw};
+use tests::versitygw::{ROOT, VersityGw};
 
 fn options(prefix: &str, identity: &Identity) -> S3Options {
     S3Options {
@@ -239,69 +237,4 @@ async fn a_server_of_a_private_authority_is_trusted_with_its_certificate_and_not
         assert!(message.contains("certificate") && message.contains("CA bundle"), "{message}");
         assert!(!message.contains("tried"), "asked again for nothing: {message}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_object_is_locked_when_it_is_written_and_its_retention_only_grows() {
-    let until = Timestamp::from_second(4_000_000_000).unwrap();
-    let locking = |prefix: &str, retention| S3Options {
-        endpoint: Some(VersityGw::shared().endpoint().to_owned()),
-        bucket: LOCKED_BUCKET.into(),
-        multipart_above: 6 << 20,
-        retention,
-        ..options(prefix, &ROOT)
-    };
-    let governed = Retention { mode: LockMode::Governance, until };
-    let store = connect(locking("locked", Some(governed))).await;
-    assert_eq!(store.object_lock().await.unwrap(), ObjectLock::Enabled);
-    store.put_if_absent("one", b"one".to_vec().into()).await.unwrap();
-    store.put_if_absent("parts", vec![7; 7 << 20].into()).await.unwrap();
-    for name in ["one", "parts"] {
-        assert_eq!(retained_until(name), "2096-10-02T07:06:40", "{name}");
-    }
-    store.retain("one", Timestamp::from_second(4_000_000_100).unwrap()).await.unwrap();
-    assert_eq!(retained_until("one"), "2096-10-02T07:08:20");
-    store.retain("one", until).await.unwrap();
-    assert_eq!(retained_until("one"), "2096-10-02T07:08:20", "it was shortened");
-
-    let plain = connect(locking("locked", None)).await;
-    plain.put_if_absent("free", b"free".to_vec().into()).await.unwrap();
-    store.retain("free", until).await.unwrap();
-    assert_eq!(retained_until("free"), "2096-10-02T07:06:40");
-    let refused = store.retain("absent", until).await.unwrap_err();
-    assert!(refused.is_not_found(), "{refused}");
-    let refused = plain.retain("one", until).await.unwrap_err();
-    assert!(refused.to_string().contains("without a retention"), "{refused}");
-}
-
-/// What the server itself says of an object below `locked/`.
-fn retained_until(name: &str) -> String {
-    let url = format!("{}/{LOCKED_BUCKET}/locked/{name}?retention=", VersityGw::shared().endpoint());
-    let said = VersityGw::curl(&["--request", "GET", &url]).unwrap();
-    let (_, rest) = said.split_once("<RetainUntilDate>").unwrap_or_else(|| panic!("{name}: {said}"));
-    rest[..19].to_owned()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_point_in_a_bucket_with_object_lock_has_every_object_locked() {
-    let retention =
-        Retention { mode: LockMode::Compliance, until: Timestamp::from_second(4_000_000_000).unwrap() };
-    let store = connect(S3Options {
-        endpoint: Some(VersityGw::shared().endpoint().to_owned()),
-        bucket: LOCKED_BUCKET.into(),
-        retention: Some(retention),
-        ..options("locked/repository", &ROOT)
-    })
-    .await;
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("chroma.sqlite3"), vec![3; 100_000]).unwrap();
-    let repo = Repository::init(Arc::clone(&store), &password(), now()).await.unwrap();
-    backup(&repo, capture(dir.path(), "locked")).await.unwrap();
-    assert_eq!(probe(&store).await.unwrap().object_lock, ObjectLock::Enabled);
-    let objects = store.list("").await.unwrap();
-    assert!(objects.len() >= 5, "{objects:?}");
-    for object in objects {
-        assert_eq!(retained_until(&format!("repository/{}", object.name)), "2096-10-02T07:06:40");
-    }
-    assert_eq!(verify_all(&repo, Level::Full, silent()).await.unwrap().findings, []);
 }

@@ -16,6 +16,7 @@ fn access() -> RepositoryAccess {
         addressing: Addressing::Path,
         expected_id: Some("repo-1".into()),
         read_only: false,
+        lock: None,
     }
 }
 

@@ -28,6 +28,8 @@ pub enum FailureReason {
     RepositoryMissing,
     FormatTooNew,
     RepositoryDamaged,
+    /// A lock is asked for, and the bucket can't keep what a point needs.
+    LockNotEnforced,
     ChromaDBNotFound,
     VersionUnsupported,
     LocksNotShared,
@@ -70,6 +72,7 @@ impl FailureReason {
             | Self::RepositoryMissing
             | Self::FormatTooNew
             | Self::RepositoryDamaged
+            | Self::LockNotEnforced
             | Self::ChromaDBNotFound
             | Self::VersionUnsupported
             | Self::LocksNotShared

@@ -1,6 +1,6 @@
 //! A report as a termination message: every list and text is cut to its bound, so that the largest one fits.
 
-use super::{Finding, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_TEXT, MAX_WORD, Report};
+use super::{Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_TEXT, MAX_WORD, Report};
 
 impl Report {
     /// The report as a termination message, [`REPORT_LIMIT`](super::REPORT_LIMIT) bytes at most: lists and texts are cut to their bounds first.
@@ -16,6 +16,9 @@ impl Report {
             Self::Probed(probed) => {
                 cut(&mut probed.id, MAX_WORD);
                 cut(&mut probed.key_fingerprint, MAX_WORD);
+                if let Some(LockTried::NotEnforced(why)) = &mut probed.lock {
+                    cut(why, MAX_TEXT);
+                }
             }
             Self::Captured(captured) => {
                 for word in [&mut captured.point, &mut captured.digest, &mut captured.migrations] {
@@ -109,6 +112,7 @@ mod tests {
                 key_fingerprint: text(),
                 key_slots: u32::MAX,
                 conditional_writes: Some(false),
+                lock: Some(LockTried::NotEnforced(text())),
                 points: u64::MAX,
                 bytes: u64::MAX,
             }),
@@ -119,6 +123,7 @@ mod tests {
                 released_at: time,
                 longest_hold: span,
                 attempts: u32::MAX,
+                locked_until: Some(time),
                 bytes: u64::MAX,
                 new_bytes: u64::MAX,
                 files: u64::MAX,

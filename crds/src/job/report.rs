@@ -45,10 +45,25 @@ pub struct Probed {
     /// Whether of several writers racing for one object exactly one wins; absent when it was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditional_writes: Option<bool>,
+    /// What came of locking an object, if that was asked and could be tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockTried>,
     /// Number of points.
     pub points: u64,
     /// Bytes stored.
     pub bytes: u64,
+}
+
+/// What came of locking an object and trying to delete it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LockTried {
+    /// It could not be deleted.
+    Enforced,
+    /// The store shows the lock; whether it holds could not be tried, because the credentials may delete nothing.
+    Shown,
+    /// It is no use to ask for a lock: why, and what to do.
+    NotEnforced(String),
 }
 
 /// Result of a capture.
@@ -67,6 +82,9 @@ pub struct Captured {
     pub longest_hold: SignedDuration,
     /// Attempts of the guard; more than one when a flush fell into the window.
     pub attempts: u32,
+    /// Until when the bucket keeps the point, if it was locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
     /// Bytes of the volume.
     pub bytes: u64,
     /// Bytes added to the repository.

@@ -87,6 +87,9 @@ pub struct RepositoryAccess {
     /// No object may be written; the repository is not created.
     #[serde(default)]
     pub read_only: bool,
+    /// The lock that everything a capture needs is kept by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<crate::repository::Lock>,
 }
 
 /// What a capture is taken of.

@@ -1,7 +1,8 @@
 //! Captures a directory tree. The order is the proof: blocks, packs, index, an inspection of everything the point will
-//! need as it lies in the store, and the commit record last, which is read back. A failure anywhere before leaves no point,
+//! need as it lies in the store, the lock of all of that if one was asked for, and the commit record last, which is read back. A failure anywhere before leaves no point,
 //! only blocks that the next attempt finds again. Nothing is ever overwritten and no lock is taken.
 
+mod keep;
 mod names;
 mod patches;
 mod previous;
@@ -25,6 +26,7 @@ use crate::progress::ProgressSink;
 use crate::prune::{COMMIT_WITHIN, Condemned, secure};
 use crate::read::Reader;
 use crate::repository::Repository;
+use keep::{Proved, Ready, keep};
 use names::Names;
 use previous::Previous;
 use scan::{Scan, Scanned};
@@ -100,8 +102,9 @@ impl Drop for StopOnDrop {
 
 /// Captures the source into a new point.
 ///
-/// Guarantees: on success the commit record was read back and everything it needs was seen in the store; on failure no
-/// point exists, with one exception: when the store failed during or after the commit, the point may exist, which
+/// Guarantees: on success the commit record was read back and everything it needs was seen in the store, and if the store
+/// was opened with a lock, all of it is kept for at least that long from the consistency time on; on failure no point
+/// exists, with one exception: when the store failed during or after the commit, the point may exist, which
 /// [`Repository::find_by_attempt`] tells. Memory: about 60 MiB, 40 more while pages that were rewritten are compressed,
 /// and 100 bytes for each block in the repository.
 /// A clock that is more than a minute behind the newest point of the component is refused.
@@ -110,6 +113,10 @@ impl Drop for StopOnDrop {
 /// A file of several names in the source is captured once; one whose other names lie outside is a file as any other.
 /// Caveat: `lost+found` in the root is left out, and of extended attributes those that belong to the node or the file system.
 pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
+    capture(repo, request).await.map_err(|e| keep::explained(repo, e))
+}
+
+async fn capture(repo: &Repository, request: Backup) -> Result<Committed> {
     let Backup { source, layout, attributes, progress } = request;
     let id = match &attributes.attempt {
         Some(attempt) => PointId::of_attempt(repo.keys(), attempt),
@@ -126,6 +133,7 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     if let Some(newest) = &newest {
         refuse_clock_behind(newest, &attributes)?;
     }
+    keep::can_lock(repo).await?;
     let condemned = Condemned::read(repo).await?.packs();
     let mut index = Index::load_avoiding(repo, &condemned).await?;
     index.keep_whole();
@@ -177,25 +185,30 @@ pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
     let mut reader = Reader { repo: repo.clone(), index: Arc::new(index) };
     let planned = point_of(id, String::new(), record.clone());
     // In this order: what a prune deletes stands in the lists of the condemned until it is gone.
-    let proof = loop {
+    let ready = loop {
         let looked = Instant::now();
         reader = secure(reader, &planned).await?;
-        let proof = prove(&reader, &planned).await?;
+        let ready = keep(repo, prove(&reader, &planned).await?, &planned).await?;
         if looked.elapsed() < COMMIT_WITHIN {
-            break proof;
+            break ready;
         }
     };
 
     let body =
         serde_json::to_vec(&record).map_err(|e| Error::Input(format!("the point can't be written: {e}")))?;
-    repo.write_object(Kind::Point, &id.object(), &body).await?;
+    commit(repo, &ready, id, &body).await?;
     // Whoever committed this attempt, us or a twin that was faster: what lies there now is the point.
     let (_, back) = repo.read_object(Kind::Point, &id.object()).await?;
     let point = repo.point(id).await?;
     if back == body {
         // Should the commit have taken too long after all, and a prune have begun, this still is in time.
-        secure(reader, &point).await?;
-        let verified = Verified { digest: point.digest.clone(), ..proof };
+        let known = Arc::clone(&reader.index);
+        let moved = secure(reader, &point).await?;
+        if !Arc::ptr_eq(&known, &moved.index) {
+            keep(repo, prove(&moved, &point).await?, &point).await?;
+        }
+        let point = keep::see_locked(repo, point).await?;
+        let verified = Verified { digest: point.digest.clone(), ..ready.into_verified() };
         return Ok(Committed { point, verified, already_committed: false });
     }
     if record.attributes.attempt.is_none() || point.attributes.attempt != record.attributes.attempt {
@@ -223,29 +236,40 @@ fn refuse_clock_behind(newest: &Point, attributes: &PointAttributes) -> Result<(
     })
 }
 
+/// Writes the commit record. There is no other way to, and none without having everything the point needs, kept.
+async fn commit(repo: &Repository, _: &Ready, id: PointId, body: &[u8]) -> Result<()> {
+    repo.write_object(Kind::Point, &id.object(), body).await.map(drop)
+}
+
 /// An earlier capture of the same attempt, held against the store again.
 async fn confirm(repo: &Repository, point: Point) -> Result<Committed> {
     let index = Arc::new(Index::load(repo).await?);
-    let proof = prove(&Reader { repo: repo.clone(), index }, &point).await?;
-    let verified = Verified { digest: point.digest.clone(), ..proof };
+    let proved = prove(&Reader { repo: repo.clone(), index }, &point).await?;
+    let ready = keep(repo, proved, &point).await?;
+    let point = keep::see_locked(repo, point).await?;
+    let verified = Verified { digest: point.digest.clone(), ..ready.into_verified() };
     Ok(Committed { point, verified, already_committed: true })
 }
 
-async fn prove(reader: &Reader, point: &Point) -> Result<Verified> {
+/// Looks at everything the point needs, and sees to it that the index lists it.
+async fn prove(reader: &Reader, point: &Point) -> Result<Proved> {
     let seen = inspect(reader, point).await?;
-    match seen.findings.into_iter().next() {
-        Some(Finding { object, what }) => Err(reader.repo.damaged(&object, what)),
-        None => Ok(Verified {
-            digest: String::new(),
-            packs: seen.packs,
-            blocks: seen.blocks,
-            files: seen.files,
-            bytes: seen.bytes,
-        }),
+    if let Some(Finding { object, what }) = seen.findings.into_iter().next() {
+        return Err(reader.repo.damaged(&object, what));
     }
+    let (ids, packs): (Vec<_>, Vec<_>) = seen.packs.into_iter().unzip();
+    reader.index.list_again(&reader.repo, &ids).await?;
+    let verified = Verified {
+        digest: String::new(),
+        packs: packs.len(),
+        blocks: seen.blocks,
+        files: seen.files,
+        bytes: seen.bytes,
+    };
+    Ok(Proved { verified, packs })
 }
 
 fn point_of(id: PointId, digest: String, record: Record) -> Point {
     let Record { attributes, totals, skipped, tree } = record;
-    Point { id, digest, stored_at: None, attributes, totals, skipped, tree }
+    Point { id, digest, stored_at: None, locked_until: None, attributes, totals, skipped, tree }
 }

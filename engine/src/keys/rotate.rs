@@ -6,12 +6,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Password, SlotInfo, new_slot, open_any, read_facts};
-use crate::error::{Error, Result};
+use crate::error::{Category, Error, Result};
 use crate::keys::Opened;
 use crate::lease::Lease;
 use crate::names::{self, KEYS};
+use crate::older::older;
 use crate::repository::{MOST_SLOTS, Repository, blocking};
 use crate::store::StoreError;
+
+/// The kind of mark on a slot that was to be taken away and is locked. Its name is the slot's id.
+const RETIRED: &str = "retired";
 
 /// What a rotation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +60,12 @@ impl Repository {
     pub async fn slots(&self) -> Result<Vec<SlotInfo>> {
         let mut slots = Vec::new();
         for object in self.store().list(KEYS).await? {
+            let facts = |bytes: &Bytes| read_facts(self.keys(), &object.name, bytes);
             match self.store().get(&object.name, None).await {
-                Ok(bytes) => slots.extend(read_facts(self.keys(), &object.name, &bytes)),
+                Ok(bytes) => slots.extend(match facts(&bytes) {
+                    None => older(self.store(), &object.name, None, facts).await?,
+                    told => told,
+                }),
                 Err(gone) if gone.is_not_found() => {}
                 Err(other) => return Err(other.into()),
             }
@@ -100,7 +108,7 @@ impl Repository {
         old.retain(|name| name != self.slot());
         old.push(self.slot().to_owned());
         for name in old {
-            self.store().delete(&name).await.map_err(|e| self.still_opens(&name, &e))?;
+            self.retire(&name).await?;
         }
         Ok(Rotated { added, removed: self.fingerprint().to_owned() })
     }
@@ -135,8 +143,7 @@ impl Repository {
             });
         }
         for slot in &going {
-            let name = format!("{KEYS}{}", slot.id);
-            self.store().delete(&name).await.map_err(|e| self.still_opens(&name, &e))?;
+            self.retire(&format!("{KEYS}{}", slot.id)).await?;
         }
         Ok(going.len() as u64)
     }
@@ -156,9 +163,32 @@ impl Repository {
         Ok(matches!(opened.await, Opened::Yes { .. }))
     }
 
+    /// Takes a slot away. One that the store doesn't let go is marked, so that captures don't extend its lock for ever.
+    async fn retire(&self, name: &str) -> Result<()> {
+        let Err(refused) = self.store().delete(name).await else { return Ok(()) };
+        if refused.category == Category::AccessDenied {
+            // Without the mark the slot is kept longer, which does no more harm than that it is there.
+            let slot = names::last_part(name);
+            let _ = self.put_mark(RETIRED, slot, serde_json::Value::Null).await;
+        }
+        Err(self.still_opens(name, &refused))
+    }
+
+    /// The objects of all slots but those that were to be taken away and could not be.
+    pub(crate) async fn slots_in_use(&self) -> Result<Vec<String>> {
+        let retired: Vec<String> = self.marks(RETIRED).await?.into_iter().map(|mark| mark.name).collect();
+        let mut slots: Vec<String> =
+            self.store().list(KEYS).await?.into_iter().map(|object| object.name).collect();
+        slots.retain(|name| name == self.slot() || !retired.iter().any(|id| id == names::last_part(name)));
+        Ok(slots)
+    }
+
     fn still_opens(&self, name: &str, error: &StoreError) -> Error {
         let slot = names::last_part(name);
-        let detail = format!("{}; the old key still opens the repository by slot {slot}", error.detail);
+        let detail = format!(
+            "{}; the old key still opens the repository by slot {slot}; if that is locked, remove the key when the lock has ended",
+            error.detail
+        );
         Error::Store(StoreError { detail, ..error.clone() })
     }
 }

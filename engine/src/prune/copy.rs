@@ -11,6 +11,7 @@ use crate::block::{self, BlockId, Class, SealedBlock};
 use crate::error::{Error, Result};
 use crate::index::{IndexPiece, KnownPack, Place};
 use crate::lease::Lease;
+use crate::older::older;
 use crate::pack::{OpenPack, Placed};
 use crate::point::Point;
 use crate::read::Reader;
@@ -121,16 +122,26 @@ async fn sealed(repo: &Repository, run: &[(BlockId, Place)]) -> Result<Vec<Seale
     let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else { return Ok(Vec::new()) };
     let object = first.pack.id.object();
     let (start, end) = (first.offset, last.offset + last.stored);
-    let bytes = repo.store().get(&object, Some(u64::from(start)..u64::from(end))).await?;
-    let (by, run) = (repo.clone(), run.to_vec());
-    let opened = blocking(move || {
-        run.into_iter()
-            .map(|(id, place)| prove(&by, &bytes, start, id, place).ok_or(id))
-            .collect::<std::result::Result<Vec<_>, _>>()
-    });
-    opened
-        .await
-        .map_err(|id| repo.damaged(&object, format!("block {id:?} fails authentication and can't be copied")))
+    let range = u64::from(start)..u64::from(end);
+    let bytes = repo.store().get(&object, Some(range.clone())).await?;
+    let (by, owned) = (repo.clone(), run.to_vec());
+    let failed = match blocking(move || prove_all(&by, &bytes, start, &owned)).await {
+        Ok(proved) => return Ok(proved),
+        Err(id) => id,
+    };
+    let proved = |bytes: &Bytes| prove_all(repo, bytes, start, run).ok();
+    older(repo.store(), &object, Some(range), proved).await?.ok_or_else(|| {
+        repo.damaged(&object, format!("block {failed:?} fails authentication and can't be copied"))
+    })
+}
+
+fn prove_all(
+    repo: &Repository,
+    bytes: &Bytes,
+    start: u32,
+    run: &[(BlockId, Place)],
+) -> std::result::Result<Vec<SealedBlock>, BlockId> {
+    run.iter().map(|(id, place)| prove(repo, bytes, start, *id, *place).ok_or(*id)).collect()
 }
 
 fn prove(repo: &Repository, bytes: &Bytes, start: u32, id: BlockId, place: Place) -> Option<SealedBlock> {

@@ -9,10 +9,13 @@
 //!
 //! Ages are measured by the store's clock alone. Two prunes at once are kept apart by a lease, and do no harm where that
 //! fails: a pack that is condemned is never the reason to condemn another.
+//!
+//! What is locked stays until its lock has ended: that is told with the date, and a later run takes it.
 
 mod condemned;
 mod copy;
 mod plan;
+mod removal;
 mod sweep;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -39,7 +42,9 @@ use crate::seal::random;
 use crate::store::StoreError;
 pub(crate) use condemned::Condemned;
 pub(crate) use copy::secure;
-use plan::{Fate, Rules, Seen, fate};
+use plan::{Fate, Rules, Seen};
+use removal::{Removal, Removed};
+use sweep::{Going, Swept};
 
 /// A capture commits within this time of its last look at what is condemned, or looks again.
 pub(crate) const COMMIT_WITHIN: Duration = Duration::from_secs(20 * 60);
@@ -92,7 +97,17 @@ pub struct PruneReport {
     pub packs_spared: u64,
     /// Objects that the index consists of.
     pub index_pieces: u64,
-    /// Objects that the store did not let go, such as locked ones. They stay, and the next prune tries again.
+    /// Points that were to go and are locked.
+    pub points_locked: u64,
+    /// Packs that nothing needs any more and that are locked, and their bytes.
+    pub packs_locked: u64,
+    /// See `packs_locked`.
+    pub bytes_locked: u64,
+    /// Other objects that are locked, by a default of the bucket: pieces of the index, lists. Nobody asked for that.
+    pub others_locked: u64,
+    /// When the first of these locks ends: a prune after that takes more.
+    pub locked_until: Option<Timestamp>,
+    /// Objects that the store did not let go, such as those under a legal hold. They stay, and the next prune tries again.
     pub held: Vec<String>,
 }
 
@@ -112,7 +127,16 @@ pub async fn prune(repo: &Repository, request: &Prune, progress: ProgressSink) -
     }
     refuse_to_empty(&repo.points().await?.points, &request.remove)?;
     if request.dry_run {
-        let mut work = Work { repo, request, progress, lease: None, now: request.now };
+        let removal = Removal::begin(repo, request.now).await?;
+        let mut work = Work {
+            repo,
+            request,
+            progress,
+            lease: None,
+            now: request.now,
+            removal,
+            locked_points: HashSet::new(),
+        };
         return work.run().await;
     }
     may_delete(repo).await?;
@@ -123,7 +147,9 @@ pub async fn prune(repo: &Repository, request: &Prune, progress: ProgressSink) -
             "the store doesn't say when an object was stored, so it can't be told how long one was condemned";
         return Err(Error::Input(format!("{}: {why}; nothing was removed", repo.place())));
     };
-    let mut work = Work { repo, request, progress, lease: Some(lease), now };
+    let removal = Removal::begin(repo, now).await?;
+    let mut work =
+        Work { repo, request, progress, lease: Some(lease), now, removal, locked_points: HashSet::new() };
     let done = work.run().await;
     let released = match work.lease.take() {
         Some(lease) => lease.release().await,
@@ -149,20 +175,21 @@ fn refuse_to_empty(points: &[Point], remove: &BTreeSet<PointId>) -> Result<()> {
     }
 }
 
-/// Tries whether objects can be deleted, because a prune that can't delete would only add.
+/// Tries whether objects can be deleted, because a prune that can't delete would only add. A bucket may lock by default
+/// whatever is written: then that will go in time.
 async fn may_delete(repo: &Repository) -> Result<()> {
     let name = format!("probe/{}", hex::encode(random::<16>()));
     repo.store().put_if_absent(&name, bytes::Bytes::from_static(b"may this be deleted?\n")).await?;
-    repo.store().delete(&name).await.map_err(|e| match e.category {
-        Category::AccessDenied => {
-            let detail = format!(
-                "{}; nothing was pruned: it takes credentials that may delete, and an object lock to end",
-                e.detail
-            );
-            Error::Store(StoreError { detail, ..e })
+    match repo.store().delete(&name).await {
+        Err(e) if e.category == Category::AccessDenied => {
+            if repo.store().head(&name).await?.locked.is_some() {
+                return Ok(());
+            }
+            let detail = format!("{}; nothing was pruned: it takes credentials that may delete", e.detail);
+            Err(Error::Store(StoreError { detail, ..e }))
         }
-        _ => e.into(),
-    })
+        other => Ok(other?),
+    }
 }
 
 struct Work<'a> {
@@ -173,6 +200,9 @@ struct Work<'a> {
     lease: Option<Lease>,
     /// By the store's clock, but in a dry run.
     now: Timestamp,
+    removal: Removal<'a>,
+    /// Points that were to go and stay.
+    locked_points: HashSet<String>,
 }
 
 /// A pack with its verdict.
@@ -197,11 +227,16 @@ impl Work<'_> {
         let needed = self.needed(&reader, &points).await?;
         let judged = self.judge(&reader, &needed, &condemned).await?;
         count(&judged, &mut report);
-        if self.request.dry_run {
-            return Ok(report);
+        if !self.request.dry_run {
+            // Before the condemnation, which moves them: packs that points need and that no piece lists.
+            let places = needed.iter().filter_map(|id| reader.index.find(id)).map(|place| place.pack.id);
+            let unlisted = places.filter(|id| reader.index.is_unlisted(id)).collect();
+            self.condemn(&reader, needed, &judged, &mut report).await?;
+            self.sweep(&judged, &unlisted, condemned, &mut report).await?;
         }
-        self.condemn(&reader, needed, &judged, &mut report).await?;
-        self.sweep(&judged, condemned, &mut report).await?;
+        report.held.append(&mut self.removal.held);
+        report.others_locked = self.removal.others_locked;
+        report.locked_until = self.removal.first_end;
         Ok(report)
     }
 
@@ -214,13 +249,23 @@ impl Work<'_> {
                 continue;
             }
             let removed = match &mut self.lease {
-                None => true,
+                None => match self.removal.locked(&object.name).await? {
+                    Some(end) => Removed::Locked(end),
+                    None => Removed::Gone,
+                },
                 Some(lease) => {
                     lease.keep().await?;
-                    sweep::delete(self.repo, &object.name, &mut report.held).await?
+                    self.removal.delete(&object.name).await?
                 }
             };
-            report.points_removed += u64::from(removed);
+            match removed {
+                Removed::Gone => report.points_removed += 1,
+                Removed::Locked(_) => {
+                    report.points_locked += 1;
+                    self.locked_points.insert(object.name);
+                }
+                Removed::Held => {}
+            }
         }
         Ok(())
     }
@@ -228,7 +273,10 @@ impl Work<'_> {
     /// The points that stay. One that can't be read may need anything, so it ends the work.
     async fn points(&self) -> Result<Vec<Point>> {
         let mut catalogue = self.repo.points().await?;
-        let goes = |id: &PointId| self.request.dry_run && self.request.remove.contains(id);
+        let goes = |id: &PointId| {
+            let locked = self.locked_points.contains(&id.object());
+            self.request.dry_run && self.request.remove.contains(id) && !locked
+        };
         catalogue.points.retain(|point| !goes(&point.id));
         let unreadable = |(object, _): &(String, String)| {
             !crate::names::last_part(object).parse().is_ok_and(|id: PointId| goes(&id))
@@ -281,7 +329,7 @@ impl Work<'_> {
     }
 
     async fn judge(
-        &self,
+        &mut self,
         reader: &Reader,
         needed: &HashSet<BlockId>,
         condemned: &Condemned,
@@ -293,8 +341,9 @@ impl Work<'_> {
         let since = condemned.since();
         let rules = Rules { wait: self.request.wait, waste: self.request.waste };
         // What the store can't date is as good as new.
+        let now = self.now;
         let age = |stored: Option<Timestamp>| {
-            stored.map_or(SignedDuration::ZERO, |stored| self.now.duration_since(stored))
+            stored.map_or(SignedDuration::ZERO, |stored| now.duration_since(stored))
         };
         let mut judged = Vec::new();
         for object in self.repo.store().list(PACKS).await? {
@@ -304,8 +353,15 @@ impl Work<'_> {
                 needed: used.get(&id).copied().unwrap_or(0),
                 age: age(object.modified),
                 condemned: since.get(&id).map(|since| age(*since)),
+                locked: false,
             };
-            judged.push(Judged { id, size: object.size, fate: fate(seen, rules) });
+            let mut fate = plan::fate(seen, rules);
+            // Only for what would go, because it takes a request.
+            if matches!(fate, Fate::Condemn | Fate::Repack | Fate::Sweep) {
+                let locked = self.removal.locked(&object.name).await?.is_some();
+                fate = plan::fate(Seen { locked, ..seen }, rules);
+            }
+            judged.push(Judged { id, size: object.size, fate });
         }
         Ok(judged)
     }
@@ -331,23 +387,29 @@ impl Work<'_> {
     async fn sweep(
         &mut self,
         judged: &[Judged],
+        unlisted: &HashSet<PackId>,
         mut condemned: Condemned,
         report: &mut PruneReport,
     ) -> Result<()> {
         let Some(lease) = &mut self.lease else { return Ok(()) };
         let swept: HashSet<PackId> =
             judged.iter().filter(|pack| pack.fate == Fate::Sweep).map(|pack| pack.id).collect();
-        let waits: HashSet<PackId> =
-            judged.iter().filter(|pack| pack.fate == Fate::Wait).map(|pack| pack.id).collect();
+        let waiting = |pack: &&Judged| matches!(pack.fate, Fate::Wait | Fate::Locked);
+        let waits: HashSet<PackId> = judged.iter().filter(waiting).map(|pack| pack.id).collect();
         // A list is through when nothing of it waits. What is needed after all is thereby pardoned.
         let now = self.now;
         let old =
             |since: Option<Timestamp>| since.is_some_and(|s| now.duration_since(s) >= self.request.wait);
         condemned.lists.retain(|list| old(list.since) && list.packs.is_disjoint(&waits));
-        let (before, after) =
-            sweep::sweep(self.repo, lease, &swept, &condemned, self.request.wait, &mut report.held).await?;
-        tracing::debug!("{before} index pieces became {after}");
-        report.index_pieces = after;
+        let going = Going { packs: &swept, unlisted, through: &condemned, wait: self.request.wait };
+        let Swept { pieces, kept_back } = sweep::sweep(self.repo, lease, &mut self.removal, going).await?;
+        for pack in judged.iter().filter(|pack| kept_back.contains(&pack.id)) {
+            report.packs_swept -= 1;
+            report.bytes_swept -= pack.size;
+            report.packs_locked += 1;
+            report.bytes_locked += pack.size;
+        }
+        report.index_pieces = pieces;
         Ok(())
     }
 }
@@ -369,6 +431,10 @@ fn count(judged: &[Judged], report: &mut PruneReport) {
             Fate::Sweep => {
                 report.packs_swept += 1;
                 report.bytes_swept += size;
+            }
+            Fate::Locked => {
+                report.packs_locked += 1;
+                report.bytes_locked += size;
             }
             Fate::Spare => report.packs_spared += 1,
         }

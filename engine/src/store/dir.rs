@@ -142,7 +142,7 @@ fn link_if_absent(from: &Path, to: &Path) -> io::Result<Put> {
 fn object(root: &Path, path: &Path, meta: &fs::Metadata) -> Object {
     let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     let modified = meta.modified().ok().and_then(|t| Timestamp::try_from(t).ok());
-    Object { name, size: meta.len(), modified }
+    Object { name, size: meta.len(), modified, locked: None, rewritten: false }
 }
 
 fn walk(root: &Path, dir: &Path, found: &mut Vec<Object>) -> io::Result<()> {

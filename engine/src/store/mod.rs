@@ -12,8 +12,10 @@ mod s3_client;
 mod s3_errors;
 mod s3_lock;
 mod s3_multipart;
+mod s3_versions;
 mod throttle;
 mod traffic;
+mod version;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -30,13 +32,15 @@ use crate::error::Category;
 pub use dir::DirStore;
 pub use error::StoreError;
 pub use location::{Location, LocationError};
-pub use lock::{LockMode, ObjectLock, Retention};
-pub use probe::{ConditionalWrites, ProbeReport, probe};
+pub use lock::{Lock, LockMode, ObjectLock, Retention};
+pub(crate) use probe::NO_LOCK_HERE;
+pub use probe::{ConditionalWrites, LockFinding, ProbeReport, probe};
 pub use retry::{Patience, Retrying};
 pub use s3::S3Store;
 pub use s3_client::{Checksums, S3Credentials, S3Options};
 pub use throttle::Throttled;
 pub use traffic::{Counting, Tally, Traffic};
+pub use version::Version;
 
 /// What a store's verbs return.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -50,6 +54,11 @@ pub struct Object {
     pub size: u64,
     /// When it was stored, by the clock of the store: a writer can't choose it.
     pub modified: Option<Timestamp>,
+    /// How it is kept from being deleted. Only [`Store::head`] tells it.
+    pub locked: Option<Retention>,
+    /// Other bytes lie under this name too, so somebody wrote over it, or marked it as deleted. Only [`Store::list`] of a
+    /// bucket with Object Lock tells it.
+    pub rewritten: bool,
 }
 
 /// The result of a conditional write.
@@ -93,7 +102,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What is known of one object; an absent one is `NotFound`.
     fn head<'a>(&'a self, name: &'a str) -> Answer<'a, Object>;
 
-    /// Removes an object. An absent one is no failure.
+    /// Removes an object. An absent one is no failure. One that is locked is refused (`AccessDenied`): where objects can be
+    /// locked, all versions go for good, so that a mark that an object was deleted is never the engine's own, and is seen
+    /// through by all other verbs.
     fn delete<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
 
     /// Whether objects can be kept from being deleted here.
@@ -101,9 +112,16 @@ pub trait Store: Send + Sync + fmt::Debug {
         async { Ok(ObjectLock::Absent) }.boxed()
     }
 
-    /// Keeps an object from being deleted before that time, in the mode the store was opened with. Never shortens: an
-    /// object that is kept longer stays so. Where nothing can be locked it is a failure (`Input`), no silent success.
-    fn retain<'a>(&'a self, name: &'a str, _until: Timestamp) -> Answer<'a, ()> {
+    /// The lock that the store was opened with: packs, points, marks, the configuration and key slots are kept by it from
+    /// the moment they are written. All else comes and goes, and is not locked.
+    fn lock(&self) -> Option<Lock> {
+        None
+    }
+
+    /// Keeps an object from being deleted before that time, all its versions included. Neither shortens nor relaxes: an
+    /// object that is kept longer or more strictly stays so. Where nothing can be locked it is a failure (`Input`), no
+    /// silent success.
+    fn retain<'a>(&'a self, name: &'a str, _wanted: Retention) -> Answer<'a, ()> {
         async move {
             Err(StoreError {
                 category: Category::Input,
@@ -111,6 +129,26 @@ pub trait Store: Send + Sync + fmt::Debug {
                 object: name.to_owned(),
                 place: self.place(),
                 detail: "objects can't be locked here".to_owned(),
+            })
+        }
+        .boxed()
+    }
+
+    /// All states of all objects below the prefix (or of the object of that name) that the store still has, those of one
+    /// name together and the newest first. Nothing where no older states are kept.
+    fn versions<'a>(&'a self, _prefix: &'a str) -> Answer<'a, Vec<Version>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    /// The bytes of one state of an object, see [`Self::get`].
+    fn get_version<'a>(&'a self, version: &'a Version, _range: Option<Range<u64>>) -> Answer<'a, Bytes> {
+        async move {
+            Err(StoreError {
+                category: Category::NotFound,
+                action: "read an older version of",
+                object: version.name.clone(),
+                place: self.place(),
+                detail: "no older versions are kept here".to_owned(),
             })
         }
         .boxed()

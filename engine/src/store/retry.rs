@@ -9,11 +9,10 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use futures::FutureExt;
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::traffic::Traffic;
-use super::{Answer, Object, ObjectLock, Put, Store, StoreError};
+use super::{Answer, Lock, Object, ObjectLock, Put, Retention, Store, StoreError, Version};
 use crate::error::Category;
 
 /// How long to go on trying.
@@ -143,7 +142,21 @@ impl Store for Retrying {
         self.again("ask for the Object Lock of", "", move || self.inner.object_lock())
     }
 
-    fn retain<'a>(&'a self, name: &'a str, until: Timestamp) -> Answer<'a, ()> {
-        self.again("retain", name, move || self.inner.retain(name, until))
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+
+    fn retain<'a>(&'a self, name: &'a str, wanted: Retention) -> Answer<'a, ()> {
+        self.again("retain", name, move || self.inner.retain(name, wanted))
+    }
+
+    fn versions<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Version>> {
+        self.again("list the versions of", prefix, move || self.inner.versions(prefix))
+    }
+
+    fn get_version<'a>(&'a self, version: &'a Version, range: Option<Range<u64>>) -> Answer<'a, Bytes> {
+        self.again("read an older version of", &version.name, move || {
+            self.inner.get_version(version, range.clone())
+        })
     }
 }

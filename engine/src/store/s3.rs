@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -11,11 +12,12 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures::FutureExt;
 use jiff::Timestamp;
+use tokio::sync::OnceCell;
 
-use super::lock::Retention;
+use super::lock::{Lock, Retention};
 use super::s3_client::{Checksums, S3Options, client};
 use super::s3_errors::classify;
-use super::{Answer, Object, ObjectLock, Put, Store, StoreError};
+use super::{Answer, Object, ObjectLock, Put, Store, StoreError, Version};
 use crate::error::Category;
 
 /// How much of an object is held against what should be there at once.
@@ -32,7 +34,9 @@ pub struct S3Store {
     attempt_timeout: Duration,
     multipart_above: u64,
     pub(super) part_size: u64,
-    pub(super) retention: Option<Retention>,
+    pub(super) lock: Option<Lock>,
+    /// Whether objects are kept by their versions here; found out when it first matters.
+    pub(super) versioned: Arc<OnceCell<bool>>,
     /// Whether writes carry checksums, so that one in parts has to announce them.
     pub(super) checksummed: bool,
 }
@@ -61,7 +65,7 @@ impl S3Store {
             place: place.clone(),
             detail,
         })?;
-        let checksummed = options.checksums == Checksums::WhenSupported || options.retention.is_some();
+        let checksummed = options.checksums == Checksums::WhenSupported || options.lock.is_some();
         Ok(Self {
             checksummed,
             client,
@@ -71,12 +75,19 @@ impl S3Store {
             attempt_timeout: options.attempt_timeout,
             multipart_above: options.multipart_above,
             part_size: options.part_size,
-            retention: options.retention,
+            lock: options.lock,
+            versioned: Arc::default(),
         })
     }
 
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
+    }
+
+    /// The name of an object of ours. "Directories" that consoles and some gateways create are none.
+    pub(super) fn name(&self, key: &str) -> Option<String> {
+        let name = key.strip_prefix(&self.prefix)?;
+        (!name.is_empty() && !name.ends_with('/')).then(|| name.to_owned())
     }
 
     pub(super) fn failed(
@@ -88,10 +99,58 @@ impl S3Store {
         StoreError { category, action, object: object.to_owned(), place: self.place.clone(), detail }
     }
 
-    async fn read(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+    /// What is read without a version, behind the mark of a deletion too.
+    async fn read_newest(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        match self.read(name, None, range.clone()).await {
+            Err(e) if e.is_not_found() => match self.behind_deletion(name).await? {
+                Some(hidden) => self.read(name, Some(hidden.id), range).await,
+                None => Err(e),
+            },
+            other => other,
+        }
+    }
+
+    async fn look_at(&self, name: &str, version: Option<String>) -> Result<Object, StoreError> {
+        let request = self.client.head_object().bucket(&self.bucket).key(self.key(name));
+        let answer = request.set_version_id(version).send().await;
+        let answer = answer.map_err(|e| self.failed("look at", name, classify(&e)))?;
+        Ok(Object {
+            name: name.to_owned(),
+            size: answer.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            modified: timestamp(answer.last_modified()),
+            locked: super::s3_lock::told(&answer),
+            rewritten: false,
+        })
+    }
+
+    /// The SDK's timeout ends with the head of the answer: a body that drips must not take for ever either.
+    async fn in_time(
+        &self,
+        name: &str,
+        read: impl Future<Output = Result<Bytes, StoreError>>,
+    ) -> Result<Bytes, StoreError> {
+        match tokio::time::timeout(self.attempt_timeout, read).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let detail = format!("no whole answer in {:?}", self.attempt_timeout);
+                Err(self.failed("read", name, (Category::Unreachable, detail)))
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        name: &str,
+        version: Option<String>,
+        range: Option<Range<u64>>,
+    ) -> Result<Bytes, StoreError> {
         let header = range.as_ref().map(|r| format!("bytes={}-{}", r.start, r.end.saturating_sub(1)));
         let request = self.client.get_object().bucket(&self.bucket).key(self.key(name)).set_range(header);
-        let answer = request.send().await.map_err(|e| self.failed("read", name, classify(&e)))?;
+        let answer = request
+            .set_version_id(version)
+            .send()
+            .await
+            .map_err(|e| self.failed("read", name, classify(&e)))?;
         let (promised, partial) = (answer.content_length(), answer.content_range().is_some());
         let broke_off = |how: String| {
             self.failed("read", name, (Category::Unreachable, format!("the answer broke off: {how}")))
@@ -116,7 +175,7 @@ impl S3Store {
     fn request(&self, name: &str, body: Bytes) -> PutObjectFluentBuilder {
         let request = self.client.put_object().bucket(&self.bucket).key(self.key(name));
         let request = request.body(ByteStream::from(body));
-        match self.retention {
+        match self.retention_of(name) {
             None => request,
             Some(Retention { mode, until }) => request
                 .object_lock_mode(mode.into())
@@ -167,7 +226,7 @@ impl S3Store {
     }
 }
 
-fn timestamp(time: Option<&aws_sdk_s3::primitives::DateTime>) -> Option<Timestamp> {
+pub(super) fn timestamp(time: Option<&aws_sdk_s3::primitives::DateTime>) -> Option<Timestamp> {
     let time = time?;
     Timestamp::new(time.secs(), i32::try_from(time.subsec_nanos()).ok()?).ok()
 }
@@ -182,14 +241,7 @@ impl Store for S3Store {
             if range.as_ref().is_some_and(|r| r.is_empty()) {
                 return Ok(Bytes::new());
             }
-            // The SDK's timeout ends with the head of the answer: a body that drips must not take for ever either.
-            match tokio::time::timeout(self.attempt_timeout, self.read(name, range)).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    let detail = format!("no whole answer in {:?}", self.attempt_timeout);
-                    Err(self.failed("read", name, (Category::Unreachable, detail)))
-                }
-            }
+            self.in_time(name, self.read_newest(name, range)).await
         }
         .boxed()
     }
@@ -211,19 +263,26 @@ impl Store for S3Store {
 
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Object>> {
         async move {
+            if self.sees_through_deletions().await {
+                match self.list_through(prefix).await {
+                    // Whoever may not list versions sees what everybody sees.
+                    Err(e) if e.category == Category::AccessDenied => {}
+                    other => return other,
+                }
+            }
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.key(prefix));
             let mut pages = request.into_paginator().send();
             let mut found = Vec::new();
             while let Some(page) = pages.next().await {
                 let page = page.map_err(|e| self.failed("list", prefix, classify(&e)))?;
                 for object in page.contents() {
-                    let name = object.key().and_then(|k| k.strip_prefix(&self.prefix));
-                    // "Directories" that consoles and some gateways create are not objects of ours.
-                    let Some(name) = name.filter(|n| !n.is_empty() && !n.ends_with('/')) else { continue };
+                    let Some(name) = object.key().and_then(|key| self.name(key)) else { continue };
                     found.push(Object {
-                        name: name.to_owned(),
+                        name,
                         size: object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
                         modified: timestamp(object.last_modified()),
+                        locked: None,
+                        rewritten: false,
                     });
                 }
             }
@@ -235,16 +294,22 @@ impl Store for S3Store {
 
     fn head<'a>(&'a self, name: &'a str) -> Answer<'a, Object> {
         async move {
-            let answer = self.client.head_object().bucket(&self.bucket).key(self.key(name)).send().await;
-            let answer = answer.map_err(|e| self.failed("look at", name, classify(&e)))?;
-            let size = answer.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-            Ok(Object { name: name.to_owned(), size, modified: timestamp(answer.last_modified()) })
+            match self.look_at(name, None).await {
+                Err(e) if e.is_not_found() => match self.behind_deletion(name).await? {
+                    Some(hidden) => self.look_at(name, Some(hidden.id)).await,
+                    None => Err(e),
+                },
+                other => other,
+            }
         }
         .boxed()
     }
 
     fn delete<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         async move {
+            if self.is_versioned().await? {
+                return self.delete_versions(name).await;
+            }
             let sent = self.client.delete_object().bucket(&self.bucket).key(self.key(name)).send().await;
             match sent.map_err(|e| self.failed("delete", name, classify(&e))) {
                 Err(e) if e.is_not_found() => Ok(()),
@@ -258,7 +323,20 @@ impl Store for S3Store {
         self.lock_of_bucket().boxed()
     }
 
-    fn retain<'a>(&'a self, name: &'a str, until: Timestamp) -> Answer<'a, ()> {
-        self.extend(name, until).boxed()
+    fn lock(&self) -> Option<Lock> {
+        self.lock
+    }
+
+    fn retain<'a>(&'a self, name: &'a str, wanted: Retention) -> Answer<'a, ()> {
+        self.extend(name, wanted).boxed()
+    }
+
+    fn versions<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Version>> {
+        self.list_versions(prefix).boxed()
+    }
+
+    fn get_version<'a>(&'a self, version: &'a Version, range: Option<Range<u64>>) -> Answer<'a, Bytes> {
+        let Version { name, id, .. } = version;
+        self.in_time(name, self.read(name, Some(id.clone()), range)).boxed()
     }
 }

@@ -14,7 +14,7 @@ use aws_sdk_s3::config::{
 use aws_smithy_http_client::{Builder, tls};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::lock::Retention;
+use super::lock::Lock;
 
 /// Static credentials. Never printed.
 #[derive(Clone)]
@@ -70,8 +70,8 @@ pub struct S3Options {
     pub multipart_above: u64,
     /// How large a part is, in bytes; S3 wants 5 MiB at least.
     pub part_size: u64,
-    /// How objects are locked when they are written; by default the bucket decides.
-    pub retention: Option<Retention>,
+    /// How objects that stay are locked when they are written; by default the bucket decides.
+    pub lock: Option<Lock>,
 }
 
 impl S3Options {
@@ -90,7 +90,7 @@ impl S3Options {
             checksums: Checksums::default(),
             multipart_above: 64 << 20,
             part_size: 16 << 20,
-            retention: None,
+            lock: None,
         }
     }
 }
@@ -107,7 +107,7 @@ pub(super) async fn client(options: &S3Options) -> Result<Client, String> {
     let path_style = options.path_style.unwrap_or(options.endpoint.is_some());
     let (request_checksums, response_checksums) = match options.checksums {
         // A write that locks is refused without a checksum, which the SDK doesn't know to be required.
-        Checksums::WhenRequired if options.retention.is_some() => {
+        Checksums::WhenRequired if options.lock.is_some() => {
             (RequestChecksumCalculation::WhenSupported, ResponseChecksumValidation::WhenRequired)
         }
         Checksums::WhenRequired => {

@@ -26,7 +26,7 @@ impl S3Store {
     ) -> Result<(), StoreError> {
         let mut request = self.client.create_multipart_upload().bucket(&self.bucket).key(self.key(name));
         request = request.set_checksum_algorithm(self.checksummed.then_some(ChecksumAlgorithm::Crc32));
-        if let Some(Retention { mode, until }) = self.retention {
+        if let Some(Retention { mode, until }) = self.retention_of(name) {
             request = request
                 .object_lock_mode(mode.into())
                 .object_lock_retain_until_date(super::s3_lock::date(until));

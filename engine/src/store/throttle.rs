@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, Object, ObjectLock, Put, Store};
+use super::{Answer, Lock, Object, ObjectLock, Put, Retention, Store, Version};
 
 /// When the line is free again. Whoever comes waits for those before, not for itself: an object passes in one piece.
 #[derive(Debug)]
@@ -106,8 +105,24 @@ impl Store for Throttled {
         self.inner.object_lock()
     }
 
-    fn retain<'a>(&'a self, name: &'a str, until: Timestamp) -> Answer<'a, ()> {
-        self.inner.retain(name, until)
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+
+    fn retain<'a>(&'a self, name: &'a str, wanted: Retention) -> Answer<'a, ()> {
+        self.inner.retain(name, wanted)
+    }
+
+    fn versions<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Version>> {
+        self.inner.versions(prefix)
+    }
+
+    fn get_version<'a>(&'a self, version: &'a Version, range: Option<Range<u64>>) -> Answer<'a, Bytes> {
+        async move {
+            self.take(range.as_ref().map_or(version.size, |r| r.end.saturating_sub(r.start))).await;
+            self.inner.get_version(version, range).await
+        }
+        .boxed()
     }
 }
 

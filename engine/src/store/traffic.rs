@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Answer, Object, ObjectLock, Put, Store};
+use super::{Answer, Lock, Object, ObjectLock, Put, Retention, Store, Version};
 
 /// Counters shared by the decorators of one store.
 #[derive(Debug, Default)]
@@ -124,7 +123,24 @@ impl Store for Counting {
         self.count(self.inner.object_lock())
     }
 
-    fn retain<'a>(&'a self, name: &'a str, until: Timestamp) -> Answer<'a, ()> {
-        self.count(self.inner.retain(name, until))
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+
+    fn retain<'a>(&'a self, name: &'a str, wanted: Retention) -> Answer<'a, ()> {
+        self.count(self.inner.retain(name, wanted))
+    }
+
+    fn versions<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Version>> {
+        self.count(self.inner.versions(prefix))
+    }
+
+    fn get_version<'a>(&'a self, version: &'a Version, range: Option<Range<u64>>) -> Answer<'a, Bytes> {
+        async move {
+            let body = self.count(self.inner.get_version(version, range)).await?;
+            self.traffic.bytes_received.fetch_add(body.len() as u64, Relaxed);
+            Ok(body)
+        }
+        .boxed()
     }
 }

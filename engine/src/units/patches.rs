@@ -14,7 +14,7 @@ use crate::ahead::ahead;
 use crate::block::{Against, Alone, BlockId, Class, open_patch};
 use crate::error::{Error, Result};
 use crate::read::{Reader, Wanted};
-use crate::repository::blocking;
+use crate::repository::Repository;
 use crate::tree::Extent;
 
 const READS_AT_ONCE: usize = 4;
@@ -68,11 +68,11 @@ impl Reader {
         let dictionary = cell
             .get_or_try_init(|| self.dictionary(&patch.reference, *length as usize, patches.slot, file))
             .await?;
-        let (object, sealed, place) = self.sealed(Class::Patch, &patch.id, file).await?;
-        let (repo, by) = (self.repo.clone(), Arc::clone(dictionary));
-        let opened =
-            blocking(move || open_patch(repo.keys(), patch.id, place.raw, &sealed, &patch.reference, &by));
-        let bytes = opened.await.ok_or_else(|| self.does_not_open(&object, &patch.id, file))?;
+        let (by, reference) = (Arc::clone(dictionary), patch.reference);
+        let open = move |repo: &Repository, part: &Wanted, sealed: &[u8]| {
+            open_patch(repo.keys(), part.id, part.place.raw, sealed, &reference, &by)
+        };
+        let bytes = self.one(Class::Patch, patch.id, file, open).await?;
         let bytes = Arc::new(bytes);
         kept.push_back((patch, Arc::clone(&bytes)));
         if kept.len() > KEPT {

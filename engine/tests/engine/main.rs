@@ -7,6 +7,7 @@ mod compare;
 mod crash;
 mod increments;
 mod keys;
+mod lock;
 mod opening;
 mod patches;
 mod prune;

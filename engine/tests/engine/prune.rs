@@ -247,7 +247,7 @@ async fn a_store_that_lets_nothing_go_is_told_in_a_sentence_and_locked_objects_s
 #[tokio::test]
 async fn of_two_prunes_one_is_turned_away_until_its_lease_is_old() {
     let (history, first) = History::new().await;
-    let dying = Faulty::dying(history.store(), 14, Dies::Before);
+    let dying = Faulty::dying_before(history.store(), 1, "list condemned/");
     let repo = history.open(dying).await;
     prune(&repo, &requested(&history, &[first]), silent()).await.unwrap_err();
     assert_eq!(history.store().list("lease/").await.unwrap().len(), 1, "it died at work");

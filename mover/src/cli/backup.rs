@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use chroma::files::DATABASE;
 use crds::job::FailureReason;
 use engine::{Committed, PointAttributes};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::export::scratch_space;
 use super::output::row;
-use super::{Output, RepositoryArgs};
+use super::{LockArgs, Output, RepositoryArgs};
 use crate::body::Body;
 use crate::capture::{Capture, capture, store};
 use crate::environment::Environment;
@@ -40,6 +40,8 @@ pub struct BackupArgs {
     /// Longest time that writers of a ChromaDB may be held
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     max_writer_pause: SignedDuration,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 pub(super) fn tag(text: &str) -> std::result::Result<(String, String), String> {
@@ -64,6 +66,8 @@ struct Done {
     findings: u64,
     /// What a point can't hold and that was left out.
     skipped: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked_until: Option<Timestamp>,
 }
 
 pub async fn run(
@@ -74,7 +78,7 @@ pub async fn run(
 ) -> Result<Exit> {
     let begun = Instant::now();
     let started = (environment.clock)();
-    let repository = args.repository.open(environment).await?;
+    let repository = args.repository.open_locking(environment, &args.lock).await?;
     let tags: BTreeMap<String, String> = args.tags.into_iter().collect();
     let committed = if args.source.join(DATABASE).is_file() {
         let scratch = scratch_space(args.scratch.as_deref())?;
@@ -123,6 +127,7 @@ pub(super) fn tell(committed: Committed, begun: Instant, output: Output) -> Resu
         records: chroma.as_ref().map(crate::body::ChromaFacts::records),
         findings: chroma.as_ref().map_or(0, |c| c.findings.len() as u64 + c.more_findings),
         skipped: point.totals.skipped,
+        locked_until: point.locked_until,
     };
     for skipped in &point.skipped {
         eprintln!(
@@ -140,7 +145,7 @@ pub(super) fn tell(committed: Committed, begun: Instant, output: Output) -> Resu
     }
     let pause = chroma.map_or_else(|| "<none>".to_owned(), |_| format!("{}ms", done.writer_pause_ms));
     let rows = [
-        row(["POINT", "SIZE", "NEW", "FILES", "TOOK", "WRITER-PAUSE"]),
+        row(["POINT", "SIZE", "NEW", "FILES", "TOOK", "WRITER-PAUSE", "LOCKED-UNTIL"]),
         row([
             &done.point,
             &bytes(done.bytes),
@@ -148,6 +153,7 @@ pub(super) fn tell(committed: Committed, begun: Instant, output: Output) -> Resu
             &done.files.to_string(),
             &format!("{:.1}s", done.duration_ms as f64 / 1000.0),
             &pause,
+            &done.locked_until.map_or_else(|| "<none>".to_owned(), |until| format!("{until:.0}")),
         ]),
     ];
     output.print(&done, &rows);

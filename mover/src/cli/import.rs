@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::backup::{tag, tell};
 use super::export::scratch_space;
 use super::unpack::unpack;
-use super::{Output, RepositoryArgs};
+use super::{LockArgs, Output, RepositoryArgs};
 use crate::body::Body;
 use crate::capture::{blocking, store};
 use crate::environment::Environment;
@@ -35,6 +35,8 @@ pub struct ImportArgs {
     /// Scratch space with room for all files of the archive
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 pub async fn run(
@@ -49,7 +51,7 @@ pub async fn run(
         let why = "the archive is read from standard input, which is a terminal: append < FILE.tar";
         return Err(Failure::new(FailureReason::InvalidRequest, why));
     }
-    let repository = args.repository.open(environment).await?;
+    let repository = args.repository.open_locking(environment, &args.lock).await?;
     let scratch = scratch_space(args.scratch.as_deref())?;
     let source = scratch.path().join("imported");
     let target = source.clone();

@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod key;
 mod keys;
+mod lock;
 mod member;
 mod output;
 mod pax;
@@ -30,6 +31,7 @@ use crate::exit::{self, Exit};
 use crate::failure::{Failure, Result};
 use crate::job::JobArgs;
 use crate::telling::Telling;
+use lock::LockArgs;
 pub use output::Output;
 use output::print_failure;
 
@@ -88,7 +90,20 @@ pub struct RepositoryArgs {
 
 impl RepositoryArgs {
     async fn store(&self, environment: &Environment) -> Result<std::sync::Arc<dyn engine::store::Store>> {
-        crate::access::store_at(&self.repo, environment).await
+        crate::access::store_at(&self.repo, environment, None).await
+    }
+
+    async fn locking_store(
+        &self,
+        environment: &Environment,
+        lock: &LockArgs,
+    ) -> Result<std::sync::Arc<dyn engine::store::Store>> {
+        crate::access::store_at(&self.repo, environment, lock.lock(environment)?).await
+    }
+
+    async fn open_locking(&self, environment: &Environment, lock: &LockArgs) -> Result<engine::Repository> {
+        let password = self.password(environment)?;
+        Ok(engine::Repository::open(self.locking_store(environment, lock).await?, &password).await?)
     }
 
     fn password(&self, environment: &Environment) -> Result<engine::Password> {

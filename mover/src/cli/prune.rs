@@ -79,7 +79,7 @@ struct KeepArgs {
 }
 
 /// A duration that may be given in days and weeks.
-fn days(text: &str) -> std::result::Result<SignedDuration, String> {
+pub(super) fn days(text: &str) -> std::result::Result<SignedDuration, String> {
     let span: Span = text.parse().map_err(|e| format!("{e}; write 24h, 90d or 12w"))?;
     span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
         .map_err(|_| "months and years differ in length; write days or weeks, such as 90d or 12w".to_owned())
@@ -126,6 +126,13 @@ pub async fn run(
     telling.clear();
     for object in &report.held {
         eprintln!("warning: the store does not let go of {object}: it stays, and the next prune tries again");
+    }
+    if let Some(end) = report.locked_until {
+        let PruneReport { points_locked, packs_locked, others_locked, .. } = report;
+        telling.say(format!(
+            "locked and left: {points_locked} points, {packs_locked} packs that nothing needs, {others_locked} other objects; the first \
+             lock ends {end:.0}, and a prune after that takes what it kept"
+        ));
     }
     let done = Done {
         dry_run: args.dry_run,
@@ -204,6 +211,7 @@ fn rows(done: &Done) -> Vec<Vec<String>> {
     line("deleted", report.packs_swept, report.bytes_swept);
     line("condemned", report.packs_condemned, report.bytes_condemned);
     line("waiting", report.packs_waiting, report.bytes_waiting);
+    line("locked", report.packs_locked, report.bytes_locked);
     rows
 }
 

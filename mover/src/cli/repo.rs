@@ -1,14 +1,14 @@
 //! `holdfast repo`: make, look at, probe, change keys.
 
 use clap::Subcommand;
-use engine::store::{ConditionalWrites, probe};
+use engine::store::{ConditionalWrites, LockFinding, ObjectLock, probe};
 use engine::{FORMAT, Repository};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::keys::{self, NewKeyArgs, RemoveKeyArgs};
 use super::output::row;
-use super::{Output, RepositoryArgs};
+use super::{LockArgs, Output, RepositoryArgs};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Result;
@@ -20,14 +20,22 @@ pub enum RepoCommand {
     Init(RepositoryArgs),
     /// Say what a repository is and who can open it
     Info(RepositoryArgs),
-    /// Find out what the store really does: conditional writes under a race, ranges, lists. Needs no password
-    Probe(RepositoryArgs),
+    /// Find out what the store really does: conditional writes under a race, ranges, lists, locks. Needs no password
+    Probe(ProbeArgs),
     /// Replace the key that is given by another; data isn't touched
     RotateKey(NewKeyArgs),
     /// Let another key open the repository too, such as one that is kept elsewhere
     AddKey(NewKeyArgs),
     /// Take a key away; the last one and the one that is given stay
     RemoveKey(RemoveKeyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ProbeArgs {
+    #[command(flatten)]
+    repository: RepositoryArgs,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Serialize)]
@@ -39,6 +47,7 @@ struct Info {
     key_fingerprint: String,
     points: u64,
     bytes: u64,
+    object_lock: &'static str,
     slots: Vec<Slot>,
 }
 
@@ -76,6 +85,7 @@ async fn show(repository: &Repository, output: Output) -> Result<Exit> {
         key_fingerprint: repository.fingerprint().to_owned(),
         points: objects.iter().filter(|o| o.name.starts_with("points/")).count() as u64,
         bytes: objects.iter().map(|o| o.size).sum(),
+        object_lock: word_of(repository.store().object_lock().await?),
         slots: repository.slots().await?.into_iter().map(slot).collect(),
     };
     let mut rows = vec![
@@ -84,6 +94,7 @@ async fn show(repository: &Repository, output: Output) -> Result<Exit> {
         row(["FORMAT", &info.format.to_string()]),
         row(["POINTS", &info.points.to_string()]),
         row(["SIZE", &bytes(info.bytes)]),
+        row(["OBJECT-LOCK", info.object_lock]),
     ];
     for slot in &info.slots {
         let opened = if slot.fingerprint == info.key_fingerprint { ", opened with it" } else { "" };
@@ -94,7 +105,16 @@ async fn show(repository: &Repository, output: Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn look(args: &RepositoryArgs, output: Output, environment: &Environment) -> Result<Exit> {
+/// Whether the bucket can lock, as it says itself.
+fn word_of(lock: ObjectLock) -> &'static str {
+    match lock {
+        ObjectLock::Enabled => "yes",
+        ObjectLock::Absent => "no",
+        ObjectLock::Unknown => "unknown",
+    }
+}
+
+async fn look(args: &ProbeArgs, output: Output, environment: &Environment) -> Result<Exit> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Probe {
@@ -103,8 +123,11 @@ async fn look(args: &RepositoryArgs, output: Output, environment: &Environment) 
         ranged_reads: bool,
         lists_at_once: bool,
         may_delete: bool,
+        object_lock: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        lock_holds: Option<bool>,
     }
-    let store = args.store(environment).await?;
+    let store = args.repository.locking_store(environment, &args.lock).await?;
     let seen = probe(&store).await?;
     let result = Probe {
         place: store.place(),
@@ -112,15 +135,31 @@ async fn look(args: &RepositoryArgs, output: Output, environment: &Environment) 
         ranged_reads: seen.ranged_reads,
         lists_at_once: seen.lists_at_once,
         may_delete: seen.may_delete,
+        object_lock: word_of(seen.object_lock),
+        lock_holds: match seen.lock {
+            LockFinding::NotAsked => None,
+            LockFinding::Holds | LockFinding::Shown => Some(true),
+            LockFinding::Fails(_) => Some(false),
+        },
     };
     let word = |holds| if holds { "yes" } else { "no" };
-    let rows = [
+    let mut rows = vec![
         row(["PLACE", &result.place]),
         row(["CONDITIONAL-WRITES", word(result.conditional_writes)]),
         row(["RANGED-READS", word(result.ranged_reads)]),
         row(["LISTS-AT-ONCE", word(result.lists_at_once)]),
         row(["MAY-DELETE", word(result.may_delete)]),
+        row(["OBJECT-LOCK", result.object_lock]),
     ];
+    if let Some(holds) = result.lock_holds {
+        rows.push(row(["LOCK-HOLDS", word(holds)]));
+    }
     output.print(&result, &rows);
-    Ok(Exit::Done)
+    match seen.lock {
+        LockFinding::Fails(why) => {
+            eprintln!("warning: {}: {why}", result.place);
+            Ok(Exit::Denied)
+        }
+        LockFinding::NotAsked | LockFinding::Holds | LockFinding::Shown => Ok(Exit::Done),
+    }
 }

@@ -99,7 +99,8 @@ pub async fn run(
     if !done.passed {
         rows.push(Vec::new());
         rows.push(row(["OBJECT", "FINDING"]));
-        rows.extend(done.report.findings.iter().map(|f| row([&f.object, &f.what])));
+        let told = done.report.findings.iter().chain(&done.report.tampered);
+        rows.extend(told.map(|f| row([&f.object, &f.what])));
     }
     output.print(&done, &rows);
     Ok(if done.passed { Exit::Done } else { Exit::Damaged })

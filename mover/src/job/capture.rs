@@ -28,7 +28,7 @@ pub(super) async fn capture(
         Failure::new(FailureReason::InvalidRequest, why)
     })?;
     // Opened before the lock is taken: a wrong key must not hold writers for nothing.
-    let repository = desk.open(access).await?;
+    let repository = desk.open_locking(access).await?;
     if let Some(point) = repository.find_by_attempt(&attempt).await? {
         desk.telling.say(format!("attempt {attempt} was committed before, as point {}", point.id));
         return super::confirm::committed(desk, &repository, &point).await;

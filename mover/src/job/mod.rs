@@ -127,11 +127,30 @@ fn request(desk: &Desk) -> Result<Request> {
 }
 
 impl Desk {
-    /// Opens the Request's repository.
+    /// Opens the Request's repository. Nothing is locked by what is opened so: a recovery must not fail for a lock.
     async fn open(&self, access: &job::RepositoryAccess) -> Result<engine::Repository> {
+        self.open_with(access, None).await
+    }
+
+    /// Opens it to capture into, with the lock that the Request asks for.
+    async fn open_locking(&self, access: &job::RepositoryAccess) -> Result<engine::Repository> {
+        self.open_with(access, crate::access::lock_of(access, &self.environment)?).await
+    }
+
+    async fn open_with(
+        &self,
+        access: &job::RepositoryAccess,
+        lock: Option<engine::store::Lock>,
+    ) -> Result<engine::Repository> {
         let password = crate::access::mounted_key(&self.places)?;
-        let store =
-            crate::access::store_of(access, &self.environment, &self.places, self.instead.as_ref()).await?;
-        crate::access::open(access, store, &password).await
+        crate::access::open(access, self.store(access, lock).await?, &password).await
+    }
+
+    async fn store(
+        &self,
+        access: &job::RepositoryAccess,
+        lock: Option<engine::store::Lock>,
+    ) -> Result<std::sync::Arc<dyn engine::store::Store>> {
+        crate::access::store_of(access, &self.environment, &self.places, self.instead.as_ref(), lock).await
     }
 }

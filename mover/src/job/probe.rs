@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use crds::job::{FailureReason, Probed, Report, RepositoryAccess};
-use engine::store::{ConditionalWrites, probe as probe_store};
+use crds::job::{FailureReason, LockTried, Probed, Report, RepositoryAccess};
+use engine::store::{ConditionalWrites, LockFinding, probe as probe_store};
 use engine::{FORMAT, Password, Repository};
 
 use super::Desk;
-use crate::access::{expect_id, key_in, mounted_key, store_of};
+use crate::access::{expect_id, key_in, lock_of, mounted_key};
 use crate::failure::{Failure, Result};
 
 pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Report> {
     let password = mounted_key(&desk.places)?;
     password.check_strength()?;
     let escrow = escrow(desk)?;
-    let store = store_of(access, &desk.environment, &desk.places, desk.instead.as_ref()).await?;
+    // Without the lock: a bucket that can't lock is a finding, and what is written here is locked by the first capture.
+    let store = desk.store(access, None).await?;
     desk.telling.say(format!("open {}", store.place()));
     let repository = match access.expected_id.is_none() && !access.read_only {
         true => Repository::open_or_init(Arc::clone(&store), &password, (desk.environment.clock)()).await?,
@@ -24,13 +25,20 @@ pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Repo
     if let (Some(escrow), false) = (&escrow, access.read_only) {
         add_escrow(desk, &repository, escrow).await?;
     }
-    let conditional_writes = match access.read_only {
+    let (conditional_writes, lock) = match access.read_only {
         // Nothing may be written, so nothing is tried and nothing claimed.
-        true => None,
+        true => (None, None),
         false => {
-            desk.telling.say("race eight writers for one object");
-            let report = probe_store(&store).await?;
-            Some(report.conditional_writes == ConditionalWrites::Hold)
+            desk.telling.say("race eight writers for one object, and lock one if that is asked for");
+            let locking = desk.store(access, lock_of(access, &desk.environment)?).await?;
+            let report = probe_store(&locking).await?;
+            let lock = match report.lock {
+                LockFinding::NotAsked => None,
+                LockFinding::Holds => Some(LockTried::Enforced),
+                LockFinding::Shown => Some(LockTried::Shown),
+                LockFinding::Fails(why) => Some(LockTried::NotEnforced(why)),
+            };
+            (Some(report.conditional_writes == ConditionalWrites::Hold), lock)
         }
     };
     let mut fingerprints: Vec<_> =
@@ -44,6 +52,7 @@ pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Repo
         key_fingerprint: repository.fingerprint().to_owned(),
         key_slots: fingerprints.len().try_into().unwrap_or(u32::MAX),
         conditional_writes,
+        lock,
         points: objects.iter().filter(|object| object.name.starts_with("points/")).count() as u64,
         bytes: objects.iter().map(|object| object.size).sum(),
     }))

@@ -93,6 +93,7 @@ fn status(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> RecoveryP
         origin: Some(origin),
         consistency_time: Some(captured.consistency_time),
         digest: Some(captured.digest.clone()),
+        locked_until: captured.locked_until,
         sizes: Some(Sizes {
             bytes: captured.bytes,
             new_bytes: captured.new_bytes,

@@ -341,6 +341,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::RepositoryReplaced
         | R::RepositoryMissing
         | R::FormatTooNew
+        | R::LockNotEnforced
         | R::ChromaDBNotFound
         | R::VersionUnsupported
         | R::LocksNotShared

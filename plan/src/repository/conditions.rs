@@ -2,8 +2,8 @@
 
 use crds::RecoveryRepository;
 use crds::condition::{self, Status};
-use crds::job::{Failure, FailureReason, Probed};
-use crds::repository::{Escrow, RecoveryRepositoryStatus, RepositoryMode};
+use crds::job::{Failure, FailureReason, LockTried, Probed};
+use crds::repository::{Escrow, Lock, RecoveryRepositoryStatus, RepositoryMode, Strength};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Observed;
@@ -122,6 +122,11 @@ pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus,
             format!("bucket {bucket} lets two writers create one object; concurrent captures are unsafe. Enable conditional writes or use a store that has them"),
         ),
     }
+    match immutability(repository.spec.lock(), probed.lock.as_ref()) {
+        // It was not tried: nothing is known.
+        None => board.clear("ImmutabilityEnforced"),
+        Some((holds, reason, message)) => board.set("ImmutabilityEnforced", holds, reason, message),
+    }
     board.clear("Reconciling");
     match escrow {
         Ok((reason, message)) => {
@@ -144,6 +149,43 @@ pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus,
             board.set("Stalled", true, reason, message);
         }
     }
+}
+
+/// Whether what points need stays, whoever has credentials: nothing if that was asked for and not tried.
+fn immutability(wanted: Option<Lock>, tried: Option<&LockTried>) -> Option<(bool, &'static str, String)> {
+    let Some(wanted) = wanted else {
+        let message = "spec.objectLock is not set: whoever may delete in the bucket can delete points";
+        return Some((false, "NotRequested", message.to_owned()));
+    };
+    let seen = match tried? {
+        LockTried::Enforced => "a locked object could not be deleted",
+        LockTried::Shown => {
+            "the bucket shows the lock of an object (deleting it could not be tried: the credentials may delete nothing)"
+        }
+        LockTried::NotEnforced(why) => {
+            let message =
+                format!("spec.objectLock asks for {wanted}, and captures are refused without it: {why}");
+            return Some((false, "LockNotEnforced", message));
+        }
+    };
+    let who = match wanted.strength {
+        Strength::Governance => "nobody without the right s3:BypassGovernanceRetention",
+        Strength::Compliance => "nobody",
+    };
+    let message =
+        format!("{seen}; {who} can delete what a point needs for {} from its capture on", wanted.retain_for);
+    Some((true, "ProbePassed", message))
+}
+
+/// The lock as a column shows it. What is asked for and not yet tried counts, because captures refuse to go without.
+pub(super) fn lock_in_force(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus) {
+    let known = condition::get(&status.conditions, "ImmutabilityEnforced");
+    let broken = known.is_some_and(|known| known.reason == "LockNotEnforced");
+    status.lock = Some(match seen.repository.spec.lock() {
+        None => "None".to_owned(),
+        Some(_) if broken => "NotEnforced".to_owned(),
+        Some(wanted) => wanted.to_string(),
+    });
 }
 
 /// Whether the points stay readable when the cluster and the key in it are lost.

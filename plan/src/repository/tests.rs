@@ -1,6 +1,6 @@
 use super::*;
 use crds::condition;
-use crds::job::Probed;
+use crds::job::{LockTried, Probed};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -29,6 +29,7 @@ fn probed() -> Probed {
         key_fingerprint: "7c1f-09aa-52d3".into(),
         key_slots: 1,
         conditional_writes: Some(true),
+        lock: None,
         points: 412,
         bytes: 2_576_980_378,
     }
@@ -53,6 +54,17 @@ fn probe(repository: &mut RecoveryRepository, report: Report, now: Timestamp) ->
     let ended = look(repository, JobState::Ended(report), now);
     repository.status = Some(ended.status.clone());
     ended
+}
+
+fn locking(mode: &str) -> RecoveryRepository {
+    let mut locking = repository();
+    let lock = serde_json::json!({"mode": mode, "retainFor": "720h"});
+    locking.spec.object_lock = Some(serde_json::from_value(lock).unwrap());
+    locking
+}
+
+fn not_enforced() -> Option<LockTried> {
+    Some(LockTried::NotEnforced("it has no Object Lock".into()))
 }
 
 fn failed(reason: FailureReason) -> Report {
@@ -199,6 +211,50 @@ fn conditional_writes_that_were_not_tried_are_not_claimed() {
 }
 
 #[test]
+fn immutability_is_what_was_asked_for_and_what_was_seen() {
+    use LockTried::{Enforced, Shown};
+    let cases = [
+        (None, None, Some(("False", "NotRequested")), "None"),
+        (None, Some(Enforced), Some(("False", "NotRequested")), "None"),
+        (None, not_enforced(), Some(("False", "NotRequested")), "None"),
+        (Some("None"), None, Some(("False", "NotRequested")), "None"),
+        (Some("Governance"), None, None, "Governance/720h"),
+        (Some("Governance"), Some(Enforced), Some(("True", "ProbePassed")), "Governance/720h"),
+        (Some("Governance"), Some(Shown), Some(("True", "ProbePassed")), "Governance/720h"),
+        (Some("Governance"), not_enforced(), Some(("False", "LockNotEnforced")), "NotEnforced"),
+        (Some("Compliance"), Some(Enforced), Some(("True", "ProbePassed")), "Compliance/720h"),
+        (Some("Compliance"), not_enforced(), Some(("False", "LockNotEnforced")), "NotEnforced"),
+        (Some("Compliance"), None, None, "Compliance/720h"),
+    ];
+    for (mode, lock, expected, column) in cases {
+        let mut repository = mode.map_or_else(repository, locking);
+        let ended = probe(&mut repository, Report::Probed(Probed { lock, ..probed() }), at(NOW));
+        let found = condition::get(&ended.status.conditions, "ImmutabilityEnforced");
+        assert_eq!(found.map(|c| (c.status.as_str(), c.reason.as_str())), expected, "{mode:?}");
+        assert_eq!(ended.status.lock.as_deref(), Some(column));
+        assert_eq!(condition_of(&ended, "Ready").reason, "Armed", "a recovery needs no lock");
+        let told = ended
+            .events
+            .iter()
+            .any(|e| expected.is_some_and(|(_, reason)| e.message.contains("lock") && e.reason == reason));
+        assert_eq!(told, expected.is_some_and(|(_, reason)| reason != "NotRequested"), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_mover_is_told_the_lock_and_a_changed_lock_is_probed_at_once() {
+    let mut repository = locking("Compliance");
+    let lock = access(&repository).lock.unwrap();
+    assert_eq!(lock.to_string(), "Compliance/720h");
+    probe(&mut repository, Report::Probed(Probed { lock: not_enforced(), ..probed() }), at(NOW));
+    repository.spec = self::repository().spec;
+    repository.metadata.generation = Some(2);
+    let ended = probe(&mut repository, Report::Probed(probed()), at(NOW));
+    assert_eq!(condition_of(&ended, "ImmutabilityEnforced").reason, "NotRequested");
+    assert_eq!(ended.status.lock.as_deref(), Some("None"));
+}
+
+#[test]
 fn another_repository_in_the_place_of_ours_is_refused_and_ours_stays_pinned() {
     let mut repository = repository();
     probe(&mut repository, Report::Probed(probed()), at(NOW));
@@ -294,6 +350,7 @@ const REASONS: [FailureReason; 28] = [
     FailureReason::RepositoryMissing,
     FailureReason::FormatTooNew,
     FailureReason::RepositoryDamaged,
+    FailureReason::LockNotEnforced,
     FailureReason::ChromaDBNotFound,
     FailureReason::VersionUnsupported,
     FailureReason::LocksNotShared,
@@ -324,6 +381,8 @@ fn every_job_state() -> Vec<JobState> {
         JobState::Ended(Report::Probed(Probed { id: "repo-2".into(), ..probed() })),
         JobState::Ended(Report::Probed(Probed { key_fingerprint: "aaaa-bbbb-cccc".into(), ..probed() })),
         JobState::Ended(Report::Probed(Probed { conditional_writes: Some(false), ..probed() })),
+        JobState::Ended(Report::Probed(Probed { lock: Some(LockTried::Enforced), ..probed() })),
+        JobState::Ended(Report::Probed(Probed { lock: not_enforced(), ..probed() })),
     ];
     states.extend(REASONS.map(|reason| JobState::Ended(failed(reason))));
     states
@@ -356,7 +415,7 @@ fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
         for job in every_job_state() {
             for generation in [1, 2] {
                 for terminating in [false, true] {
-                    let mut repository = repository();
+                    let mut repository = if generation == 1 { repository() } else { locking("Governance") };
                     repository.metadata.generation = Some(generation);
                     repository.status = status.clone();
                     for points in &every_points {
@@ -393,6 +452,12 @@ fn holds(seen: &Observed<'_>) {
     if condition::is_true(&first.status.conditions, "Ready") {
         assert!(condition::is_true(&first.status.conditions, "KeyEscrowed"), "{context}");
         assert!(!condition::is_true(&first.status.conditions, "Stalled"), "{context}");
+    }
+    let enforced = condition::get(&first.status.conditions, "ImmutabilityEnforced");
+    if seen.repository.spec.lock().is_none() {
+        assert_eq!(first.status.lock.as_deref(), Some("None"), "{context}");
+    } else if enforced.is_some_and(|c| c.reason == "LockNotEnforced") {
+        assert_eq!(first.status.lock.as_deref(), Some("NotEnforced"), "{context}");
     }
     // The world after the plan was carried out, at the same instant.
     let mut repository = seen.repository.clone();

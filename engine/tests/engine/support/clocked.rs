@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use engine::Category;
-use engine::store::{Answer, Object, ObjectLock, Put, Store, StoreError};
+use engine::store::{Answer, Lock, Object, ObjectLock, Put, Retention, Store, StoreError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -151,7 +151,10 @@ impl Store for Clocked {
     fn object_lock<'a>(&'a self) -> Answer<'a, ObjectLock> {
         self.step("object lock", "", self.inner.object_lock())
     }
-    fn retain<'a>(&'a self, name: &'a str, until: Timestamp) -> Answer<'a, ()> {
-        self.step("retain", name, self.inner.retain(name, until))
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+    fn retain<'a>(&'a self, name: &'a str, wanted: Retention) -> Answer<'a, ()> {
+        self.step("retain", name, self.inner.retain(name, wanted))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use engine::Category;
-use engine::store::{Answer, Object, Put, Store, StoreError};
+use engine::store::{Answer, Lock, Object, ObjectLock, Put, Retention, Store, StoreError};
 use futures::FutureExt;
 
 /// When the death takes place.
@@ -23,12 +23,19 @@ pub struct Faulty {
     count: AtomicUsize,
     at: usize,
     dies: Dies,
+    /// Counts only operations that begin so, such as `put index/`.
+    only: &'static str,
 }
 
 impl Faulty {
     /// Dies at the nth operation, counted from 1.
     pub fn dying(inner: Arc<dyn Store>, at: usize, dies: Dies) -> Arc<Self> {
-        Arc::new(Self { inner, count: AtomicUsize::new(0), at, dies })
+        Arc::new(Self { inner, count: AtomicUsize::new(0), at, dies, only: "" })
+    }
+
+    /// Dies before the nth operation that begins with `only`, such as `put index/`, counted from 1.
+    pub fn dying_before(inner: Arc<dyn Store>, at: usize, only: &'static str) -> Arc<Self> {
+        Arc::new(Self { inner, count: AtomicUsize::new(0), at, dies: Dies::Before, only })
     }
 
     pub fn counting(inner: Arc<dyn Store>) -> Arc<Self> {
@@ -39,9 +46,10 @@ impl Faulty {
         self.count.load(Ordering::SeqCst)
     }
 
-    fn guard<'a, T: Send + 'a>(&'a self, verb: Answer<'a, T>) -> Answer<'a, T> {
+    fn guard<'a, T: Send + 'a>(&'a self, verb: &str, name: &str, answer: Answer<'a, T>) -> Answer<'a, T> {
+        let counts = format!("{verb} {name}").starts_with(self.only);
         async move {
-            let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+            let number = self.count.fetch_add(usize::from(counts), Ordering::SeqCst) + usize::from(counts);
             let dead = Err(StoreError {
                 category: Category::Unreachable,
                 action: "reach",
@@ -52,7 +60,7 @@ impl Faulty {
             if number > self.at || (number == self.at && self.dies == Dies::Before) {
                 return dead;
             }
-            let answer = verb.await;
+            let answer = answer.await;
             if number == self.at { dead } else { answer }
         }
         .boxed()
@@ -64,22 +72,31 @@ impl Store for Faulty {
         self.inner.place()
     }
     fn get<'a>(&'a self, name: &'a str, range: Option<Range<u64>>) -> Answer<'a, Bytes> {
-        self.guard(self.inner.get(name, range))
+        self.guard("get", name, self.inner.get(name, range))
     }
     fn put_if_absent<'a>(&'a self, name: &'a str, body: Bytes) -> Answer<'a, Put> {
-        self.guard(self.inner.put_if_absent(name, body))
+        self.guard("put", name, self.inner.put_if_absent(name, body))
     }
     fn put<'a>(&'a self, name: &'a str, body: Bytes) -> Answer<'a, ()> {
-        self.guard(self.inner.put(name, body))
+        self.guard("put", name, self.inner.put(name, body))
     }
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Vec<Object>> {
-        self.guard(self.inner.list(prefix))
+        self.guard("list", prefix, self.inner.list(prefix))
     }
     fn head<'a>(&'a self, name: &'a str) -> Answer<'a, Object> {
-        self.guard(self.inner.head(name))
+        self.guard("head", name, self.inner.head(name))
     }
     fn delete<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
-        self.guard(self.inner.delete(name))
+        self.guard("delete", name, self.inner.delete(name))
+    }
+    fn object_lock<'a>(&'a self) -> Answer<'a, ObjectLock> {
+        self.guard("object lock", "", self.inner.object_lock())
+    }
+    fn lock(&self) -> Option<Lock> {
+        self.inner.lock()
+    }
+    fn retain<'a>(&'a self, name: &'a str, wanted: Retention) -> Answer<'a, ()> {
+        self.guard("retain", name, self.inner.retain(name, wanted))
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod clocked;
 pub mod faulty;
+pub mod locking;
 
 use std::collections::BTreeMap;
 use std::fs;

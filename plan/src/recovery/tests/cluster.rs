@@ -467,6 +467,7 @@ pub(super) fn access() -> Access {
             addressing: crds::repository::Addressing::Path,
             expected_id: Some("repo".into()),
             read_only: false,
+            lock: None,
         },
         keys: RepositoryKeys {
             credentials: NameRef::new("s3"),
