@@ -193,7 +193,7 @@ async fn a_point_whose_capture_died_at_any_store_operation_is_locked_whole_or_no
     let counting = Faulty::counting(Arc::new(counted.opened(lock)));
     let repo = Repository::open(counting.clone(), &begun.key).await.unwrap();
     let opening = counting.count();
-    backup(&repo, counted.request("second")).await.unwrap();
+    let id = backup(&repo, counted.request("second")).await.unwrap().point.id;
     let operations = counting.count() - opening;
     assert!(!counted.locks.extended().is_empty() && operations > 20, "{operations}");
     let mut committed = 0;
@@ -204,12 +204,15 @@ async fn a_point_whose_capture_died_at_any_store_operation_is_locked_whole_or_no
             let expected = vault.bench.source();
             let faulty = Faulty::dying(Arc::new(vault.opened(lock)), opening + n, dies);
             let repo = Repository::open(faulty, &begun.key).await.unwrap();
-            let _ = backup(&repo, vault.request("second")).await;
+            let done = backup(&repo, vault.request("second")).await;
+            let there = vault.opened(None).head(&id.object()).await.is_ok();
+            assert!(there || done.is_err(), "{why}: success without a point");
             vault.clock.pass(MONTH - SECOND);
             vault.attack().await;
-            // If it is not there it was not locked itself; then it would not have been answered as a success either.
-            if let Some(point) = vault.repo().await.find_by_attempt("second").await.unwrap() {
+            // Without the point nothing of the repository need be left by now, not even its configuration.
+            if there {
                 committed += 1;
+                let point = vault.repo().await.point(id).await.unwrap_or_else(|e| panic!("{why}: {e}"));
                 vault.restores(&point, expected, &why).await;
             }
         }
