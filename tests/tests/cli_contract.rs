@@ -302,7 +302,7 @@ fn progress_is_a_bar_on_a_terminal_and_lines_elsewhere() {
     for (number, args) in [
         vec!["backup", "--source", &source, "--component", "app"],
         vec!["restore", "--point", "latest", "--target"],
-        vec!["verify", "--level", "full"],
+        vec!["verify", "--level", "full", "--point", "latest"],
     ]
     .into_iter()
     .enumerate()
