@@ -136,3 +136,41 @@ fn it_brings_back_hard_links_and_extended_attributes() {
     assert!(said.starts_with("2 files in ") && !said.contains("left out"), "{said}");
     assert_eq!(facts(&desk.at("target")), facts(&data));
 }
+
+#[test]
+fn it_reads_pages_that_were_rewritten_out_of_one_another() {
+    const PAGE: usize = 4096;
+    const PIECE: usize = 256;
+    let desk = Desk::new();
+    std::fs::create_dir(desk.at("data/dir")).unwrap();
+    let file = desk.at("data/dir/pages");
+    let capture = |pages: &[u8]| {
+        std::fs::write(&file, pages).unwrap();
+        let (answer, code) = desk.backup();
+        assert_eq!(code, 0, "{answer}");
+        answer
+    };
+    // A database by its first page, over two segments; the engine compares its pages.
+    let mut pages: Vec<u8> = (0..1200 * PAGE as u64 / 8)
+        .flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(23).wrapping_mul(n | 1).to_be_bytes())
+        .collect();
+    pages[..100].fill(0);
+    pages[..16].copy_from_slice(b"SQLite format 3\0");
+    pages[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+    pages[18..24].copy_from_slice(&[1, 1, 0, 64, 32, 32]);
+    capture(&pages);
+    let before = pages.clone();
+    let (from, pieces) = (950 * PAGE, 128 * PAGE / PIECE);
+    for piece in 0..pieces {
+        let (to, other) = (from + piece * PIECE, from + (piece * 7 + 3) % pieces * PIECE);
+        pages[to..to + PIECE].copy_from_slice(&before[other..other + PIECE]);
+    }
+    let answer = capture(&pages);
+    let stored = answer["bytesStored"].as_u64().unwrap();
+    assert!(stored < 100_000, "{stored} bytes: the pages were not compressed against one another");
+
+    let reader = Reader::new(desk.path("repository"));
+    let read = reader.run(&desk.shell.password, &[answer["point"].as_str().unwrap(), &desk.path("target")]);
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    assert!(std::fs::read(desk.at("target/dir/pages")).unwrap() == pages);
+}
