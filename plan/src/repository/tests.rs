@@ -338,7 +338,7 @@ fn a_read_only_repository_is_never_created_or_written() {
     assert_eq!(ended.status.mode, Some(RepositoryMode::ReadOnly));
 }
 
-const REASONS: [FailureReason; 28] = [
+const REASONS: [FailureReason; 29] = [
     FailureReason::CredentialsMissing,
     FailureReason::AccessDenied,
     FailureReason::BucketUnreachable,
