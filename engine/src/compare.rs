@@ -76,7 +76,7 @@ pub async fn compare(
             if let Node::File { size, .. } = &entry.node {
                 seen.files += 1;
                 told.files += 1;
-                told.bytes += size;
+                told.bytes = told.bytes.saturating_add(*size);
             }
             let (name, is_file) = (entry.path.clone(), matches!(entry.node, Node::File { .. }));
             let root = dir.to_owned();

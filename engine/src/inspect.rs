@@ -37,6 +37,10 @@ pub(crate) struct Inspection {
 /// Sorts a failure: what is wrong with stored bytes is a finding, all else ends the work.
 pub(crate) fn finding(error: Error, point: &Point) -> Result<Finding> {
     match error {
+        // What no pack can be named for is damage of the tree, and so of the point.
+        Error::Damaged { object, what, .. } if object.is_empty() => {
+            Ok(Finding { object: point.id.object(), what })
+        }
         Error::Damaged { object, what, .. } => Ok(Finding { object, what }),
         Error::Missing { needed_by, what, .. } if what.starts_with("packs/") => {
             Ok(Finding { object: what, what: format!("it is missing ({needed_by} needs it)") })
@@ -63,7 +67,7 @@ pub(crate) async fn inspect(reader: &Reader, point: &Point) -> Result<Inspection
         }
         Reference::File { size, blocks } => {
             seen.files += 1;
-            seen.bytes += size;
+            seen.bytes = seen.bytes.saturating_add(size);
             seen.blocks += blocks;
         }
         Reference::Broken(finding) => seen.findings.push(finding),

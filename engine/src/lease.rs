@@ -86,7 +86,10 @@ impl Lease {
     }
 
     async fn write(&mut self, released: bool) -> Result<()> {
-        let (next, purpose) = (self.generation + 1, self.purpose.clone());
+        let next = self.generation.checked_add(1).ok_or_else(|| {
+            self.repo.damaged(&object(self.generation), "no generation can follow it: delete it")
+        })?;
+        let purpose = self.purpose.clone();
         let body = serde_json::to_vec(&Stored { purpose, released }).expect("a string and a flag");
         let name = object(next);
         if self.repo.write_object(Kind::Lease, &name, &body).await? == Put::Exists {

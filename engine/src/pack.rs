@@ -60,6 +60,10 @@ impl Placed {
         let id = BlockId(cursor.take()?);
         let (offset, stored, raw) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
         offset.checked_add(stored)?;
+        // What a reader allocates for a block is what is said here.
+        if raw as usize > LARGEST {
+            return None;
+        }
         Some(Self { id, class, offset, stored, raw })
     }
 }
@@ -149,7 +153,7 @@ pub(crate) enum BadPack {
 }
 
 /// Where the footer of a pack of this size with this trailing length lies, as (offset, length).
-fn footer_place(size: u64, trailer: [u8; 4]) -> Option<(u64, u64)> {
+pub(crate) fn footer_place(size: u64, trailer: [u8; 4]) -> Option<(u64, u64)> {
     let length = u64::from(u32::from_be_bytes(trailer));
     let end = size.checked_sub(4)?;
     let start = end.checked_sub(length)?;
@@ -183,7 +187,12 @@ pub(crate) async fn read_footer(
     let Ok(list) = keys.objects.open(Purpose::Footer, &id.0, &sealed, MAX_PLAIN) else {
         return Ok(Err(BadPack::Damaged("its footer fails authentication")));
     };
-    let mut cursor = Cursor::new(&list);
+    Ok(read_list(&list, start).map_err(BadPack::Damaged))
+}
+
+/// The blocks of a footer, which fill what lies between the head and its own start.
+pub(crate) fn read_list(list: &[u8], start: u64) -> std::result::Result<Vec<Placed>, &'static str> {
+    let mut cursor = Cursor::new(list);
     let mut placed = Vec::new();
     let mut end = HEAD as u64;
     while !cursor.is_done() {
@@ -192,11 +201,8 @@ pub(crate) async fn read_footer(
                 end += u64::from(block.stored);
                 placed.push(block);
             }
-            _ => return Ok(Err(BadPack::Damaged("its footer makes no sense"))),
+            _ => return Err("its footer makes no sense"),
         }
     }
-    if end != start {
-        return Ok(Err(BadPack::Damaged("its footer doesn't cover it")));
-    }
-    Ok(Ok(placed))
+    if end == start { Ok(placed) } else { Err("its footer doesn't cover it") }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::ahead::ahead;
 use crate::block::BlockId;
 use crate::content::Piece;
+use crate::envelope::Kind;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::inspect::{Finding, finding, inspect};
@@ -76,16 +77,20 @@ pub async fn verify(
     Ok(work.end())
 }
 
-/// Verifies every point, the key slots, and at level full every block that any index lists, used or not.
+/// Verifies every point, the key slots, marks, leases and lists of condemned packs, and at level full every block that any index lists, used or not.
 pub async fn verify_all(repo: &Repository, level: Level, progress: ProgressSink) -> Result<VerifyReport> {
     let catalogue = repo.points().await?;
-    let total = catalogue.points.iter().map(|p| p.totals.bytes).sum();
+    let total = catalogue.points.iter().fold(0u64, |sum, p| sum.saturating_add(p.totals.bytes));
     let mut work = Verification::begin(repo, level, progress, total).await?;
     for (object, what) in catalogue.unreadable {
         work.found(Finding { object, what });
     }
     work.key_slots().await?;
-    work.marks().await?;
+    for (prefix, kind) in
+        [(names::MARKS, Kind::Mark), (names::LEASE, Kind::Lease), (names::CONDEMNED, Kind::Condemned)]
+    {
+        work.small_objects(prefix, kind).await?;
+    }
     for point in &catalogue.points {
         work.point(point).await?;
     }
@@ -347,12 +352,15 @@ impl Verification {
         Ok(())
     }
 
-    async fn marks(&mut self) -> Result<()> {
+    /// What no point needs, and what captures and maintenance go by all the same.
+    async fn small_objects(&mut self, prefix: &str, kind: Kind) -> Result<()> {
         let repo = self.reader.repo.clone();
-        for object in repo.store().list(names::MARKS).await? {
-            match repo.read_object(crate::envelope::Kind::Mark, &object.name).await {
+        for object in repo.store().list(prefix).await? {
+            match repo.read_object(kind, &object.name).await {
                 Ok(_) => {}
                 Err(Error::Damaged { object, what, .. }) => self.found(Finding { object, what }),
+                // Leases and lists go while others are at work.
+                Err(Error::Store(e)) if e.is_not_found() => {}
                 Err(e) => return Err(e),
             }
         }
@@ -360,7 +368,7 @@ impl Verification {
     }
 
     fn tell(&mut self, bytes: u64) {
-        self.told.bytes += bytes;
+        self.told.bytes = self.told.bytes.saturating_add(bytes);
         self.told.files = self.report.files;
         (self.progress)(self.told);
     }

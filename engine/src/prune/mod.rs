@@ -321,8 +321,8 @@ impl Work<'_> {
             if let Some(Finding { object, what }) = broken {
                 return Err(self.undecidable(&object, &format!("{what} (point {} needs it)", point.id)));
             }
-            told.files += point.totals.files;
-            told.bytes += point.totals.bytes;
+            told.files = told.files.saturating_add(point.totals.files);
+            told.bytes = told.bytes.saturating_add(point.totals.bytes);
             (self.progress)(told);
         }
         Ok(needed)

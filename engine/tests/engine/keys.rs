@@ -135,6 +135,92 @@ async fn a_rotation_killed_at_any_store_operation_leaves_a_key_that_opens_and_ca
     }
 }
 
+/// How many operations this takes once the repository is open, and how many opening it takes.
+async fn operations<T>(bench: &Bench, work: impl AsyncFn(Repository) -> engine::Result<T>) -> (usize, usize) {
+    let counting = Faulty::counting(bench.store());
+    let repo = Repository::open(counting.clone(), &key()).await.unwrap();
+    let opening = counting.count();
+    work(repo).await.unwrap_or_else(|e| panic!("{e}"));
+    (opening, counting.count() - opening)
+}
+
+/// Opens in no time.
+fn key() -> Password {
+    Password::new(format!("hfkey1-{}", "5a".repeat(32))).unwrap()
+}
+
+/// A bench whose point was restored once, and that opens with [`key`] as well; `kept` holds what it was.
+async fn bench_with_two_keys() -> Bench {
+    let bench = bench_with_a_point().await;
+    bench.repo.add_key_slot(&key(), "quick", at(1)).await.unwrap();
+    bench
+}
+
+async fn is_as_before(bench: &Bench, before: &BTreeMap<std::path::PathBuf, Vec<u8>>, why: &str) {
+    let mut after = data(bench);
+    after.retain(|path, _| !path.starts_with("lease"));
+    assert!(&after == before, "{why}: only keys/ may change");
+    let repo = Repository::open(bench.store(), &key()).await.unwrap();
+    let point = repo.find_by_attempt("first").await.unwrap().unwrap();
+    let target = bench.scratch("target");
+    restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
+    same_tree(bench.source(), &target);
+    std::fs::remove_dir_all(target).unwrap();
+}
+
+#[tokio::test]
+async fn an_addition_killed_at_any_store_operation_leaves_the_old_keys_and_can_be_repeated() {
+    let begun = bench_with_two_keys().await;
+    let escrow = Password::generate();
+    let counted = Bench::copy(&begun, &key()).await;
+    let add = async |repo: Repository| repo.add_key_slot(&escrow, "escrow", at(2)).await;
+    let (opening, operations) = operations(&counted, add).await;
+    assert!(operations > 4, "{operations} operations are too few to mean anything");
+    for n in 1..=operations {
+        for dies in [Dies::Before, Dies::After] {
+            let why = format!("killed at {n} {dies:?}");
+            let bench = Bench::copy(&begun, &key()).await;
+            let before = data(&bench);
+            let repo =
+                Repository::open(Faulty::dying(bench.store(), opening + n, dies), &key()).await.unwrap();
+            add(repo).await.unwrap_err();
+            is_as_before(&bench, &before, &why).await;
+            add(bench.repo.clone()).await.unwrap();
+            assert!(opens(bench.store(), &escrow).await, "{why}");
+            // What the dead added is found again and not added twice.
+            assert_eq!(bench.repo.slots().await.unwrap().len(), 3, "{why}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_removal_killed_at_any_store_operation_keeps_what_should_stay_and_can_be_repeated() {
+    let begun = bench_with_two_keys().await;
+    let going = Password::new(format!("hfkey1-{}", "77".repeat(32))).unwrap();
+    begun.repo.add_key_slot(&going, "going", at(2)).await.unwrap();
+    let counted = Bench::copy(&begun, &key()).await;
+    let remove = async |repo: Repository, now| repo.remove_key(&going.fingerprint(), now).await;
+    let (opening, operations) = operations(&counted, async |repo| remove(repo, at(3)).await).await;
+    assert!(operations > 8, "{operations} operations are too few to mean anything");
+    for n in 1..=operations {
+        for dies in [Dies::Before, Dies::After] {
+            let why = format!("killed at {n} {dies:?}");
+            let bench = Bench::copy(&begun, &key()).await;
+            let before = data(&bench);
+            let repo =
+                Repository::open(Faulty::dying(bench.store(), opening + n, dies), &key()).await.unwrap();
+            remove(repo, at(3)).await.unwrap_err();
+            is_as_before(&bench, &before, &why).await;
+            if opens(bench.store(), &going).await {
+                // An hour later the lease of the dead counts for nothing.
+                remove(bench.repo.clone(), jiff::Timestamp::MAX).await.unwrap();
+            }
+            assert!(!opens(bench.store(), &going).await, "{why}");
+            assert_eq!(bench.repo.slots().await.unwrap().len(), 2, "{why}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn of_two_that_rotate_at_once_one_is_turned_away_and_the_repository_opens() {
     let bench = bench_with_a_point().await;

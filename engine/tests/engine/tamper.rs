@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::support::clocked::{Clock, Clocked};
 use crate::support::{Bench, noise, password, request, same_tree, tree_of};
-use engine::{Level, Repository, RestoreMode, backup, restore, silent, verify_all};
+use engine::{Level, Prune, Repository, RestoreMode, backup, prune, restore, silent, verify_all};
+use jiff::SignedDuration;
 
 async fn bench() -> Bench {
     let bench = Bench::new().await;
@@ -33,6 +36,26 @@ async fn bench_with_deltas() -> Bench {
     bench
 }
 
+/// And what maintenance leaves while it waits: a lease that couldn't be deleted, and a list of condemned packs.
+async fn bench_with_every_kind() -> Bench {
+    let bench = bench_with_deltas().await;
+    let clock = Arc::new(Clock::default());
+    clock.pass(SignedDuration::from_hours(48));
+    let store = Clocked::keeping(bench.store(), Arc::clone(&clock), "lease/");
+    let repo = Repository::open(store, &password()).await.unwrap();
+    let first = repo.find_by_attempt("a").await.unwrap().unwrap();
+    let wanted = Prune {
+        remove: [first.id].into(),
+        wait: SignedDuration::from_hours(24),
+        waste: 5,
+        dry_run: false,
+        now: clock.now(),
+    };
+    let pruned = prune(&repo, &wanted, silent()).await.unwrap();
+    assert!(pruned.packs_condemned > 0, "{pruned:?}");
+    bench
+}
+
 /// Objects by their name, without directories.
 fn objects(bench: &Bench) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = tree_of(bench.store_path());
@@ -54,12 +77,12 @@ async fn told(bench: &Bench) -> String {
 
 #[tokio::test]
 async fn a_sound_repository_has_no_findings() {
-    assert_eq!(told(&bench_with_deltas().await).await, "");
+    assert_eq!(told(&bench_with_every_kind().await).await, "");
 }
 
 #[tokio::test]
 async fn one_flipped_bit_anywhere_is_noticed_and_the_object_named() {
-    let bench = bench_with_deltas().await;
+    let bench = bench_with_every_kind().await;
     let mut kinds = std::collections::BTreeSet::new();
     for (path, bytes) in objects(&bench) {
         let name = path.to_string_lossy().into_owned();
@@ -78,14 +101,14 @@ async fn one_flipped_bit_anywhere_is_noticed_and_the_object_named() {
     }
     assert_eq!(
         kinds.into_iter().collect::<Vec<_>>(),
-        ["config", "index", "keys", "marks", "packs", "points"]
+        ["condemned", "config", "index", "keys", "lease", "marks", "packs", "points"]
     );
     assert_eq!(told(&bench).await, "");
 }
 
 #[tokio::test]
 async fn a_truncated_or_emptied_object_is_noticed_and_named() {
-    let bench = bench_with_deltas().await;
+    let bench = bench_with_every_kind().await;
     for (path, bytes) in objects(&bench) {
         for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
             fs::write(bench.store_path().join(&path), &bytes[..length]).unwrap();
