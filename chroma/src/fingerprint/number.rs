@@ -27,13 +27,13 @@ pub(super) fn float_as_server(text: &str) -> f64 {
     for digit in whole.bytes().map(|byte| u64::from(byte - b'0')) {
         match digits.checked_mul(10).and_then(|digits| digits.checked_add(digit)) {
             Some(more) => digits = more,
-            None => exponent += 1,
+            None => exponent = exponent.saturating_add(1),
         }
     }
     for digit in fraction.bytes().map(|byte| u64::from(byte - b'0')) {
         let Some(more) = digits.checked_mul(10).and_then(|digits| digits.checked_add(digit)) else { break };
         digits = more;
-        exponent -= 1;
+        exponent = exponent.saturating_sub(1);
     }
     let mut float = digits as f64;
     while float != 0.0 && exponent != 0 {

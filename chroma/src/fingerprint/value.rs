@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::Error;
 use serde_json::value::RawValue;
 
 use super::number::{float_as_server, float_exact};
@@ -43,6 +44,10 @@ pub(crate) fn from_json(raw: &RawValue, floats: Floats) -> Result<Option<Value>,
         Some(b'"') => Value::Text(serde_json::from_str(text)?),
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text)?;
+            // Lists of lists Chroma doesn't store; and lists in lists in lists would take this stack, one call each.
+            if items.iter().any(|item| item.get().trim_start().starts_with('[')) {
+                return Err(serde_json::Error::custom("a list in a list"));
+            }
             let items = items.into_iter().map(|item| from_json(item, floats));
             Value::List(items.filter_map(Result::transpose).collect::<Result<_, _>>()?)
         }
@@ -53,4 +58,21 @@ pub(crate) fn from_json(raw: &RawValue, floats: Floats) -> Result<Option<Value>,
         }),
         _ => Value::Int(serde_json::from_str(text)?),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_in_lists_however_deep_are_an_error_and_no_end_of_the_stack() {
+        for depth in [2, 1_000_000] {
+            let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let raw = RawValue::from_string(text).unwrap();
+            assert!(from_json(&raw, Floats::Exact).is_err());
+        }
+        let flat = RawValue::from_string(r#"[1, null, "a"]"#.to_owned()).unwrap();
+        let items = vec![Value::Int(1), Value::Text("a".to_owned())];
+        assert_eq!(from_json(&flat, Floats::Exact).unwrap(), Some(Value::List(items)));
+    }
 }

@@ -52,13 +52,14 @@ pub enum LinkListsFault {
     Read(#[from] io::Error),
 }
 
-/// Walks the file for as many elements as the header promises, which must consume it exactly. Needs memory for one element.
+/// Walks the file for as many elements as the header promises, which must consume it exactly. The header was found plausible.
+/// Needs memory for one layer of one element, whatever sizes the file claims.
 pub fn walk_link_lists(path: &Path, header: &Header) -> Result<(), LinkListsFault> {
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
     let layer_bytes = 4 * header.max_links + 4;
     let elements = header.elements;
     let mut highest = 0;
-    let mut links = Vec::new();
+    let mut layer = vec![0; layer_bytes as usize];
     for element in 0..elements {
         let early = |error: io::Error| match error.kind() {
             io::ErrorKind::UnexpectedEof => LinkListsFault::EndsEarly { element, elements },
@@ -72,10 +73,11 @@ pub fn walk_link_lists(path: &Path, header: &Header) -> Result<(), LinkListsFaul
             return Err(LinkListsFault::Size { element, bytes });
         }
         highest = highest.max(layers);
-        links.resize(bytes as usize, 0);
-        reader.read_exact(&mut links).map_err(early)?;
-        if !links.chunks_exact(layer_bytes as usize).all(|layer| links_are_in_range(layer, header)) {
-            return Err(LinkListsFault::Link { element });
+        for _ in 0..layers {
+            reader.read_exact(&mut layer).map_err(early)?;
+            if !links_are_in_range(&layer, header) {
+                return Err(LinkListsFault::Link { element });
+            }
         }
     }
     if reader.read(&mut [0u8; 1])? != 0 {
