@@ -68,6 +68,9 @@ impl fmt::Display for Span {
     }
 }
 
+/// Six digits, as the schema has it.
+const MOST_HOURS: u64 = 999_999;
+
 /// Why a text is no [`Span`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotADuration(String);
@@ -97,7 +100,12 @@ impl FromStr for Span {
                 rest = after;
             }
         }
-        if !rest.is_empty() || total == 0 { Err(refuse()) } else { Ok(Self(total)) }
+        // Minutes and seconds may add up to hours: more than can be written is refused, so that each can be read again.
+        if !rest.is_empty() || total == 0 || total / 3600 > MOST_HOURS {
+            Err(refuse())
+        } else {
+            Ok(Self(total))
+        }
     }
 }
 
@@ -152,7 +160,9 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_refused_with_the_remedy() {
-        for text in ["", "30d", "30min", "m30", "1m1h", "0s", "-5m", "5", "1.5h", "9999999h", "5 m"] {
+        for text in
+            ["", "30d", "30min", "m30", "1m1h", "0s", "-5m", "5", "1.5h", "9999999h", "999999h99m", "5 m"]
+        {
             let error = text.parse::<Span>().unwrap_err().to_string();
             assert!(error.contains("write hours, minutes, seconds"), "{text}: {error}");
         }
