@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,14 +21,24 @@ pub enum Fault {
     CutRequest,
     /// Half of the answer's body arrives (of its head, if there is no body).
     CutAnswer,
+    /// Half of the answer's body arrives, and its head says that this is all of it.
+    ShortAnswer,
+    /// One bit of the answer's body is another.
+    FlippedBit,
     /// Half of the answer's body arrives, and then nothing, with the connection open.
     Stall,
+    /// The answer comes in drops, and is whole in the end.
+    Slow,
     /// 500 InternalError, and nothing is done.
     InternalError,
     /// 503 SlowDown, and nothing is done.
     SlowDown,
     /// 503 without a word, as a load balancer says it.
     Unavailable,
+    /// 200 with a page that somebody between put there, and nothing is done.
+    ForeignPage,
+    /// 404 for what was asked for, as a store says it that does not see its newest writes; a write is done.
+    Unseen,
     /// The answer carries an ETag of other bytes.
     WrongEtag,
     /// A write is acknowledged and forgotten; what is read is the truth.
@@ -122,6 +133,13 @@ impl Line {
             Some(Fault::Unavailable) => {
                 b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
             }
+            Some(Fault::ForeignPage) => foreign_page(),
+            Some(Fault::Unseen) if matches!(seen.method.as_str(), "GET" | "HEAD") && !seen.is_list() => {
+                match seen.method.as_str() {
+                    "HEAD" => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
+                    _ => refusal("404 Not Found", "NoSuchKey"),
+                }
+            }
             Some(Fault::LyingOk) if seen.method == "PUT" => {
                 b"HTTP/1.1 200 OK\r\nETag: \"00000000000000000000000000000000\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
             }
@@ -145,6 +163,22 @@ impl Line {
                 client.write_all(&answer[..half]).await?;
                 // Until the client has had enough.
                 while client.read(&mut [0; 64]).await? > 0 {}
+            }
+            Some(Fault::ShortAnswer) => client.write_all(&shortened(&answer, split, half)).await?,
+            Some(Fault::FlippedBit) => {
+                let mut answer = answer;
+                if answer.len() > split {
+                    answer[half] ^= 1;
+                }
+                client.write_all(&answer).await?;
+            }
+            Some(Fault::Slow) => {
+                for drop in answer.chunks(answer.len().div_ceil(8)) {
+                    client.write_all(drop).await?;
+                    client.flush().await?;
+                    // Not a wait for something: this is what the line is like.
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
             }
             Some(Fault::WrongEtag) => client.write_all(&with_another_etag(&answer, split)).await?,
             Some(Fault::StaleList) if seen.is_list() => {
@@ -223,6 +257,32 @@ fn refusal(status: &str, code: &str) -> Vec<u8> {
         "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+/// As a gateway to the network says that one has to log in first.
+fn foreign_page() -> Vec<u8> {
+    let body = "<!DOCTYPE html><html><body>Please log in to the network.</body></html>";
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// The head with the length of what is left of the body.
+fn shortened(answer: &[u8], split: usize, end: usize) -> Vec<u8> {
+    let end = end.max(split);
+    let head = String::from_utf8_lossy(&answer[..split]);
+    let is_framing = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("content-length:") || line.starts_with("transfer-encoding:")
+    };
+    let mut lines: Vec<String> =
+        head.split_inclusive("\r\n").filter(|line| !is_framing(line)).map(str::to_owned).collect();
+    lines.insert(lines.len().saturating_sub(1), format!("Content-Length: {}\r\n", end - split));
+    let mut short = lines.concat().into_bytes();
+    short.extend_from_slice(&answer[split..end]);
+    short
 }
 
 fn with_another_etag(answer: &[u8], split: usize) -> Vec<u8> {
