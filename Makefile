@@ -17,7 +17,7 @@ demo: ## Protect, lose and recover a real ChromaDB on a real cluster, telling th
 	@e2e/demo.sh
 
 .PHONY: test
-test: setup check test-real e2e ## Every test: what CI runs
+test: setup check keep-crates test-real e2e ## Every test: what CI runs
 
 # Every call names the whole workspace and has tests among its targets, so that all share one set of features: a package
 # named alone has another one, and its dependencies are compiled once more. Files are listed, so a new one is never left out.
@@ -25,11 +25,22 @@ programs = $(patsubst $1/%.rs,--test %,$(wildcard $1/*.rs)) $(patsubst $1/%/main
 QUICK := --lib --bins --test layers --test house $(call programs,engine/tests)
 REAL := $(call programs,tests/tests)
 
+LINTS := clippy --workspace --all-targets -- -D warnings
+
 .PHONY: check
-check: ## What one runs all day: format, lints, unit tests, layers, generated files
+check: crates ## What one runs all day: format, lints, unit tests, layers, generated files
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) $(LINTS:clippy%=clippy --quiet%)
 	$(CARGO) test --quiet --workspace $(QUICK)
+
+# Dependencies that another clone has compiled. Those that were compiled here are kept as soon as all are, before a red test can
+# get in the way.
+.PHONY: crates keep-crates
+crates:
+	@$(CLUSTER)/crates.sh restore
+keep-crates:
+	$(CARGO) test --quiet --workspace --no-run $(REAL)
+	@$(CLUSTER)/crates.sh save "$(LINTS)" "test --workspace --no-run $(QUICK) $(REAL)"
 
 .PHONY: deny
 deny: ## Licences, bans and sources of all that is linked (wants `cargo install cargo-deny`)
@@ -40,7 +51,7 @@ generate: ## Write what is generated: the CRDs, in crds/yaml and in the chart
 	$(CARGO) run --quiet --bin crdgen crds/yaml charts/holdfast/files/crds
 
 .PHONY: test-real
-test-real: ## What crosses crates: real ChromaDB, real S3 server, real API server
+test-real: crates ## What crosses crates: real ChromaDB, real S3 server, real API server
 	$(CARGO) test --quiet --workspace $(REAL)
 	cd $(CLUSTER)/csi && go test ./...
 

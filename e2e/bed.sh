@@ -10,7 +10,9 @@ ROOT=$(cd "$E2E/.." && pwd)
 bed_started=false
 bed_child=''
 bed_signal=''
-bed_archives=''
+# Notes of this run: `child`, the one under way, and `archives`, the product's images.
+bed_notes=''
+bed_guard=''
 # Names the run that a cluster was started by, and only for.
 bed_owner=$STATE/owner
 
@@ -43,9 +45,28 @@ bed_do() {
     process) bed_signal=$bed_child ;;
     none) bed_signal='' ;;
   esac
+  echo "$bed_child $bed_signal" >"$bed_notes/child"
   wait "$bed_child" || code=$?
   bed_child=''
+  : >"$bed_notes/child"
   return "$code"
+}
+
+# bed_watch: what no trap can do. When this shell is killed, a process in a session of its own ends what it had begun, and takes
+# the cluster away that it had started.
+bed_watch() {
+  bed_notes=$(mktemp --directory)
+  # shellcheck disable=SC2016
+  setsid bash -c '
+    tail --pid="$1" -f /dev/null
+    if read -r child signal <"$2/child"; then
+      [ -z "$signal" ] || kill -TERM -- "$signal"
+      tail --pid="$child" -f /dev/null
+    fi
+    rm -rf "$2"
+    exec "$4" --owner "$3"
+  ' guard $$ "$bed_notes" "$$ $(started $$)" "$E2E/cluster/down.sh" </dev/null >/dev/null 2>&1 &
+  bed_guard=$!
 }
 
 bed_down() {
@@ -55,8 +76,9 @@ bed_down() {
     [ -z "$bed_signal" ] || kill -TERM -- "$bed_signal" 2>/dev/null || true
     wait "$bed_child" || true
   fi
-  [ -z "$bed_archives" ] || rm -f "$bed_archives"
   if $bed_started; then "$E2E/cluster/down.sh" || code=1; fi
+  kill -TERM -- "-$bed_guard" 2>/dev/null || true
+  rm -rf "$bed_notes"
   exit "$code"
 }
 
@@ -86,6 +108,7 @@ bed_up() {
   trap 'exit 129' HUP
   trap 'exit 130' INT
   trap 'exit 143' TERM
+  bed_watch
   if existing; then
     [ -n "${KUBECONFIG:-}" ] || die "HOLDFAST_E2E_CLUSTER=existing wants KUBECONFIG as well"
     step "kubectl, helm and ChromaDB's server"
@@ -100,16 +123,17 @@ bed_up() {
     doing without_cached "$E2E/cluster/images.sh"
   fi
   step "the product's programs and images"
-  bed_archives=$(mktemp)
-  doing "$E2E/cluster/holdfast-images.sh" >"$bed_archives"
+  doing "$E2E/cluster/holdfast-images.sh" >"$bed_notes/archives"
   step "the e2e program"
-  doing cargo build --quiet --manifest-path "$ROOT/Cargo.toml" --package e2e
+  doing env --chdir="$ROOT" "$E2E/cluster/crates.sh" restore
+  # A test is named so that the features are those of make test, and nothing is compiled twice.
+  doing cargo build --quiet --manifest-path "$ROOT/Cargo.toml" --workspace --bin e2e --test layers
   if ! existing; then
     step "the cluster"
     bed_own
     doing "$E2E/cluster/up.sh"
     # shellcheck disable=SC2046 # two paths without blanks
-    doing "$E2E/cluster/import.sh" $(<"$bed_archives")
+    doing "$E2E/cluster/import.sh" $(<"$bed_notes/archives")
   fi
 }
 

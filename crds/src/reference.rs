@@ -39,7 +39,8 @@ pub struct WorkloadRef {
     pub name: String,
 }
 
-/// What an annotation that asks for a capture now is called; its value is an RFC3339 time and acts once per later time.
+/// What the annotation is called that asks a policy for a capture, or a repository for a probe, now; its value is an RFC3339
+/// time and acts once per later time.
 pub const REQUESTED_AT: &str = "holdfast.dev/requested-at";
 /// Label on points, Jobs and claims: the BackupPolicy concerned.
 pub const POLICY_LABEL: &str = "holdfast.dev/policy";

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Span;
+use crate::names;
 use crate::reference::NameRef;
 
 /// Where recovery points are kept: an S3 bucket and prefix, its key, and who may write. Used from its own namespace only.
@@ -61,6 +62,19 @@ impl RecoveryRepositorySpec {
     pub fn lock(&self) -> Option<Lock> {
         let ObjectLock { mode, retain_for } = self.object_lock.as_ref()?;
         Some(Lock { strength: mode.strength()?, retain_for: (*retain_for)? })
+    }
+
+    /// Hash of what a probe can test: all but the user's word about a key, which is judged by what the last probe found.
+    #[must_use]
+    pub fn probed_hash(&self) -> String {
+        let mut probed = self.clone();
+        if let Some(escrow) = &mut probed.encryption.escrow {
+            escrow.acknowledged = None;
+        }
+        probed.encryption.escrow = probed.encryption.escrow.filter(|escrow| escrow.key_secret_ref.is_some());
+        let value = serde_json::to_value(&probed).expect("a spec holds only strings");
+        // serde_json's Map is ordered by key, so equal specs print equal bytes.
+        names::short_hash(&[&value.to_string()])
     }
 }
 
@@ -289,14 +303,21 @@ pub struct RecoveryRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub lock: Option<String>,
+    /// How many different keys open the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_slots: Option<u32>,
     /// What the repository holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     /// The probe under way or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// The latest value of the annotation holdfast.dev/requested-at that was acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub observed_requested_at: Option<Timestamp>,
     /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites,
-    /// ImmutabilityEnforced.
+    /// ImmutabilityEnforced, RequestAccepted.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -340,8 +361,10 @@ pub struct Probe {
     /// When it was started.
     #[schemars(with = "Time")]
     pub started: Timestamp,
-    /// Generation of the spec that it probes.
-    pub generation: i64,
+    /// Hash of what it probes of the spec: something else is probed anew at once.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub spec: String,
     /// When its result was recorded; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
@@ -349,4 +372,32 @@ pub struct Probe {
     /// Probes failed in a row, for the wait before the next one.
     #[serde(default)]
     pub failures: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_word_about_a_key_is_nothing_to_probe_and_all_else_is() {
+        let spec = |escrow: serde_json::Value, endpoint: &str, mode: &str| -> String {
+            let spec: RecoveryRepositorySpec = serde_json::from_value(serde_json::json!({
+                "s3": {"endpoint": endpoint, "bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
+                "encryption": {"keySecretRef": {"name": "key"}, "escrow": escrow}, "mode": mode
+            }))
+            .expect("a spec");
+            spec.probed_hash()
+        };
+        let (null, word) =
+            (serde_json::Value::Null, |text| serde_json::json!({"acknowledged": {"fingerprint": text}}));
+        let bare = spec(null.clone(), "https://a", "ReadWrite");
+        assert_eq!(bare, spec(word("7c1f-09aa-52d3"), "https://a", "ReadWrite"));
+        assert_eq!(bare, spec(word("aaaa-bbbb-cccc"), "https://a", "ReadWrite"));
+        assert_ne!(bare, spec(null.clone(), "https://b", "ReadWrite"));
+        assert_ne!(bare, spec(null, "https://a", "ReadOnly"));
+        assert_ne!(
+            bare,
+            spec(serde_json::json!({"keySecretRef": {"name": "second"}}), "https://a", "ReadWrite")
+        );
+    }
 }

@@ -2,13 +2,14 @@
 # Takes the local cluster down, whatever state it is in: no process, mount, namespace, device or cgroup of it stays, nor its
 # data. Works after a kill of anything, and after half an up.sh. The logs of its daemons are kept in the cache.
 #
-#   [HOLDFAST_CLUSTER=NAME] down.sh
+#   [HOLDFAST_CLUSTER=NAME] down.sh [--owner RUN]    --owner: unless another run has started it, see e2e/bed.sh
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 . "$CLUSTER_SCRIPTS/cluster.sh"
 . "$CLUSTER_SCRIPTS/process.sh"
 as_root
 exclusively "cluster-$CLUSTER"
+if [ "${1:-}" = --owner ] && [ "$(cat "$STATE/owner" 2>/dev/null || true)" != "${2:?--owner wants what the file owner holds}" ]; then exit; fi
 started=$(clock)
 
 # The mount points below $STATE, the innermost first.

@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 use crds::cron::Schedule;
 use crds::job::{CaptureSource, Request};
 use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved};
-use crds::reference::{POLICY_LABEL, REQUESTED_AT};
+use crds::reference::POLICY_LABEL;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span, names};
 use jiff::Timestamp;
 
 use crate::effect::{Event, Identity, JobState, MoverJob, Next, Place, Volume, label_value, transitions};
 use crate::repository;
+use crate::request;
 use crate::schedule::{self, Slots};
 use points::NewPoint;
 use source::{Problem, Source};
@@ -146,7 +147,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 
     // The next capture.
     let parked = parked(seen);
-    let request = request(policy, &plan.status);
+    let request = request::newest(&policy.metadata, plan.status.observed_requested_at);
     if plan.status.active.is_none() {
         next_capture(seen, &mut plan, &calendar, parked.as_ref(), request.as_ref().ok().copied().flatten());
     }
@@ -226,20 +227,6 @@ fn resolved(before: &BackupPolicyStatus, calendar: &Calendar, source: &Result<So
             node: last.and_then(|r| r.node.clone()),
         },
     }
-}
-
-/// The newest request that was not acted upon.
-fn request(policy: &BackupPolicy, status: &BackupPolicyStatus) -> Result<Option<Timestamp>, String> {
-    let Some(text) = policy.metadata.annotations.as_ref().and_then(|all| all.get(REQUESTED_AT)) else {
-        return Ok(None);
-    };
-    let time: Timestamp = text.trim().parse().map_err(|_| {
-        let shown: String = text.chars().take(64).collect();
-        format!(
-            "annotation {REQUESTED_AT}: \"{shown}\" is no time; write RFC3339 in UTC: 2026-11-23T09:40:00Z"
-        )
-    })?;
-    Ok(status.observed_requested_at.is_none_or(|acted| time > acted).then_some(time))
 }
 
 fn parked(seen: &Observed<'_>) -> Option<Parked> {

@@ -8,5 +8,6 @@ pub mod backup;
 pub mod effect;
 pub mod recovery;
 pub mod repository;
+pub mod request;
 pub mod schedule;
 pub mod size;

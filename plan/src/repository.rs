@@ -1,6 +1,6 @@
 //! When a repository is probed and what a probe's result means. A repository that can't be used parks whatever needs it
-//! and heals by itself: every failure is tried again, one that somebody must mend more slowly. It refuses to call a
-//! repository Ready whose only key is inside the cluster.
+//! and heals by itself: every failure is tried again, one that somebody must mend every minute at the latest. It refuses to
+//! call a repository Ready whose only key is inside the cluster.
 
 mod conditions;
 mod usage;
@@ -18,10 +18,12 @@ use crate::backoff;
 use crate::effect::{
     Event, Identity, JobState, MoverJob, Next, Place, RepositoryKeys, label_value, transitions,
 };
+use crate::request;
 
 /// How long a good probe is believed.
 const INTERVAL: SignedDuration = SignedDuration::from_hours(1);
-/// How long after a failure that somebody must mend; a Secret is repaired without any event reaching us.
+/// The longest wait after a failure that somebody must mend: a Secret is repaired without any event reaching us, as nobody
+/// without the right to read Secrets may watch them.
 const PERMANENT: SignedDuration = SignedDuration::from_secs(60);
 /// How long a probe may take, waiting for its pod included.
 const DEADLINE: Span = Span::from_mins(5);
@@ -133,20 +135,28 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 
     usage::add_recorded(seen, &mut plan.status);
     conditions::lock_in_force(seen, &mut plan.status);
+    if is_known(repository, &plan.status) {
+        conditions::escrowed(seen, &mut plan.status);
+    }
 
     // The next probe.
-    let due = due(repository, &plan.status);
-    match due {
+    let asked = request::newest(&repository.metadata, plan.status.observed_requested_at);
+    conditions::requested(seen, &mut plan.status, asked.as_ref().err());
+    let asked = asked.ok().flatten();
+    match due(repository, &plan.status, asked) {
         None => {}
         Some(due) if due > seen.now => plan.next = plan.next.or_at(due),
         Some(_) => {
+            if let Some(time) = asked.filter(|time| *time <= seen.now) {
+                plan.status.observed_requested_at = Some(time);
+            }
             let last = plan.status.probe.as_ref();
             let number = last.map_or(1, |probe| probe.number.saturating_add(1));
             plan.start = Some(job(repository, number));
             plan.status.probe = Some(Probe {
                 number,
                 started: seen.now,
-                generation,
+                spec: repository.spec.probed_hash(),
                 finished: None,
                 failures: last.map_or(0, |probe| probe.failures),
             });
@@ -155,26 +165,41 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
     // That nothing is locked where nothing was asked for is no news.
     let told: &[&str] = match repository.spec.lock() {
-        Some(_) => &["Ready", "ConditionalWrites", "ImmutabilityEnforced"],
-        None => &["Ready", "ConditionalWrites"],
+        Some(_) => &["Ready", "ConditionalWrites", "RequestAccepted", "ImmutabilityEnforced"],
+        None => &["Ready", "ConditionalWrites", "RequestAccepted"],
     };
     plan.events = transitions(&before.conditions, &plan.status.conditions, told);
     plan
 }
 
+/// Whether the last probe was good and told of the spec as it is.
+fn is_known(repository: &RecoveryRepository, status: &RecoveryRepositoryStatus) -> bool {
+    status.probe.as_ref().is_some_and(|probe| {
+        probe.finished.is_some() && probe.failures == 0 && probe.spec == repository.spec.probed_hash()
+    })
+}
+
 /// When the next probe starts; never while one runs.
-fn due(repository: &RecoveryRepository, status: &RecoveryRepositoryStatus) -> Option<Timestamp> {
+fn due(
+    repository: &RecoveryRepository,
+    status: &RecoveryRepositoryStatus,
+    asked: Option<Timestamp>,
+) -> Option<Timestamp> {
     let Some(probe) = &status.probe else { return Some(Timestamp::MIN) };
     let finished = probe.finished?;
-    if probe.generation != repository.metadata.generation.unwrap_or_default() {
+    if probe.spec != repository.spec.probed_hash() {
         return Some(finished);
     }
     let wait = match probe.failures {
+        0 if conditions::awaits_second_key(&repository.spec, status) => PERMANENT,
         0 => INTERVAL,
-        _ if conditions::is_stalled(status) => PERMANENT,
-        failures => backoff::after(failures, &job_name(repository, probe.number)),
+        failures => {
+            let wait = backoff::after(failures, &job_name(repository, probe.number));
+            if conditions::is_stalled(status) { wait.min(PERMANENT) } else { wait }
+        }
     };
-    Some(finished + wait)
+    let due = finished + wait;
+    Some(asked.map_or(due, |asked| asked.min(due)))
 }
 
 fn job(repository: &RecoveryRepository, number: u32) -> MoverJob {
@@ -212,6 +237,7 @@ fn ended(
                 status.unique_id = Some(probed.id.clone());
                 status.format_version = Some(probed.format_version);
                 status.key_fingerprint = Some(probed.key_fingerprint.clone());
+                status.key_slots = Some(probed.key_slots);
                 status.usage = Some(usage::counted(probed, seen.now));
                 conditions::probed(seen, status, probed);
             }

@@ -3,11 +3,15 @@
 use crds::RecoveryRepository;
 use crds::condition::{self, Status};
 use crds::job::{Failure, FailureReason, LockTried, Probed};
-use crds::repository::{Escrow, Lock, RecoveryRepositoryStatus, RepositoryMode, Strength};
+use crds::repository::{
+    Escrow, Lock, RecoveryRepositorySpec, RecoveryRepositoryStatus, RepositoryMode, Strength,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Observed;
 
+/// Keys that open a repository which outlives the loss of one.
+const ESCROWED: u32 = 2;
 /// Silent probes in a row after which a repository that was Ready no longer is.
 const SILENT: u32 = 3;
 
@@ -38,6 +42,25 @@ fn board<'a>(seen: &Observed<'_>, status: &'a mut RecoveryRepositoryStatus) -> B
 /// Whether somebody must act.
 pub(super) fn is_stalled(status: &RecoveryRepositoryStatus) -> bool {
     condition::is_true(&status.conditions, "Stalled")
+}
+
+/// Whether a probe has yet to add the second key, whose Secret comes without any event reaching us.
+pub(super) fn awaits_second_key(spec: &RecoveryRepositorySpec, status: &RecoveryRepositoryStatus) -> bool {
+    let wanted = spec.encryption.escrow.as_ref().is_some_and(|escrow| escrow.key_secret_ref.is_some());
+    wanted && spec.mode == RepositoryMode::ReadWrite && status.key_slots.is_some_and(|slots| slots < ESCROWED)
+}
+
+/// What was asked for by the annotation could not be read, or could.
+pub(super) fn requested(
+    seen: &Observed<'_>,
+    status: &mut RecoveryRepositoryStatus,
+    unreadable: Option<&String>,
+) {
+    let mut board = board(seen, status);
+    match unreadable {
+        Some(message) => board.set("RequestAccepted", false, "InvalidTime", message),
+        None => board.clear("RequestAccepted"),
+    }
 }
 
 /// `bucket yourorg-dr at https://s3.example.com`.
@@ -91,7 +114,6 @@ pub(super) fn waiting(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus
 pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus, probed: &Probed) {
     let repository = seen.repository;
     let (place, bucket) = (place(repository), &repository.spec.s3.bucket);
-    let escrow = escrow(repository.spec.encryption.escrow.as_ref(), probed);
     let mut board = board(seen, status);
     board.set("BackendReachable", true, "ProbePassed", format!("{place} answers"));
     board.set(
@@ -128,6 +150,16 @@ pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus,
         Some((holds, reason, message)) => board.set("ImmutabilityEnforced", holds, reason, message),
     }
     board.clear("Reconciling");
+}
+
+/// Whether the repository is armed, by what the last good probe found out about its keys and by what the spec says of them
+/// now: to acknowledge a key changes nothing that could be probed.
+pub(super) fn escrowed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus) {
+    let repository = seen.repository;
+    let (Some(ours), Some(slots)) = (status.key_fingerprint.clone(), status.key_slots) else { return };
+    let escrow = escrow(repository.spec.encryption.escrow.as_ref(), &ours, slots);
+    let place = place(repository);
+    let mut board = board(seen, status);
     match escrow {
         Ok((reason, message)) => {
             board.set("KeyEscrowed", true, reason, message);
@@ -191,11 +223,11 @@ pub(super) fn lock_in_force(seen: &Observed<'_>, status: &mut RecoveryRepository
 /// Whether the points stay readable when the cluster and the key in it are lost.
 fn escrow(
     escrow: Option<&Escrow>,
-    probed: &Probed,
+    ours: &str,
+    slots: u32,
 ) -> Result<(&'static str, String), (&'static str, String)> {
-    let ours = &probed.key_fingerprint;
     let acknowledged = escrow.and_then(|escrow| escrow.acknowledged.as_ref());
-    if let Some(told) = acknowledged.filter(|told| told.fingerprint != *ours) {
+    if let Some(told) = acknowledged.filter(|told| told.fingerprint != ours) {
         return Err((
             "FingerprintMismatch",
             format!(
@@ -207,7 +239,7 @@ fn escrow(
     if acknowledged.is_some() {
         return Ok(("Acknowledged", format!("acknowledged: the key {ours} is kept outside this cluster")));
     }
-    if probed.key_slots >= 2 {
+    if slots >= ESCROWED {
         return Ok(("SecondSlot", "a second key opens the repository".to_owned()));
     }
     if let Some(secret) = escrow.and_then(|escrow| escrow.key_secret_ref.as_ref()) {

@@ -1,6 +1,7 @@
 use super::*;
 use crds::condition;
 use crds::job::{LockTried, Probed};
+use crds::reference::REQUESTED_AT;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -159,12 +160,100 @@ fn the_only_key_inside_the_cluster_is_not_ready_and_says_what_to_write() {
         ready.message,
         "the only key is in this cluster; lost together, the points are worthless. Store it elsewhere and write encryption.escrow.acknowledged.fingerprint: \"7c1f-09aa-52d3\", or add a second key"
     );
-    // The user acknowledges: a new generation is probed at once.
+    assert_eq!(ended.next, Next::At(at("2026-11-23T10:40:00Z")), "only the user can go on");
+    // The user acknowledges: that is no matter for a probe.
     repository.spec.encryption.escrow = self::repository().spec.encryption.escrow;
     repository.metadata.generation = Some(2);
+    let armed = look(&repository, JobState::Absent, at("2026-11-23T09:41:00Z"));
+    assert_eq!((&armed.start, armed.next), (&None, Next::At(at("2026-11-23T10:40:00Z"))));
+    let ready = condition_of(&armed, "Ready");
+    assert_eq!((ready.reason.as_str(), ready.observed_generation), ("Armed", Some(2)));
+    assert!(condition::get(&armed.status.conditions, "Stalled").is_none());
+    assert_eq!(armed.events.iter().map(|e| e.reason.as_str()).collect::<Vec<_>>(), ["Armed"]);
+    // And takes the word back.
+    repository.status = Some(armed.status);
+    repository.spec.encryption.escrow = None;
+    repository.metadata.generation = Some(3);
+    let disarmed = look(&repository, JobState::Absent, at("2026-11-23T09:42:00Z"));
+    assert_eq!(condition_of(&disarmed, "Ready").reason, "KeyNotEscrowed");
+}
+
+#[test]
+fn whatever_else_changes_is_probed_anew_at_once() {
+    let mut repository = repository();
+    probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let soon = at("2026-11-23T09:41:00Z");
+    let second = serde_json::json!({"keySecretRef": {"name": "second"}});
+    let changes: [fn(&mut RecoveryRepository, serde_json::Value); 3] = [
+        |repository, _| repository.spec.s3.endpoint = Some("https://other.example.com".into()),
+        |repository, _| repository.spec.mode = RepositoryMode::ReadOnly,
+        |repository, second| {
+            repository.spec.encryption.escrow = Some(serde_json::from_value(second).unwrap());
+        },
+    ];
+    for change in changes {
+        let mut repository = repository.clone();
+        change(&mut repository, second.clone());
+        repository.metadata.generation = Some(2);
+        let started = look(&repository, JobState::Absent, soon);
+        assert!(started.start.is_some());
+        assert!(condition::is_true(&started.status.conditions, "Reconciling"));
+    }
+}
+
+#[test]
+fn a_repository_awaits_its_second_key_by_the_minute() {
+    let mut repository = repository();
+    repository.spec.encryption.escrow =
+        Some(serde_json::from_value(serde_json::json!({"keySecretRef": {"name": "second"}})).unwrap());
     let ended = probe(&mut repository, Report::Probed(probed()), at(NOW));
-    assert_eq!(condition_of(&ended, "Ready").reason, "Armed");
-    assert!(condition::get(&ended.status.conditions, "Stalled").is_none());
+    assert_eq!(condition_of(&ended, "Ready").reason, "KeyNotEscrowed");
+    assert_eq!(ended.next, Next::At(at("2026-11-23T09:41:00Z")));
+    let ended = probe(
+        &mut repository,
+        Report::Probed(Probed { key_slots: 2, ..probed() }),
+        at("2026-11-23T09:41:00Z"),
+    );
+    assert_eq!(condition_of(&ended, "KeyEscrowed").reason, "SecondSlot");
+    assert_eq!(ended.next, Next::At(at("2026-11-23T10:41:00Z")));
+}
+
+#[test]
+fn a_request_probes_once_and_only_a_later_one_probes_again() {
+    let mut repository = repository();
+    probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let ask = |repository: &mut RecoveryRepository, text: &str| {
+        repository.metadata.annotations = Some([(REQUESTED_AT.to_owned(), text.to_owned())].into());
+    };
+    ask(&mut repository, "2026-11-23T09:40:30Z");
+    let later = at("2026-11-23T09:41:00Z");
+    probe(&mut repository, Report::Probed(probed()), later);
+    assert_eq!(repository.status.as_ref().unwrap().observed_requested_at, Some(at("2026-11-23T09:40:30Z")));
+    for earlier in ["2026-11-23T09:40:30Z", "2026-11-20T00:00:00Z"] {
+        ask(&mut repository, earlier);
+        assert_eq!(look(&repository, JobState::Absent, later).start, None, "{earlier} is not later");
+    }
+    ask(&mut repository, "tomorrow");
+    let refused = look(&repository, JobState::Absent, later);
+    assert_eq!(refused.start, None);
+    assert_eq!(condition_of(&refused, "RequestAccepted").reason, "InvalidTime");
+    assert!(condition_of(&refused, "RequestAccepted").message.contains("\"tomorrow\" is no time"));
+    assert_eq!(condition_of(&refused, "Ready").status, "True");
+    repository.status = Some(refused.status);
+    // One from a clock that runs ahead waits for its time.
+    ask(&mut repository, "2026-11-23T09:41:10Z");
+    let waits = look(&repository, JobState::Absent, later);
+    assert_eq!((&waits.start, waits.next), (&None, Next::At(at("2026-11-23T09:41:10Z"))));
+    assert!(condition::get(&waits.status.conditions, "RequestAccepted").is_none());
+    // One that comes while a probe runs may mean what the probe has passed by, so there is another one.
+    repository.status = Some(waits.status);
+    let begun = look(&repository, JobState::Absent, at("2026-11-23T09:41:10Z"));
+    repository.status = Some(begun.status);
+    ask(&mut repository, "2026-11-23T09:41:11Z");
+    let ended = look(&repository, JobState::Ended(Report::Probed(probed())), at("2026-11-23T09:41:12Z"));
+    let status = ended.status;
+    assert!(ended.start.is_some());
+    assert_eq!(status.observed_requested_at, Some(at("2026-11-23T09:41:11Z")));
 }
 
 #[test]
@@ -286,7 +375,7 @@ fn an_unreachable_bucket_is_tried_again_ever_more_slowly_and_heals_by_itself() {
 }
 
 #[test]
-fn what_somebody_must_mend_is_stalled_and_still_tried_every_minute() {
+fn what_somebody_must_mend_is_stalled_and_still_tried_every_minute_at_the_latest() {
     for (reason, kind) in [
         (FailureReason::KeyMissing, "KeyVerified"),
         (FailureReason::KeyMismatch, "KeyVerified"),
@@ -294,10 +383,17 @@ fn what_somebody_must_mend_is_stalled_and_still_tried_every_minute() {
         (FailureReason::AccessDenied, "CredentialsValid"),
     ] {
         let mut repository = repository();
-        let ended = probe(&mut repository, failed(reason), at(NOW));
-        assert_eq!(condition_of(&ended, kind).reason, format!("{reason:?}"));
-        assert_eq!(condition_of(&ended, "Stalled").reason, format!("{reason:?}"));
-        assert_eq!(ended.next, Next::At(at("2026-11-23T09:41:00Z")));
+        let mut now = at(NOW);
+        // What is applied a little later than the repository is found soon.
+        for whole in [10, 20, 40, 60, 60, 60] {
+            let ended = probe(&mut repository, failed(reason), now);
+            assert_eq!(condition_of(&ended, kind).reason, format!("{reason:?}"));
+            assert_eq!(condition_of(&ended, "Stalled").reason, format!("{reason:?}"));
+            let Next::At(next) = ended.next else { panic!("it is tried again") };
+            let (wait, whole) = (next.duration_since(now), SignedDuration::from_secs(whole));
+            assert!(wait <= whole && wait >= whole / 4 * 3, "{wait} of {whole}");
+            now = next;
+        }
     }
 }
 
@@ -408,15 +504,28 @@ fn every_status() -> Vec<Option<RecoveryRepositoryStatus>> {
     statuses
 }
 
+/// As it was probed, acknowledged no more, elsewhere, asked for in every way, and locking.
+fn every_spec() -> Vec<RecoveryRepository> {
+    let mut specs = vec![repository(); 6];
+    specs.push(locking("Governance"));
+    specs[1].spec.encryption.escrow = None;
+    specs[2].spec.s3.endpoint = Some("https://other.example.com".into());
+    for (spec, asked) in specs[3..6].iter_mut().zip(["2026-11-23T09:39:30Z", "2026-11-23T09:41:00Z", "now"]) {
+        spec.metadata.annotations = Some([(REQUESTED_AT.to_owned(), asked.to_owned())].into());
+    }
+    for changed in [1, 2, 6] {
+        specs[changed].metadata.generation = Some(2);
+    }
+    specs
+}
+
 #[test]
 fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
     let every_points = [vec![], vec![point("primary", "2026-11-23T09:39:59.5Z")]];
     for status in every_status() {
         for job in every_job_state() {
-            for generation in [1, 2] {
+            for mut repository in every_spec() {
                 for terminating in [false, true] {
-                    let mut repository = if generation == 1 { repository() } else { locking("Governance") };
-                    repository.metadata.generation = Some(generation);
                     repository.status = status.clone();
                     for points in &every_points {
                         let job = job.clone();
@@ -430,34 +539,37 @@ fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
 
 fn holds(seen: &Observed<'_>) {
     let first = plan(seen);
-    let context = format!("{seen:?}\n{first:?}");
+    // Only a red test pays for it: there are ten thousand observations.
+    let context = || format!("{seen:?}\n{first:?}");
     if seen.terminating {
         assert!(
             first.start.is_none() && first.delete.is_none(),
-            "nothing starts in a Terminating namespace: {context}"
+            "nothing starts in a Terminating namespace: {}",
+            context()
         );
         return;
     }
     if let Some(job) = &first.start {
         let probe = first.status.probe.as_ref().unwrap();
-        assert_eq!(probe.finished, None, "a Job starts only after it was announced: {context}");
-        assert_eq!(job.name, job_name(seen.repository, probe.number), "{context}");
+        assert_eq!(probe.finished, None, "a Job starts only after it was announced: {}", context());
+        assert_eq!(job.name, job_name(seen.repository, probe.number), "{}", context());
         let running = matches!(seen.job, JobState::Running { .. });
         let announced = seen.repository.status.as_ref().and_then(|s| s.probe.as_ref());
         assert!(
             !(running && announced.is_some_and(|p| p.finished.is_none())),
-            "no second probe beside a running one: {context}"
+            "no second probe beside a running one: {}",
+            context()
         );
     }
     if condition::is_true(&first.status.conditions, "Ready") {
-        assert!(condition::is_true(&first.status.conditions, "KeyEscrowed"), "{context}");
-        assert!(!condition::is_true(&first.status.conditions, "Stalled"), "{context}");
+        assert!(condition::is_true(&first.status.conditions, "KeyEscrowed"), "{}", context());
+        assert!(!condition::is_true(&first.status.conditions, "Stalled"), "{}", context());
     }
     let enforced = condition::get(&first.status.conditions, "ImmutabilityEnforced");
     if seen.repository.spec.lock().is_none() {
-        assert_eq!(first.status.lock.as_deref(), Some("None"), "{context}");
+        assert_eq!(first.status.lock.as_deref(), Some("None"), "{}", context());
     } else if enforced.is_some_and(|c| c.reason == "LockNotEnforced") {
-        assert_eq!(first.status.lock.as_deref(), Some("NotEnforced"), "{context}");
+        assert_eq!(first.status.lock.as_deref(), Some("NotEnforced"), "{}", context());
     }
     // The world after the plan was carried out, at the same instant.
     let mut repository = seen.repository.clone();
@@ -468,10 +580,10 @@ fn holds(seen: &Observed<'_>) {
         (None, None) => seen.job.clone(),
     };
     let second = plan(&Observed { repository: &repository, terminating: false, job, ..seen.clone() });
-    assert_eq!(second.status, first.status, "an unchanged world is an unchanged status: {context}");
-    assert_eq!((second.start, second.delete), (None, None), "{context}");
-    assert_eq!(second.events, vec![], "{context}");
+    assert_eq!(second.status, first.status, "an unchanged world is an unchanged status: {}", context());
+    assert_eq!((second.start, second.delete), (None, None), "{}", context());
+    assert_eq!(second.events, vec![], "{}", context());
     if let Next::At(time) = second.next {
-        assert!(time > seen.now, "no hot loop: {context}");
+        assert!(time > seen.now, "no hot loop: {}", context());
     }
 }

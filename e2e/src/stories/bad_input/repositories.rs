@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crds::RecoveryRepository;
+use crds::reference::REQUESTED_AT;
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::says;
@@ -71,14 +74,28 @@ async fn missing_key(stage: &Stage) -> Result<()> {
     stage.acknowledge("no-key").await.map(drop)
 }
 
-/// Another key for the same place.
+/// Another key for the same place. It is put right, and asked for by the annotation: nobody has to wait.
 async fn wrong_key(stage: &Stage) -> Result<()> {
     refusal(stage, "first-key", &["KeyNotEscrowed"]).await?;
     let mut other = with_secrets(stage, "wrong-key", &stage.place.s3, "s3", "another-key");
     other["spec"]["s3"]["prefix"] = json!(format!("{}first-key/", stage.prefix));
     stage.apply(&[manifests::key_secret("another-key", "long-enough-and-yet-the-wrong-one"), other]).await?;
     let message = refusal(stage, "wrong-key", &["KeyMismatch"]).await?;
-    says(&message, &["key"])
+    says(&message, &["key"])?;
+    stage.apply(&[manifests::key_secret("another-key", "long-enough-and-the-first-one")]).await?;
+    let api = stage.api::<RecoveryRepository>();
+    let now = Timestamp::now();
+    let asked = json!({"metadata": {"annotations": {REQUESTED_AT: now.to_string()}}});
+    api.patch("wrong-key", &PatchParams::default(), &Patch::Merge(asked)).await?;
+    wait::object(&api, "wrong-key", "the right key to be found at once", Duration::from_secs(60), |repo| {
+        let status = repo.and_then(|r| r.status.clone()).unwrap_or_default();
+        let known = wait::condition(&status.conditions, "KeyVerified").is_some_and(|c| c.status == "True");
+        // The Secret may have been found by an attempt of the controller's own: the request still was acted upon.
+        Ok((known && status.observed_requested_at == Some(now)).then_some(()))
+    })
+    .await?;
+    stage.say("a wrong key: put right, and found when it was asked for");
+    Ok(())
 }
 
 /// A bucket that is missing or that may only be read; no credentials at all.
