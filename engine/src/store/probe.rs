@@ -101,7 +101,7 @@ async fn try_lock(store: &dyn Store, seen: &ProbeReport) -> Result<LockFinding, 
         return Ok(LockFinding::Fails(NO_LOCK_HERE.to_owned()));
     }
     // What earlier probes left; a lock that has not ended yet is no failure.
-    for past in store.list(PROOFS).await? {
+    for past in store.list("probe/").await?.iter().filter(|object| object.name.starts_with(PROOFS)) {
         match store.delete(&past.name).await {
             Err(e) if e.category != Category::AccessDenied => return Err(e),
             _ => {}
