@@ -12,11 +12,11 @@ use crate::block::BlockId;
 use crate::content::Piece;
 use crate::envelope::Kind;
 use crate::error::{Error, Result};
-use crate::index::Index;
+use crate::index::{Index, KnownPack, Place};
 use crate::inspect::{Finding, finding, inspect};
 use crate::names;
 use crate::older::tampered;
-use crate::pack::{BadPack, read_footer};
+use crate::pack::{BadPack, Placed, read_footer};
 use crate::point::Point;
 use crate::progress::{Progress, ProgressSink};
 use crate::read::{Reader, Wanted};
@@ -293,6 +293,7 @@ impl Verification {
     async fn all_packs(&mut self) -> Result<()> {
         let reader = self.reader.clone();
         let repo = &reader.repo;
+        let mut rest: Vec<Wanted> = Vec::new();
         for pack in reader.index.packs() {
             let object = pack.id.object();
             let size = match repo.store().head(&object).await {
@@ -304,7 +305,12 @@ impl Verification {
                 Err(e) => return Err(e.into()),
             };
             let what = match read_footer(repo.store(), repo.keys(), pack.id, size).await {
-                Ok(Ok(_)) if size == u64::from(pack.size) => continue,
+                Ok(Ok(placed)) if size == u64::from(pack.size) => {
+                    rest.extend(
+                        placed.into_iter().filter_map(|block| unread_copy(&reader.index, *pack, block)),
+                    );
+                    continue;
+                }
                 Ok(Ok(_)) => format!("it has {size} bytes instead of {}", pack.size),
                 Ok(Err(BadPack::Damaged(what))) => what.to_owned(),
                 Ok(Err(BadPack::Newer(found))) => return Err(repo.newer(&object, found)),
@@ -313,7 +319,6 @@ impl Verification {
             };
             self.found(Finding { object, what });
         }
-        let mut rest: Vec<Wanted> = Vec::new();
         for (id, place) in reader.index.blocks().filter(|(id, _)| !self.checked.contains(id)) {
             rest.push(Wanted { id, at: 0, place });
         }
@@ -372,4 +377,11 @@ impl Verification {
         self.told.files = self.report.files;
         (self.progress)(self.told);
     }
+}
+
+/// A block that readers take from another pack, so that nothing else would look at this copy of it.
+fn unread_copy(index: &Index, pack: KnownPack, block: Placed) -> Option<Wanted> {
+    let Placed { id, class, offset, stored, raw } = block;
+    let elsewhere = index.find(&id).is_none_or(|place| place.pack.id != pack.id);
+    elsewhere.then_some(Wanted { id, at: 0, place: Place { pack, class, offset, stored, raw } })
 }

@@ -225,6 +225,9 @@ mod tests {
             header.set_entry_type(*kind);
             header.set_size(u64::from(*kind == EntryType::Regular));
             header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
             header.set_cksum();
             let bytes: &[u8] = if *kind == EntryType::Regular { b"x" } else { b"" };
             builder.append(&header, bytes).unwrap();
