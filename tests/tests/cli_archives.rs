@@ -35,12 +35,12 @@ fn fill(data: &Path) {
     }
     sparse.set_len(100 << 17).unwrap();
     fs::set_permissions(data.join("empty"), fs::Permissions::from_mode(0o4711)).unwrap();
-    set_attribute(&data.join("empty"), "user.lines", b"12 path=../no\nno\n\0\xff");
-    set_attribute(&data.join("empty"), "user.a=b%", b"");
+    set_attribute(data.join("empty"), "user.lines", b"12 path=../no\nno\n\0\xff");
+    set_attribute(data.join("empty"), "user.a=b%", b"");
     set_attribute(data, "user.of-the-root", b"r");
     if rustix::process::geteuid().is_root() {
         let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        set_attribute(&data.join("sparse"), "security.capability", &capability);
+        set_attribute(data.join("sparse"), "security.capability", &capability);
     }
     let before = std::time::SystemTime::UNIX_EPOCH - std::time::Duration::new(5, 250_000_000);
     fs::File::open(data.join("sparse")).unwrap().set_modified(before).unwrap();

@@ -138,7 +138,7 @@ fn a_source_that_is_not_there_no_directory_closed_or_moving() {
         |source: &str| desk.shell.answer(&["backup", "--source", &desk.path(source), "--component", "app"]);
     refused(backup("none"), (8, "SourceUnreadable"), &[&desk.path("none")]);
     refused(backup("data/f"), (2, "InvalidRequest"), &[&desk.path("data/f"), "no directory"]);
-    fs::set_permissions(desk.at("data/f"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(desk.at("data/f"), fs::Permissions::from_mode(0o000)).unwrap();
     let args = ["backup", "--source", &desk.path("data"), "--component", "app"];
     let (answer, code, _) = unprivileged(&desk, &args);
     refused((answer, code), (8, "SourceUnreadable"), &["can't read f of the source", "ermission denied"]);
@@ -238,7 +238,7 @@ fn a_repository_that_may_not_be_read_or_written() {
     let (answer, code, _) = unprivileged(&desk, &args);
     refused((answer, code), (4, "AccessDenied"), &[&desk.path("repository"), "ermission denied"]);
     close("0700");
-    fs::set_permissions(desk.at("repository/config"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(desk.at("repository/config"), fs::Permissions::from_mode(0o000)).unwrap();
     let (answer, code, _) = unprivileged(&desk, &["points"]);
     refused((answer, code), (4, "AccessDenied"), &[&desk.path("repository"), "config"]);
     fs::set_permissions(desk.at("repository/config"), fs::Permissions::from_mode(0o600)).unwrap();
