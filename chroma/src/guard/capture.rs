@@ -34,12 +34,14 @@ pub struct CaptureOptions {
     pub lock_wait: Duration,
     /// How often to try when a capture is torn.
     pub attempts: NonZeroU32,
+    /// How long a segment's files must stay as they are before a flush is taken for finished.
+    pub quiet: Duration,
     /// Capture although locks may not reach the server. Nothing is guaranteed then.
     pub allow_unshared_locks: bool,
 }
 
 impl CaptureOptions {
-    /// The defaults: writers wait 10 s at most, 30 s for the lock, 8 attempts.
+    /// The defaults: writers wait 10 s at most, 30 s for the lock, 8 attempts, 30 ms of quiet.
     pub fn new(data_dir: impl Into<PathBuf>, lock_command: LockCommand) -> CaptureOptions {
         CaptureOptions {
             data_dir: data_dir.into(),
@@ -47,6 +49,7 @@ impl CaptureOptions {
             max_writer_pause: Duration::from_secs(10),
             lock_wait: Duration::from_secs(30),
             attempts: NonZeroU32::new(8).expect("8 is not 0"),
+            quiet: Duration::from_millis(30),
             allow_unshared_locks: false,
         }
     }
@@ -93,10 +96,14 @@ pub enum Moment {
     Near,
     /// The lock is held, nothing was read under it yet.
     Locked,
+    /// No flush is under way; the content is read from here on.
+    Settled,
     /// Everything was read; the lock is still held.
     Levelled,
     /// The lock is released.
     Released,
+    /// The capture met a flush halfway, and waits for its end without the lock.
+    FlushAwaited,
 }
 
 /// Captures `options.data_dir` into `mirror_dir`, which may hold an earlier mirror and then costs only what changed.
@@ -145,6 +152,7 @@ pub fn capture_live_watched(
                     let cost = Cost { longest_hold, attempts: attempt, torn_because };
                     return Ok(captured(*whole, cost, suspects, source.filesystem));
                 }
+                watch(Moment::FlushAwaited);
                 await_flush(&options.data_dir, &suspects, &mut patience);
                 format!("segment {} was being flushed", suspects.join(", "))
             }
@@ -194,7 +202,7 @@ fn attempt_under_lock(
     let lock = HeldLock::acquire(&options.lock_command, &request)?;
     let budget = Budget::start(options.max_writer_pause);
     watch(Moment::Locked);
-    let read = read_under_lock(options, mirror, &budget);
+    let read = read_under_lock(options, mirror, &budget, watch);
     watch(Moment::Levelled);
     let released = lock.release();
     let held = budget.since.elapsed();
@@ -220,11 +228,13 @@ fn read_under_lock(
     options: &CaptureOptions,
     mirror: &mut Mirror,
     budget: &Budget,
+    watch: &mut dyn FnMut(Moment),
 ) -> Result<Read, GuardError> {
-    let before = match settle(&options.data_dir, budget)? {
+    let before = match settle(options, budget)? {
         Ok(tree) => tree,
         Err(because) => return Ok(Err(because)),
     };
+    watch(Moment::Settled);
     let expected = mirror.unknown_bytes(&before);
     let mut done = 0;
     let levelled = mirror.level(&before, &mut |bytes| {
@@ -244,26 +254,24 @@ fn read_under_lock(
     Ok(Ok((before, levelled, unstable)))
 }
 
-/// How long a segment's files must stay as they are before a flush is taken for finished.
-const QUIET: Duration = Duration::from_millis(30);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// A flush writes its files before its transaction, so one may be under way although we hold the lock. It cannot commit and
 /// no other can follow it (one actor does them all), so waiting until nothing changes is enough. Costs nothing when no
 /// segment was written lately. The check of the mirror's structure catches a flush that was starved for longer.
-fn settle(data: &Path, budget: &Budget) -> Result<Result<Tree, String>, GuardError> {
-    let mut tree = scan(data)?;
+fn settle(options: &CaptureOptions, budget: &Budget) -> Result<Result<Tree, String>, GuardError> {
+    let mut tree = scan(&options.data_dir)?;
     loop {
         let newest = tree.segment_files().max_by_key(|(_, stamp)| stamp.changed());
         let Some((path, stamp)) = newest else { return Ok(Ok(tree)) };
-        if now() - stamp.changed() >= QUIET.as_nanos() as i128 {
+        if now() - stamp.changed() >= options.quiet.as_nanos() as i128 {
             return Ok(Ok(tree));
         }
         if budget.since.elapsed() > budget.allowed / 4 {
             return Ok(Err(format!("{} kept changing under the lock", path.display())));
         }
         thread::sleep(GLANCE);
-        tree = scan(data)?;
+        tree = scan(&options.data_dir)?;
     }
 }
 
@@ -290,7 +298,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
 /// Waits, while writers go on, until the source's own segments are whole: the next attempt shall not meet the same flush.
 fn await_flush(data: &Path, suspects: &[String], patience: &mut Duration) {
     let begun = Instant::now();
-    let mut glance = QUIET;
+    let mut glance = GLANCE;
     while begun.elapsed() < *patience
         && !suspects.iter().all(|segment| check::segment_is_whole(&data.join(segment)))
     {
