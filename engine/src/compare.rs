@@ -17,6 +17,7 @@ use crate::read::Reader;
 use crate::repository::{Repository, blocking};
 use crate::restore::MARKER;
 use crate::tree::{Entry, Node, below};
+use futures::future::BoxFuture;
 
 /// Differences that are named; more add nothing to the decision.
 const NAMED: usize = 100;
@@ -56,42 +57,44 @@ impl Comparison {
 
 /// Compares a directory with a point. Owners, permissions, extended attributes and times don't count; `lost+found` in the root is nobody's.
 /// A file of the directory that can't be read is a difference; only the repository's failures are errors.
-pub async fn compare(
-    repo: &Repository,
-    point: &Point,
-    dir: &Path,
+pub fn compare<'a>(
+    repo: &'a Repository,
+    point: &'a Point,
+    dir: &'a Path,
     progress: ProgressSink,
-) -> Result<Comparison> {
-    let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
-    let mut seen = Comparison::default();
-    let mut known: HashSet<OsString> = HashSet::new();
-    let mut told = Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() };
-    for segment in &point.tree {
-        for entry in reader.entries(point, segment).await? {
-            let path = entry.below(dir).ok_or_else(|| {
-                let shown = entry.path.to_string_lossy();
-                repo.damaged(&point.id.object(), format!("the path `{shown}` leads out of it"))
-            })?;
-            known.insert(entry.path.clone());
-            if let Node::File { size, .. } = &entry.node {
-                seen.files += 1;
-                told.files += 1;
-                told.bytes = told.bytes.saturating_add(*size);
+) -> BoxFuture<'a, Result<Comparison>> {
+    Box::pin(async move {
+        let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
+        let mut seen = Comparison::default();
+        let mut known: HashSet<OsString> = HashSet::new();
+        let mut told = Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() };
+        for segment in &point.tree {
+            for entry in reader.entries(point, segment).await? {
+                let path = entry.below(dir).ok_or_else(|| {
+                    let shown = entry.path.to_string_lossy();
+                    repo.damaged(&point.id.object(), format!("the path `{shown}` leads out of it"))
+                })?;
+                known.insert(entry.path.clone());
+                if let Node::File { size, .. } = &entry.node {
+                    seen.files += 1;
+                    told.files += 1;
+                    told.bytes = told.bytes.saturating_add(*size);
+                }
+                let (name, is_file) = (entry.path.clone(), matches!(entry.node, Node::File { .. }));
+                let root = dir.to_owned();
+                match blocking(move || differs(&root, &path, &entry)).await {
+                    Some(what) => seen.differs(name, what),
+                    None => seen.files_equal += u64::from(is_file),
+                }
+                progress(told);
             }
-            let (name, is_file) = (entry.path.clone(), matches!(entry.node, Node::File { .. }));
-            let root = dir.to_owned();
-            match blocking(move || differs(&root, &path, &entry)).await {
-                Some(what) => seen.differs(name, what),
-                None => seen.files_equal += u64::from(is_file),
-            }
-            progress(told);
         }
-    }
-    let root = dir.to_owned();
-    for (path, what) in blocking(move || foreign(&root, &known)).await {
-        seen.differs(path, what);
-    }
-    Ok(seen)
+        let root = dir.to_owned();
+        for (path, what) in blocking(move || foreign(&root, &known)).await {
+            seen.differs(path, what);
+        }
+        Ok(seen)
+    })
 }
 
 /// How what lies at the path differs from the entry.

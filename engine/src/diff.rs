@@ -12,6 +12,7 @@ use crate::read::Reader;
 use crate::repository::Repository;
 use crate::tree::{Entry, Node};
 use crate::xattr::Xattr;
+use futures::future::BoxFuture;
 
 /// How an entry changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,38 +43,44 @@ pub struct Changed {
 
 /// Everything that differs between two points of a repository, by path. Times don't count. Memory: the entries of the
 /// first point, without their maps.
-pub async fn diff(repo: &Repository, first: &Point, second: &Point) -> Result<Vec<Changed>> {
-    let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
-    let mut earlier: BTreeMap<OsString, Facts> = BTreeMap::new();
-    for segment in &first.tree {
-        for entry in reader.entries(first, segment).await? {
-            earlier.insert(entry.path.clone(), Facts::of(&entry));
+pub fn diff<'a>(
+    repo: &'a Repository,
+    first: &'a Point,
+    second: &'a Point,
+) -> BoxFuture<'a, Result<Vec<Changed>>> {
+    Box::pin(async move {
+        let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
+        let mut earlier: BTreeMap<OsString, Facts> = BTreeMap::new();
+        for segment in &first.tree {
+            for entry in reader.entries(first, segment).await? {
+                earlier.insert(entry.path.clone(), Facts::of(&entry));
+            }
         }
-    }
-    let mut changes = Vec::new();
-    for segment in &second.tree {
-        for entry in reader.entries(second, segment).await? {
-            let now = Facts::of(&entry);
-            let was = earlier.remove(&entry.path);
-            let change = match &was {
-                None => Change::Added,
-                Some(was) if was.content != now.content => Change::Modified,
-                Some(was) if was.owner != now.owner => Change::Attributes,
-                Some(_) => continue,
-            };
-            let before = was.map_or(0, |was| was.size);
-            changes.push(Changed { path: entry.path.into(), change, before, after: now.size });
+        let mut changes = Vec::new();
+        for segment in &second.tree {
+            for entry in reader.entries(second, segment).await? {
+                let now = Facts::of(&entry);
+                let was = earlier.remove(&entry.path);
+                let change = match &was {
+                    None => Change::Added,
+                    Some(was) if was.content != now.content => Change::Modified,
+                    Some(was) if was.owner != now.owner => Change::Attributes,
+                    Some(_) => continue,
+                };
+                let before = was.map_or(0, |was| was.size);
+                changes.push(Changed { path: entry.path.into(), change, before, after: now.size });
+            }
         }
-    }
-    let removed = |(path, was): (OsString, Facts)| Changed {
-        path: path.into(),
-        change: Change::Removed,
-        before: was.size,
-        after: 0,
-    };
-    changes.extend(earlier.into_iter().map(removed));
-    changes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(changes)
+        let removed = |(path, was): (OsString, Facts)| Changed {
+            path: path.into(),
+            change: Change::Removed,
+            before: was.size,
+            after: 0,
+        };
+        changes.extend(earlier.into_iter().map(removed));
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(changes)
+    })
 }
 
 /// What of an entry is compared.

@@ -1,7 +1,7 @@
 //! Marks: small immutable facts beside the points, such as a quarantine, a verification, or that a run took effect. The
 //! first to write a mark wins and everybody else learns what it said. Names and contents are hidden from the store.
 
-use futures::{FutureExt, TryStreamExt};
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -45,42 +45,53 @@ struct Stored {
 impl Repository {
     /// Puts a mark unless one of this kind and name exists. The kind is visible in the bucket: 1 to 40 letters a-z,
     /// digits and `-`. The name is not. On a store without conditional writes two racers may both be told `Created`.
-    pub async fn put_mark(&self, kind: &str, name: &str, value: serde_json::Value) -> Result<PutMark> {
-        let object = self.mark_object(kind, name)?;
-        // Looked at first, because a store may ignore the condition of the write.
-        if let Some(mark) = self.mark(kind, name).await? {
-            return Ok(PutMark::Exists(mark));
-        }
-        let stored = Stored { name: name.to_owned(), value };
-        let body = serde_json::to_vec(&stored)
-            .map_err(|e| Error::Input(format!("the mark can't be written: {e}")))?;
-        match self.write_object(Kind::Mark, &object, &body).await? {
-            Put::Created => Ok(PutMark::Created),
-            Put::Exists => self.read_mark(kind, &object).await.map(PutMark::Exists),
-        }
+    pub fn put_mark<'a>(
+        &'a self,
+        kind: &'a str,
+        name: &'a str,
+        value: serde_json::Value,
+    ) -> BoxFuture<'a, Result<PutMark>> {
+        Box::pin(async move {
+            let object = self.mark_object(kind, name)?;
+            // Looked at first, because a store may ignore the condition of the write.
+            if let Some(mark) = self.mark(kind, name).await? {
+                return Ok(PutMark::Exists(mark));
+            }
+            let stored = Stored { name: name.to_owned(), value };
+            let body = serde_json::to_vec(&stored)
+                .map_err(|e| Error::Input(format!("the mark can't be written: {e}")))?;
+            match self.write_object(Kind::Mark, &object, &body).await? {
+                Put::Created => Ok(PutMark::Created),
+                Put::Exists => self.read_mark(kind, &object).await.map(PutMark::Exists),
+            }
+        })
     }
 
     /// The mark of this kind and name, if there is one.
-    pub async fn mark(&self, kind: &str, name: &str) -> Result<Option<Mark>> {
-        match self.read_mark(kind, &self.mark_object(kind, name)?).await {
-            Ok(mark) => Ok(Some(mark)),
-            Err(Error::Store(e)) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
+    pub fn mark<'a>(&'a self, kind: &'a str, name: &'a str) -> BoxFuture<'a, Result<Option<Mark>>> {
+        Box::pin(async move {
+            match self.read_mark(kind, &self.mark_object(kind, name)?).await {
+                Ok(mark) => Ok(Some(mark)),
+                Err(Error::Store(e)) if e.is_not_found() => Ok(None),
+                Err(e) => Err(e),
+            }
+        })
     }
 
     /// All marks of a kind, by name. A damaged one is an error: a quarantine must not vanish silently.
-    pub async fn marks(&self, kind: &str) -> Result<Vec<Mark>> {
-        let prefix = mark_prefix(kind)?;
-        let listed = self.store().list(&prefix).await?;
-        let (repo, of) = (self.clone(), kind.to_owned());
-        let read = ahead(listed, READS_AT_ONCE, move |object| {
-            let (repo, kind) = (repo.clone(), of.clone());
-            async move { repo.read_mark(&kind, &object.name).await }.boxed()
-        });
-        let mut marks: Vec<Mark> = read.try_collect().await?;
-        marks.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(marks)
+    pub fn marks<'a>(&'a self, kind: &'a str) -> BoxFuture<'a, Result<Vec<Mark>>> {
+        Box::pin(async move {
+            let prefix = mark_prefix(kind)?;
+            let listed = self.store().list(&prefix).await?;
+            let (repo, of) = (self.clone(), kind.to_owned());
+            let read = ahead(listed, READS_AT_ONCE, move |object| {
+                let (repo, kind) = (repo.clone(), of.clone());
+                async move { repo.read_mark(&kind, &object.name).await }.boxed()
+            });
+            let mut marks: Vec<Mark> = read.try_collect().await?;
+            marks.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(marks)
+        })
     }
 
     fn mark_object(&self, kind: &str, name: &str) -> Result<String> {

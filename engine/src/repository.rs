@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -76,80 +76,84 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 impl Repository {
     /// Makes a new repository. The configuration is written last, by a conditional write: of two that race one wins.
-    pub async fn init(store: Arc<dyn Store>, password: &Password, now: Timestamp) -> Result<Self> {
-        password.check_strength()?;
-        match survey(store.as_ref()).await? {
-            Err(Error::RepositoryMissing { .. } | Error::HalfInitialised { .. }) => {}
-            Err(other) => return Err(other),
-            Ok(_) => return Err(Error::AlreadyARepository { place: store.place() }),
-        }
-        let id: [u8; 16] = random();
-        let master = MasterKey::generate();
-        let (made, secret) = (master.clone(), password.clone());
-        let (info, slot) = blocking(move || {
-            let keys = Keys::derive(&made, id);
-            keys::new_slot(&made, &keys, &id, &secret, "first", now)
+    pub fn init(store: Arc<dyn Store>, password: &Password, now: Timestamp) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(async move {
+            password.check_strength()?;
+            match survey(store.as_ref()).await? {
+                Err(Error::RepositoryMissing { .. } | Error::HalfInitialised { .. }) => {}
+                Err(other) => return Err(other),
+                Ok(_) => return Err(Error::AlreadyARepository { place: store.place() }),
+            }
+            let id: [u8; 16] = random();
+            let master = MasterKey::generate();
+            let (made, secret) = (master.clone(), password.clone());
+            let (info, slot) = blocking(move || {
+                let keys = Keys::derive(&made, id);
+                keys::new_slot(&made, &keys, &id, &secret, "first", now)
+            })
+            .await;
+            let slot_name = format!("{}{}", names::KEYS, info.id);
+            store.put_if_absent(&slot_name, Bytes::from(slot)).await?;
+            let config = Config {
+                magic: MAGIC.to_owned(),
+                format: FORMAT,
+                id: hex::encode(id),
+                key_check: master.check(&id),
+                created: now,
+            };
+            if store.put_if_absent(CONFIG, Bytes::from(plain::write(&config))).await? == Put::Exists {
+                // Somebody else was faster: our slot opens nothing. Whoever may not delete leaves it, it does no harm.
+                let _ = store.delete(&slot_name).await;
+                return Err(Error::AlreadyARepository { place: store.place() });
+            }
+            // Opened as anybody would: a repository that can't be opened again must not look made.
+            Self::open(store, password).await
         })
-        .await;
-        let slot_name = format!("{}{}", names::KEYS, info.id);
-        store.put_if_absent(&slot_name, Bytes::from(slot)).await?;
-        let config = Config {
-            magic: MAGIC.to_owned(),
-            format: FORMAT,
-            id: hex::encode(id),
-            key_check: master.check(&id),
-            created: now,
-        };
-        if store.put_if_absent(CONFIG, Bytes::from(plain::write(&config))).await? == Put::Exists {
-            // Somebody else was faster: our slot opens nothing. Whoever may not delete leaves it, it does no harm.
-            let _ = store.delete(&slot_name).await;
-            return Err(Error::AlreadyARepository { place: store.place() });
-        }
-        // Opened as anybody would: a repository that can't be opened again must not look made.
-        Self::open(store, password).await
     }
 
     /// Opens an existing repository. Where a configuration or slots that somebody wrote over don't open, older versions of
     /// them are tried, if the bucket has any.
-    pub async fn open(store: Arc<dyn Store>, password: &Password) -> Result<Self> {
-        let config = survey(store.as_ref()).await??;
-        let listed = store.list(names::KEYS).await?;
-        let mut slots = Vec::new();
-        for object in listed.into_iter().take(MOST_SLOTS) {
-            match store.get(&object.name, None).await {
-                Ok(slot) => slots.push((object.name, slot.to_vec())),
-                // Taken away between the list and the read, by one that lost the race to make the repository.
-                Err(gone) if gone.is_not_found() => {}
-                Err(other) => return Err(other.into()),
+    pub fn open(store: Arc<dyn Store>, password: &Password) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(async move {
+            let config = survey(store.as_ref()).await??;
+            let listed = store.list(names::KEYS).await?;
+            let mut slots = Vec::new();
+            for object in listed.into_iter().take(MOST_SLOTS) {
+                match store.get(&object.name, None).await {
+                    Ok(slot) => slots.push((object.name, slot.to_vec())),
+                    // Taken away between the list and the read, by one that lost the race to make the repository.
+                    Err(gone) if gone.is_not_found() => {}
+                    Err(other) => return Err(other.into()),
+                }
             }
-        }
-        if slots.is_empty() {
-            return Err(Error::NoKeySlot { place: store.place() });
-        }
-        let failure = match Self::unlock(&store, &config, slots.clone(), password).await? {
-            Ok(opened) => return Ok(opened),
-            Err(failure) => failure,
-        };
-        let (mut configs, newest) = (vec![config], slots.len());
-        let keep = |bytes: &Bytes| configs.extend(read_config(store.as_ref(), bytes).ok());
-        all_older(store.as_ref(), CONFIG, keep).await?;
-        for name in slots.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            all_older(store.as_ref(), &name, |slot| slots.push((name.clone(), slot.to_vec()))).await?;
-        }
-        if configs.len() == 1 && slots.len() == newest {
-            return Err(failure);
-        }
-        slots.truncate(MOST_SLOTS);
-        for config in &configs {
-            if let Ok(opened) = Self::unlock(&store, config, slots.clone(), password).await? {
-                tracing::warn!(
-                    "{}: its configuration or a key slot was written over by somebody; it was opened by an older version",
-                    store.place()
-                );
-                return Ok(opened);
+            if slots.is_empty() {
+                return Err(Error::NoKeySlot { place: store.place() });
             }
-        }
-        Err(failure)
+            let failure = match Self::unlock(&store, &config, slots.clone(), password).await? {
+                Ok(opened) => return Ok(opened),
+                Err(failure) => failure,
+            };
+            let (mut configs, newest) = (vec![config], slots.len());
+            let keep = |bytes: &Bytes| configs.extend(read_config(store.as_ref(), bytes).ok());
+            all_older(store.as_ref(), CONFIG, keep).await?;
+            for name in slots.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+                all_older(store.as_ref(), &name, |slot| slots.push((name.clone(), slot.to_vec()))).await?;
+            }
+            if configs.len() == 1 && slots.len() == newest {
+                return Err(failure);
+            }
+            slots.truncate(MOST_SLOTS);
+            for config in &configs {
+                if let Ok(opened) = Self::unlock(&store, config, slots.clone(), password).await? {
+                    tracing::warn!(
+                        "{}: its configuration or a key slot was written over by somebody; it was opened by an older version",
+                        store.place()
+                    );
+                    return Ok(opened);
+                }
+            }
+            Err(failure)
+        })
     }
 
     /// Tries these slots. The inner error says that none opened.
@@ -184,15 +188,21 @@ impl Repository {
     }
 
     /// Opens the repository, or makes it where nothing is yet.
-    pub async fn open_or_init(store: Arc<dyn Store>, password: &Password, now: Timestamp) -> Result<Self> {
-        match Self::open(Arc::clone(&store), password).await {
-            Err(Error::RepositoryMissing { .. } | Error::HalfInitialised { .. }) => {}
-            other => return other,
-        }
-        match Self::init(Arc::clone(&store), password, now).await {
-            Err(Error::AlreadyARepository { .. }) => Self::open(store, password).await,
-            other => other,
-        }
+    pub fn open_or_init(
+        store: Arc<dyn Store>,
+        password: &Password,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(async move {
+            match Self::open(Arc::clone(&store), password).await {
+                Err(Error::RepositoryMissing { .. } | Error::HalfInitialised { .. }) => {}
+                other => return other,
+            }
+            match Self::init(Arc::clone(&store), password, now).await {
+                Err(Error::AlreadyARepository { .. }) => Self::open(store, password).await,
+                other => other,
+            }
+        })
     }
 
     /// The random id it was made with, 32 hex digits: tells it from one made anew in the same place.
@@ -235,32 +245,36 @@ impl Repository {
     }
 
     /// Every point, the oldest consistency time first.
-    pub async fn points(&self) -> Result<Catalogue> {
-        let listed = self.store().list(names::POINTS).await?;
-        let from = self.clone();
-        let mut points = ahead(listed, READS_AT_ONCE, move |object| {
-            let repo = from.clone();
-            async move {
-                let read = match names::last_part(&object.name).parse() {
-                    Ok(id) => repo.read_point(id).await.map(|p| Point { stored_at: object.modified, ..p }),
-                    Err(_) => Err(repo.damaged(&object.name, "it has no point's name")),
-                };
-                (object.name, read)
+    pub fn points(&self) -> BoxFuture<'_, Result<Catalogue>> {
+        Box::pin(async move {
+            let listed = self.store().list(names::POINTS).await?;
+            let from = self.clone();
+            let mut points = ahead(listed, READS_AT_ONCE, move |object| {
+                let repo = from.clone();
+                async move {
+                    let read = match names::last_part(&object.name).parse() {
+                        Ok(id) => {
+                            repo.read_point(id).await.map(|p| Point { stored_at: object.modified, ..p })
+                        }
+                        Err(_) => Err(repo.damaged(&object.name, "it has no point's name")),
+                    };
+                    (object.name, read)
+                }
+                .boxed()
+            });
+            let mut catalogue = Catalogue::default();
+            while let Some((name, read)) = points.next().await {
+                match read {
+                    Ok(point) => catalogue.points.push(point),
+                    Err(Error::Damaged { what, .. }) => catalogue.unreadable.push((name, what)),
+                    Err(e @ Error::NewerFormat { .. }) => catalogue.unreadable.push((name, e.to_string())),
+                    Err(Error::PointNotFound { .. }) => {} // deleted between the list and the read
+                    Err(e) => return Err(e),
+                }
             }
-            .boxed()
-        });
-        let mut catalogue = Catalogue::default();
-        while let Some((name, read)) = points.next().await {
-            match read {
-                Ok(point) => catalogue.points.push(point),
-                Err(Error::Damaged { what, .. }) => catalogue.unreadable.push((name, what)),
-                Err(e @ Error::NewerFormat { .. }) => catalogue.unreadable.push((name, e.to_string())),
-                Err(Error::PointNotFound { .. }) => {} // deleted between the list and the read
-                Err(e) => return Err(e),
-            }
-        }
-        catalogue.points.sort_by_key(|p| (p.attributes.consistency_time, p.id));
-        Ok(catalogue)
+            catalogue.points.sort_by_key(|p| (p.attributes.consistency_time, p.id));
+            Ok(catalogue)
+        })
     }
 
     /// The newest point of a component, by the order in which the store received them; damaged ones are passed over.
@@ -298,19 +312,23 @@ impl Repository {
     }
 
     /// One point.
-    pub async fn point(&self, id: PointId) -> Result<Point> {
-        let point = self.read_point(id).await?;
-        let Object { modified: stored_at, locked, .. } = self.store().head(&id.object()).await?;
-        Ok(Point { stored_at, locked_until: locked.map(|kept| kept.until), ..point })
+    pub fn point(&self, id: PointId) -> BoxFuture<'_, Result<Point>> {
+        Box::pin(async move {
+            let point = self.read_point(id).await?;
+            let Object { modified: stored_at, locked, .. } = self.store().head(&id.object()).await?;
+            Ok(Point { stored_at, locked_until: locked.map(|kept| kept.until), ..point })
+        })
     }
 
     /// The point that this attempt committed, if it did: the answer when a report was lost.
-    pub async fn find_by_attempt(&self, attempt: &str) -> Result<Option<Point>> {
-        match self.point(PointId::of_attempt(self.keys(), attempt)).await {
-            Ok(point) => Ok(Some(point)),
-            Err(Error::PointNotFound { .. }) => Ok(None),
-            Err(e) => Err(e),
-        }
+    pub fn find_by_attempt<'a>(&'a self, attempt: &'a str) -> BoxFuture<'a, Result<Option<Point>>> {
+        Box::pin(async move {
+            match self.point(PointId::of_attempt(self.keys(), attempt)).await {
+                Ok(point) => Ok(Some(point)),
+                Err(Error::PointNotFound { .. }) => Ok(None),
+                Err(e) => Err(e),
+            }
+        })
     }
 
     async fn read_point(&self, id: PointId) -> Result<Point> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 
 use crate::ahead::ahead;
@@ -65,39 +65,47 @@ impl VerifyReport {
 }
 
 /// Verifies one point.
-pub async fn verify(
-    repo: &Repository,
-    point: &Point,
+pub fn verify<'a>(
+    repo: &'a Repository,
+    point: &'a Point,
     level: Level,
     progress: ProgressSink,
-) -> Result<VerifyReport> {
-    let mut work = Verification::begin(repo, level, progress, point.totals.bytes).await?;
-    work.point(point).await?;
-    work.forget_meddling_elsewhere(point);
-    Ok(work.end())
+) -> BoxFuture<'a, Result<VerifyReport>> {
+    Box::pin(async move {
+        let mut work = Verification::begin(repo, level, progress, point.totals.bytes).await?;
+        work.point(point).await?;
+        work.forget_meddling_elsewhere(point);
+        Ok(work.end())
+    })
 }
 
 /// Verifies every point, the key slots, marks, leases and lists of condemned packs, and at level full every block that any index lists, used or not.
-pub async fn verify_all(repo: &Repository, level: Level, progress: ProgressSink) -> Result<VerifyReport> {
-    let catalogue = repo.points().await?;
-    let total = catalogue.points.iter().fold(0u64, |sum, p| sum.saturating_add(p.totals.bytes));
-    let mut work = Verification::begin(repo, level, progress, total).await?;
-    for (object, what) in catalogue.unreadable {
-        work.found(Finding { object, what });
-    }
-    work.key_slots().await?;
-    for (prefix, kind) in
-        [(names::MARKS, Kind::Mark), (names::LEASE, Kind::Lease), (names::CONDEMNED, Kind::Condemned)]
-    {
-        work.small_objects(prefix, kind).await?;
-    }
-    for point in &catalogue.points {
-        work.point(point).await?;
-    }
-    if level == Level::Full {
-        work.all_packs().await?;
-    }
-    Ok(work.end())
+pub fn verify_all(
+    repo: &Repository,
+    level: Level,
+    progress: ProgressSink,
+) -> BoxFuture<'_, Result<VerifyReport>> {
+    Box::pin(async move {
+        let catalogue = repo.points().await?;
+        let total = catalogue.points.iter().fold(0u64, |sum, p| sum.saturating_add(p.totals.bytes));
+        let mut work = Verification::begin(repo, level, progress, total).await?;
+        for (object, what) in catalogue.unreadable {
+            work.found(Finding { object, what });
+        }
+        work.key_slots().await?;
+        for (prefix, kind) in
+            [(names::MARKS, Kind::Mark), (names::LEASE, Kind::Lease), (names::CONDEMNED, Kind::Condemned)]
+        {
+            work.small_objects(prefix, kind).await?;
+        }
+        for point in &catalogue.points {
+            work.point(point).await?;
+        }
+        if level == Level::Full {
+            work.all_packs().await?;
+        }
+        Ok(work.end())
+    })
 }
 
 struct Verification {

@@ -148,8 +148,10 @@ fn take(
         telling.say(match moment {
             Moment::Near => "mirror is near; asking for the write lock",
             Moment::Locked => "write lock held, writers wait",
+            Moment::Settled => "no flush is under way; reading",
             Moment::Levelled => "mirror is level",
             Moment::Released => "write lock released",
+            Moment::FlushAwaited => "a flush was met halfway; waiting for its end without the lock",
         });
     })?;
     telling.say(format!(

@@ -26,6 +26,7 @@ use crate::progress::ProgressSink;
 use crate::prune::{COMMIT_WITHIN, Condemned, secure};
 use crate::read::Reader;
 use crate::repository::Repository;
+use futures::future::BoxFuture;
 use keep::{Proved, Ready, keep};
 use names::Names;
 use previous::Previous;
@@ -112,8 +113,8 @@ impl Drop for StopOnDrop {
 /// told in the log and captured whole.
 /// A file of several names in the source is captured once; one whose other names lie outside is a file as any other.
 /// Caveat: `lost+found` in the root is left out, and of extended attributes those that belong to the node or the file system.
-pub async fn backup(repo: &Repository, request: Backup) -> Result<Committed> {
-    capture(repo, request).await.map_err(|e| keep::explained(repo, e))
+pub fn backup(repo: &Repository, request: Backup) -> BoxFuture<'_, Result<Committed>> {
+    Box::pin(async move { capture(repo, request).await.map_err(|e| keep::explained(repo, e)) })
 }
 
 async fn capture(repo: &Repository, request: Backup) -> Result<Committed> {

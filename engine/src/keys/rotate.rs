@@ -3,6 +3,7 @@
 //! and doing it again finishes. The last slot that opens is never removed.
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::{Password, SlotInfo, new_slot, open_any, read_facts};
@@ -29,63 +30,80 @@ pub struct Rotated {
 impl Repository {
     /// Lets another password open the repository, such as one kept outside the cluster. The slot is read back and opened.
     /// A password that has a slot already gets no second one.
-    pub async fn add_key_slot(&self, password: &Password, label: &str, now: Timestamp) -> Result<SlotInfo> {
-        password.check_strength()?;
-        let secret = password.clone();
-        let fingerprint = blocking(move || secret.fingerprint()).await;
-        for slot in self.slots().await? {
-            // A slot that a forged or damaged wrapping spoilt opens nothing, whatever its facts say.
-            if slot.fingerprint == fingerprint && self.opens(&slot.id, password).await? {
-                return Ok(slot);
+    pub fn add_key_slot<'a>(
+        &'a self,
+        password: &'a Password,
+        label: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<SlotInfo>> {
+        Box::pin(async move {
+            password.check_strength()?;
+            let secret = password.clone();
+            let fingerprint = blocking(move || secret.fingerprint()).await;
+            for slot in self.slots().await? {
+                // A slot that a forged or damaged wrapping spoilt opens nothing, whatever its facts say.
+                if slot.fingerprint == fingerprint && self.opens(&slot.id, password).await? {
+                    return Ok(slot);
+                }
             }
-        }
-        if self.store().list(KEYS).await?.len() >= MOST_SLOTS {
-            return Err(Error::Input(format!(
-                "{} has {MOST_SLOTS} key slots already: remove one first",
-                self.place()
-            )));
-        }
-        let (repo, secret, label) = (self.clone(), password.clone(), label.to_owned());
-        let (info, slot) =
-            blocking(move || new_slot(repo.master(), repo.keys(), repo.raw_id(), &secret, &label, now)).await;
-        let name = format!("{KEYS}{}", info.id);
-        self.store().put_if_absent(&name, Bytes::from(slot)).await?;
-        if !self.opens(&info.id, password).await? {
-            return Err(self.damaged(&name, "the store returned another key slot than was written"));
-        }
-        Ok(info)
+            if self.store().list(KEYS).await?.len() >= MOST_SLOTS {
+                return Err(Error::Input(format!(
+                    "{} has {MOST_SLOTS} key slots already: remove one first",
+                    self.place()
+                )));
+            }
+            let (repo, secret, label) = (self.clone(), password.clone(), label.to_owned());
+            let (info, slot) =
+                blocking(move || new_slot(repo.master(), repo.keys(), repo.raw_id(), &secret, &label, now))
+                    .await;
+            let name = format!("{KEYS}{}", info.id);
+            self.store().put_if_absent(&name, Bytes::from(slot)).await?;
+            if !self.opens(&info.id, password).await? {
+                return Err(self.damaged(&name, "the store returned another key slot than was written"));
+            }
+            Ok(info)
+        })
     }
 
     /// The slots that open this repository, the oldest first. A second one with another fingerprint is an escrow.
-    pub async fn slots(&self) -> Result<Vec<SlotInfo>> {
-        let mut slots = Vec::new();
-        for object in self.store().list(KEYS).await? {
-            let facts = |bytes: &Bytes| read_facts(self.keys(), &object.name, bytes);
-            match self.store().get(&object.name, None).await {
-                Ok(bytes) => slots.extend(match facts(&bytes) {
-                    None => older(self.store(), &object.name, None, facts).await?,
-                    told => told,
-                }),
-                Err(gone) if gone.is_not_found() => {}
-                Err(other) => return Err(other.into()),
+    pub fn slots(&self) -> BoxFuture<'_, Result<Vec<SlotInfo>>> {
+        Box::pin(async move {
+            let mut slots = Vec::new();
+            for object in self.store().list(KEYS).await? {
+                let facts = |bytes: &Bytes| read_facts(self.keys(), &object.name, bytes);
+                match self.store().get(&object.name, None).await {
+                    Ok(bytes) => slots.extend(match facts(&bytes) {
+                        None => older(self.store(), &object.name, None, facts).await?,
+                        told => told,
+                    }),
+                    Err(gone) if gone.is_not_found() => {}
+                    Err(other) => return Err(other.into()),
+                }
             }
-        }
-        slots.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-        Ok(slots)
+            slots.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+            Ok(slots)
+        })
     }
 
     /// Replaces the password that the repository was opened with. Open repositories go on working; data isn't touched.
     ///
     /// Guarantees: the new password opens before the old one is removed. When it fails both may open, and doing it again
     /// finishes. Where deleting is not allowed that is how it stays, and the error says so.
-    pub async fn rotate_key(&self, new: &Password, label: &str, now: Timestamp) -> Result<Rotated> {
-        let lease = Lease::take(self, "a key is rotated", now).await?;
-        let rotated = self.rotate(new, label, now).await;
-        // What went wrong before counts more than a lease that will end by itself.
-        let released = lease.release().await;
-        let rotated = rotated?;
-        released?;
-        Ok(rotated)
+    pub fn rotate_key<'a>(
+        &'a self,
+        new: &'a Password,
+        label: &'a str,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Rotated>> {
+        Box::pin(async move {
+            let lease = Lease::take(self, "a key is rotated", now).await?;
+            let rotated = self.rotate(new, label, now).await;
+            // What went wrong before counts more than a lease that will end by itself.
+            let released = lease.release().await;
+            let rotated = rotated?;
+            released?;
+            Ok(rotated)
+        })
     }
 
     async fn rotate(&self, new: &Password, label: &str, now: Timestamp) -> Result<Rotated> {
@@ -114,13 +132,15 @@ impl Repository {
     }
 
     /// Takes away every slot of the key with this fingerprint. Returns how many there were.
-    pub async fn remove_key(&self, fingerprint: &str, now: Timestamp) -> Result<u64> {
-        let lease = Lease::take(self, "a key is removed", now).await?;
-        let removed = self.remove(fingerprint).await;
-        let released = lease.release().await;
-        let removed = removed?;
-        released?;
-        Ok(removed)
+    pub fn remove_key<'a>(&'a self, fingerprint: &'a str, now: Timestamp) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let lease = Lease::take(self, "a key is removed", now).await?;
+            let removed = self.remove(fingerprint).await;
+            let released = lease.release().await;
+            let removed = removed?;
+            released?;
+            Ok(removed)
+        })
     }
 
     async fn remove(&self, fingerprint: &str) -> Result<u64> {

@@ -22,6 +22,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -117,48 +118,53 @@ pub struct PruneReport {
 /// this is killed; the next run finishes. The last point of a component isn't removed. Errors: before anything is deleted
 /// it fails when a point that stays can't be read whole, when the store doesn't let delete, and when another prune is at
 /// work. Memory: 100 bytes for each block of the repository, and two packs.
-pub async fn prune(repo: &Repository, request: &Prune, progress: ProgressSink) -> Result<PruneReport> {
-    if request.wait < SHORTEST_WAIT {
-        let why = format!(
-            "what is pruned has to wait for at least an hour ({:#} was asked for): captures that are under way rely on it",
-            request.wait
-        );
-        return Err(Error::Input(why));
-    }
-    refuse_to_empty(&repo.points().await?.points, &request.remove)?;
-    if request.dry_run {
-        let removal = Removal::begin(repo, request.now).await?;
-        let mut work = Work {
-            repo,
-            request,
-            progress,
-            lease: None,
-            now: request.now,
-            removal,
-            locked_points: HashSet::new(),
+pub fn prune<'a>(
+    repo: &'a Repository,
+    request: &'a Prune,
+    progress: ProgressSink,
+) -> BoxFuture<'a, Result<PruneReport>> {
+    Box::pin(async move {
+        if request.wait < SHORTEST_WAIT {
+            let why = format!(
+                "what is pruned has to wait for at least an hour ({:#} was asked for): captures that are under way rely on it",
+                request.wait
+            );
+            return Err(Error::Input(why));
+        }
+        refuse_to_empty(&repo.points().await?.points, &request.remove)?;
+        if request.dry_run {
+            let removal = Removal::begin(repo, request.now).await?;
+            let mut work = Work {
+                repo,
+                request,
+                progress,
+                lease: None,
+                now: request.now,
+                removal,
+                locked_points: HashSet::new(),
+            };
+            return work.run().await;
+        }
+        may_delete(repo).await?;
+        let lease = Lease::take(repo, "a prune", request.now).await?;
+        let Some(now) = lease.taken() else {
+            lease.release().await?;
+            let why = "the store doesn't say when an object was stored, so it can't be told how long one was condemned";
+            return Err(Error::Input(format!("{}: {why}; nothing was removed", repo.place())));
         };
-        return work.run().await;
-    }
-    may_delete(repo).await?;
-    let lease = Lease::take(repo, "a prune", request.now).await?;
-    let Some(now) = lease.taken() else {
-        lease.release().await?;
-        let why =
-            "the store doesn't say when an object was stored, so it can't be told how long one was condemned";
-        return Err(Error::Input(format!("{}: {why}; nothing was removed", repo.place())));
-    };
-    let removal = Removal::begin(repo, now).await?;
-    let mut work =
-        Work { repo, request, progress, lease: Some(lease), now, removal, locked_points: HashSet::new() };
-    let done = work.run().await;
-    let released = match work.lease.take() {
-        Some(lease) => lease.release().await,
-        None => Ok(()),
-    };
-    // What went wrong in the work counts more than a lease that will end by itself.
-    let report = done?;
-    released?;
-    Ok(report)
+        let removal = Removal::begin(repo, now).await?;
+        let mut work =
+            Work { repo, request, progress, lease: Some(lease), now, removal, locked_points: HashSet::new() };
+        let done = work.run().await;
+        let released = match work.lease.take() {
+            Some(lease) => lease.release().await,
+            None => Ok(()),
+        };
+        // What went wrong in the work counts more than a lease that will end by itself.
+        let report = done?;
+        released?;
+        Ok(report)
+    })
 }
 
 /// Refuses to remove every point of a component.

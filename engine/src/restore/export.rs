@@ -17,6 +17,7 @@ use crate::read::Reader;
 use crate::repository::{Repository, blocking};
 use crate::tree::{Entry, Node};
 use crate::xattr::Xattr;
+use futures::future::BoxFuture;
 
 /// An entry of a point on its way out.
 #[derive(Debug)]
@@ -65,52 +66,54 @@ pub enum ExportedContent {
 /// were and the bytes of the files.
 ///
 /// Before anything is handed out the point is inspected, as by a restore. An error of the caller's ends it.
-pub async fn export(
-    repo: &Repository,
-    point: &Point,
-    scratch: &Path,
+pub fn export<'a>(
+    repo: &'a Repository,
+    point: &'a Point,
+    scratch: &'a Path,
     progress: ProgressSink,
-    mut each: impl FnMut(Exported) -> io::Result<()> + Send,
-) -> Result<(u64, u64)> {
-    let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
-    if let Some(Finding { object, what }) = inspect(&reader, point).await?.findings.into_iter().next() {
-        return Err(repo.damaged(&object, what));
-    }
-    let mut told = Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() };
-    let (mut entries, mut bytes) = (0, 0);
-    let through = scratch.join("exported");
-    for segment in &point.tree {
-        for entry in reader.entries(point, segment).await? {
-            if entry.below(scratch).is_none() {
-                let shown = entry.path.to_string_lossy();
-                let what = format!("the path `{shown}` leads out of it");
-                return Err(repo.damaged(&point.id.object(), what));
-            }
-            let content = match &entry.node {
-                Node::Directory => ExportedContent::Directory,
-                Node::Symlink { to } => ExportedContent::Symlink { to: to.into() },
-                Node::Link { to } => ExportedContent::Link { to: to.into() },
-                Node::File { size, .. } => {
-                    // Whatever it has in the source, the copy in scratch space is ours to read.
-                    let plain = Entry { mode: 0o600, xattrs: Vec::new(), ..entry.clone() };
-                    write_file(&reader, point, &plain, &through, None, |read, _| {
-                        told.bytes += read;
-                        progress(told);
-                    })
-                    .await?;
-                    bytes += size;
-                    told.files += 1;
-                    ExportedContent::File { size: *size, bytes: take(&through).await? }
-                }
-            };
-            entries += 1;
-            let Entry { path, mode, uid, gid, mtime, xattrs, .. } = entry;
-            let path = PathBuf::from(path);
-            let exported = Exported { path: path.clone(), mode, uid, gid, mtime, xattrs, content };
-            each(exported).map_err(|cause| Error::TargetUnwritable { path, cause })?;
+    each: &'a mut (dyn FnMut(Exported) -> io::Result<()> + Send),
+) -> BoxFuture<'a, Result<(u64, u64)>> {
+    Box::pin(async move {
+        let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
+        if let Some(Finding { object, what }) = inspect(&reader, point).await?.findings.into_iter().next() {
+            return Err(repo.damaged(&object, what));
         }
-    }
-    Ok((entries, bytes))
+        let mut told = Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() };
+        let (mut entries, mut bytes) = (0, 0);
+        let through = scratch.join("exported");
+        for segment in &point.tree {
+            for entry in reader.entries(point, segment).await? {
+                if entry.below(scratch).is_none() {
+                    let shown = entry.path.to_string_lossy();
+                    let what = format!("the path `{shown}` leads out of it");
+                    return Err(repo.damaged(&point.id.object(), what));
+                }
+                let content = match &entry.node {
+                    Node::Directory => ExportedContent::Directory,
+                    Node::Symlink { to } => ExportedContent::Symlink { to: to.into() },
+                    Node::Link { to } => ExportedContent::Link { to: to.into() },
+                    Node::File { size, .. } => {
+                        // Whatever it has in the source, the copy in scratch space is ours to read.
+                        let plain = Entry { mode: 0o600, xattrs: Vec::new(), ..entry.clone() };
+                        write_file(&reader, point, &plain, &through, None, |read, _| {
+                            told.bytes += read;
+                            progress(told);
+                        })
+                        .await?;
+                        bytes += size;
+                        told.files += 1;
+                        ExportedContent::File { size: *size, bytes: take(&through).await? }
+                    }
+                };
+                entries += 1;
+                let Entry { path, mode, uid, gid, mtime, xattrs, .. } = entry;
+                let path = PathBuf::from(path);
+                let exported = Exported { path: path.clone(), mode, uid, gid, mtime, xattrs, content };
+                each(exported).map_err(|cause| Error::TargetUnwritable { path, cause })?;
+            }
+        }
+        Ok((entries, bytes))
+    })
 }
 
 /// Opens a file and takes its name away.

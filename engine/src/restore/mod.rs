@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -102,45 +103,47 @@ impl RestoreSummary {
 /// Before anything is touched the point is inspected: when an object it needs is missing from the store, an existing
 /// target stays as it is. On failure the marker stays, and restoring again with [`RestoreMode::OntoExisting`] goes on.
 /// Memory: about 40 MiB, and the paths of the point.
-pub async fn restore(
-    repo: &Repository,
-    point: &Point,
-    target: &Path,
+pub fn restore<'a>(
+    repo: &'a Repository,
+    point: &'a Point,
+    target: &'a Path,
     mode: RestoreMode,
     progress: ProgressSink,
-) -> Result<RestoreSummary> {
-    let begun = Instant::now();
-    let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
-    let seen = inspect(&reader, point).await?;
-    if let Some(Finding { object, what }) = seen.findings.into_iter().next() {
-        return Err(repo.damaged(&object, what));
-    }
-    let root = target.to_owned();
-    blocking(move || place::begin(&root, mode)).await?;
-    let mut work = Restore {
-        reader,
-        point,
-        target,
-        mode,
-        summary: RestoreSummary::default(),
-        told: Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() },
-        progress,
-        directories: Vec::new(),
-        names: HashMap::new(),
-        left: Left::default(),
-    };
-    if mode == RestoreMode::OntoExisting {
-        work.remove_foreign().await?;
-    }
-    work.write().await?;
-    let (root, directories, mut left) = (target.to_owned(), work.directories, work.left);
-    left.add(blocking(move || place::end(&root, directories)).await?);
-    let mut summary = work.summary;
-    summary.owners_left = left.owners;
-    summary.xattrs_left = left.xattrs;
-    summary.first_xattr_left = left.first_xattr;
-    summary.elapsed = begun.elapsed();
-    Ok(summary)
+) -> BoxFuture<'a, Result<RestoreSummary>> {
+    Box::pin(async move {
+        let begun = Instant::now();
+        let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
+        let seen = inspect(&reader, point).await?;
+        if let Some(Finding { object, what }) = seen.findings.into_iter().next() {
+            return Err(repo.damaged(&object, what));
+        }
+        let root = target.to_owned();
+        blocking(move || place::begin(&root, mode)).await?;
+        let mut work = Restore {
+            reader,
+            point,
+            target,
+            mode,
+            summary: RestoreSummary::default(),
+            told: Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() },
+            progress,
+            directories: Vec::new(),
+            names: HashMap::new(),
+            left: Left::default(),
+        };
+        if mode == RestoreMode::OntoExisting {
+            work.remove_foreign().await?;
+        }
+        work.write().await?;
+        let (root, directories, mut left) = (target.to_owned(), work.directories, work.left);
+        left.add(blocking(move || place::end(&root, directories)).await?);
+        let mut summary = work.summary;
+        summary.owners_left = left.owners;
+        summary.xattrs_left = left.xattrs;
+        summary.first_xattr_left = left.first_xattr;
+        summary.elapsed = begun.elapsed();
+        Ok(summary)
+    })
 }
 
 struct Restore<'a> {

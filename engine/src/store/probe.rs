@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
 
 use super::{ObjectLock, Put, Retention, Store, StoreError};
@@ -67,31 +67,33 @@ pub struct ProbeReport {
 /// was opened with a lock, one more is locked for half a minute, and a later probe removes it.
 ///
 /// Failures of the store itself (unreachable, access denied, bucket missing) are errors, not findings.
-pub async fn probe(store: &Arc<dyn Store>) -> Result<ProbeReport, StoreError> {
-    let mut report = ProbeReport {
-        conditional_writes: ConditionalWrites::Hold,
-        ranged_reads: true,
-        lists_at_once: true,
-        may_delete: true,
-        object_lock: store.object_lock().await?,
-        lock: LockFinding::NotAsked,
-    };
-    for _ in 0..ROUNDS {
-        let name = format!("probe/{}", hex::encode(random::<16>()));
-        let raced = race(store.as_ref(), &name).await?;
-        if raced != ConditionalWrites::Hold {
-            report.conditional_writes = raced;
+pub fn probe(store: &Arc<dyn Store>) -> BoxFuture<'_, Result<ProbeReport, StoreError>> {
+    Box::pin(async move {
+        let mut report = ProbeReport {
+            conditional_writes: ConditionalWrites::Hold,
+            ranged_reads: true,
+            lists_at_once: true,
+            may_delete: true,
+            object_lock: store.object_lock().await?,
+            lock: LockFinding::NotAsked,
+        };
+        for _ in 0..ROUNDS {
+            let name = format!("probe/{}", hex::encode(random::<16>()));
+            let raced = race(store.as_ref(), &name).await?;
+            if raced != ConditionalWrites::Hold {
+                report.conditional_writes = raced;
+            }
+            report.ranged_reads &= reads_ranges(store.as_ref(), &name).await?;
+            report.lists_at_once &= store.list("probe/").await?.iter().any(|o| o.name == name);
+            match store.delete(&name).await {
+                Ok(()) => {}
+                Err(e) if e.category == Category::AccessDenied => report.may_delete = false,
+                Err(e) => return Err(e),
+            }
         }
-        report.ranged_reads &= reads_ranges(store.as_ref(), &name).await?;
-        report.lists_at_once &= store.list("probe/").await?.iter().any(|o| o.name == name);
-        match store.delete(&name).await {
-            Ok(()) => {}
-            Err(e) if e.category == Category::AccessDenied => report.may_delete = false,
-            Err(e) => return Err(e),
-        }
-    }
-    report.lock = try_lock(store.as_ref(), &report).await?;
-    Ok(report)
+        report.lock = try_lock(store.as_ref(), &report).await?;
+        Ok(report)
+    })
 }
 
 /// Locks an object as it will be done in earnest, and tries to delete it.

@@ -10,7 +10,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
@@ -49,34 +49,36 @@ impl fmt::Debug for S3Store {
 
 impl S3Store {
     /// A store with these options. Nothing is sent yet, except to find credentials when none are given.
-    pub async fn connect(options: S3Options) -> Result<Self, StoreError> {
-        let prefix = match options.prefix.trim_matches('/') {
-            "" => String::new(),
-            parts => format!("{parts}/"),
-        };
-        let mut place = format!("s3://{}/{prefix}", options.bucket).trim_end_matches('/').to_owned();
-        if let Some(endpoint) = &options.endpoint {
-            place = format!("{place} at {endpoint}");
-        }
-        let client = client(&options).await.map_err(|detail| StoreError {
-            category: Category::Input,
-            action: "use the CA bundle",
-            object: String::new(),
-            place: place.clone(),
-            detail,
-        })?;
-        let checksummed = options.checksums == Checksums::WhenSupported || options.lock.is_some();
-        Ok(Self {
-            checksummed,
-            client,
-            bucket: options.bucket,
-            prefix,
-            place,
-            attempt_timeout: options.attempt_timeout,
-            multipart_above: options.multipart_above,
-            part_size: options.part_size,
-            lock: options.lock,
-            versioned: Arc::default(),
+    pub fn connect(options: S3Options) -> BoxFuture<'static, Result<Self, StoreError>> {
+        Box::pin(async move {
+            let prefix = match options.prefix.trim_matches('/') {
+                "" => String::new(),
+                parts => format!("{parts}/"),
+            };
+            let mut place = format!("s3://{}/{prefix}", options.bucket).trim_end_matches('/').to_owned();
+            if let Some(endpoint) = &options.endpoint {
+                place = format!("{place} at {endpoint}");
+            }
+            let client = client(&options).await.map_err(|detail| StoreError {
+                category: Category::Input,
+                action: "use the CA bundle",
+                object: String::new(),
+                place: place.clone(),
+                detail,
+            })?;
+            let checksummed = options.checksums == Checksums::WhenSupported || options.lock.is_some();
+            Ok(Self {
+                checksummed,
+                client,
+                bucket: options.bucket,
+                prefix,
+                place,
+                attempt_timeout: options.attempt_timeout,
+                multipart_above: options.multipart_above,
+                part_size: options.part_size,
+                lock: options.lock,
+                versioned: Arc::default(),
+            })
         })
     }
 

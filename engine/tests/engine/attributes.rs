@@ -158,13 +158,13 @@ async fn a_file_of_several_names_is_captured_once_and_has_them_all_again() {
     let scratch = bench.scratch("scratch");
     fs::create_dir(&scratch).unwrap();
     let mut handed = Vec::new();
-    let each = |entry: engine::Exported| {
+    let mut each = |entry: engine::Exported| {
         if let engine::ExportedContent::Link { to } = entry.content {
             handed.push((entry.path, to, entry.xattrs.len()));
         }
         Ok(())
     };
-    export(&bench.repo, &point, &scratch, silent(), each).await.unwrap();
+    export(&bench.repo, &point, &scratch, silent(), &mut each).await.unwrap();
     let links = [("dir/b", "a"), ("two", "one"), ("z", "a")].map(|(path, to)| (path.into(), to.into(), 0));
     assert_eq!(handed, links);
 

@@ -60,10 +60,11 @@ pub async fn run(
     let scratch = scratch_space(args.scratch.as_deref())?;
     let mut archive = Builder::new(BufWriter::with_capacity(1 << 20, stdout()));
     let progress = telling.stage("export");
-    let (entries, size) =
-        engine::export(&repository, &point, scratch.path(), progress, |entry| append(&mut archive, entry))
-            .await
-            .map_err(|e| Failure::from(e).while_reading_a_point())?;
+    let (entries, size) = engine::export(&repository, &point, scratch.path(), progress, &mut |entry| {
+        append(&mut archive, entry)
+    })
+    .await
+    .map_err(|e| Failure::from(e).while_reading_a_point())?;
     let finished = archive.into_inner().and_then(|mut out| out.flush());
     finished.map_err(|e| Failure::unexpected("can't write the archive", &e))?;
     telling.end_stage();
