@@ -17,13 +17,16 @@ demo: ## Protect, lose and recover a real ChromaDB on a real cluster, telling th
 	@e2e/demo.sh
 
 .PHONY: test
-test: setup check keep-crates test-real e2e ## Every test: what CI runs
+test: setup check keep-crates ## Every test: what CI runs
+	@# The tests mostly wait for servers; the release build of the stories' images fills that time.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-real images
+	@$(MAKE) --no-print-directory e2e
 
 # Every call names the whole workspace and has tests among its targets, so that all share one set of features: a package
 # named alone has another one, and its dependencies are compiled once more. Files are listed, so a new one is never left out.
 programs = $(patsubst $1/%.rs,--test %,$(wildcard $1/*.rs)) $(patsubst $1/%/main.rs,--test %,$(wildcard $1/*/main.rs))
+REAL := --test real
 QUICK := --lib --bins --test layers --test house $(call programs,engine/tests)
-REAL := $(call programs,tests/tests)
 
 LINTS := clippy --workspace --all-targets -- -D warnings
 
@@ -51,9 +54,14 @@ generate: ## Write what is generated: the CRDs, in crds/yaml and in the chart
 	$(CARGO) run --quiet --bin crdgen crds/yaml charts/holdfast/files/crds
 
 .PHONY: test-real
+# They wait for servers more than they compute.
 test-real: crates ## What crosses crates: real ChromaDB, real S3 server, real API server
-	$(CARGO) test --quiet --workspace $(REAL)
+	RUST_TEST_THREADS=6 $(CARGO) test --quiet --workspace $(REAL)
 	cd $(CLUSTER)/csi && go test ./...
+
+.PHONY: images
+images: setup ## The product's programs and images, as the stories install them
+	@$(CLUSTER)/holdfast-images.sh
 
 .PHONY: e2e
 e2e: ## The stories on a real cluster; one alone: make e2e STORY=recover-corruption

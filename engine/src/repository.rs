@@ -7,6 +7,8 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
 
 use crate::ahead::ahead;
 use crate::envelope::{self, BadHead, FORMAT, Kind};
@@ -65,12 +67,16 @@ impl std::fmt::Debug for Repository {
 
 /// Runs password derivations and other heavy work off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    let (tell, told) = oneshot::channel();
+    // Boxed, so that the runtime's machinery is compiled once and not for each piece of work.
+    let boxed: Box<dyn FnOnce() + Send> = Box::new(move || drop(tell.send(work())));
+    let ended = tokio::task::spawn_blocking(boxed).await;
+    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
+    }
+    match told.await {
         Ok(done) => done,
-        Err(e) => match e.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => futures::future::pending().await, // the runtime is shutting down
-        },
+        Err(_) => futures::future::pending().await, // the runtime is shutting down
     }
 }
 

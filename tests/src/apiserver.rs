@@ -1,5 +1,5 @@
-//! A real API server with its etcd, for tests of schemas, admission policies and the chart. One per test binary, started
-//! when the first test asks for it. It hangs on a pipe that this process holds, so it ends with the process however that
+//! A real API server with its etcd, for tests of schemas, admission policies and the chart. Tests that want the same
+//! things in it share one, started when the first of them asks for it. It hangs on a pipe that this process holds, so it ends with the process however that
 //! ends. There is no controller manager: nothing is collected, and a namespace with content stays Terminating.
 
 use std::io::{BufRead, BufReader, Write};
@@ -66,13 +66,12 @@ impl From<Output> for Answer {
 }
 
 impl ApiServer {
-    /// The server of this test binary, prepared by `prepare` when it was just started.
+    /// The server that lives in `once`, prepared by `prepare` when it was just started.
     ///
     /// # Panics
     /// When it can't be started or prepared; the message says why.
-    pub fn shared(prepare: fn(&Self)) -> &'static Self {
-        static SERVER: OnceLock<ApiServer> = OnceLock::new();
-        SERVER.get_or_init(|| {
+    pub fn shared(once: &'static OnceLock<Self>, prepare: fn(&Self)) -> &'static Self {
+        once.get_or_init(|| {
             let server = Self::start().expect("the API server starts: make setup prepares what it needs");
             prepare(&server);
             server

@@ -3,7 +3,6 @@
 
 use std::{
     env,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -31,7 +30,7 @@ impl ChromaServer {
     pub async fn start(data: &Path) -> Result<ChromaServer> {
         let program = program()?;
         let data = std::path::absolute(data)?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let [port] = crate::ports::free()?;
         let child = Command::new(&program)
             // A relative path would be taken from wherever the server starts.
             .args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"])

@@ -5,6 +5,7 @@ pub mod apiserver;
 pub mod chroma_server;
 pub mod desk;
 pub mod files;
+pub mod ports;
 pub mod seaweedfs;
 pub mod shell;
 pub mod versitygw;

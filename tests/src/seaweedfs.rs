@@ -1,16 +1,17 @@
-//! A real SeaweedFS, for everything that speaks S3: one per test binary on free loopback ports, started when the first
+//! A real SeaweedFS, for everything that speaks S3: one per test program on free loopback ports, started when the first
 //! test asks for it. It hangs on a pipe that this process holds, so it ends with the process however that ends. Three
 //! identities: one may do everything, one may read and write, one may only read.
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::ports;
 
 /// How long the server may take to come up on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -46,7 +47,7 @@ pub struct SeaweedFs {
 }
 
 impl SeaweedFs {
-    /// The server of this test binary.
+    /// The server of this test program.
     ///
     /// # Panics
     /// When it can't be started; the message says what to run.
@@ -61,7 +62,7 @@ impl SeaweedFs {
     /// When the program isn't there or doesn't become ready in time.
     pub fn start() -> Result<Self> {
         let weed = program()?;
-        let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc] = free_ports()?;
+        let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc] = ports::free()?;
         let directory = std::env::temp_dir().join(format!("holdfast-seaweedfs-{}-{s3}", std::process::id()));
         fs::create_dir(&directory).with_context(|| format!("can't create {}", directory.display()))?;
         fs::write(directory.join("s3.json"), identities())?;
@@ -137,15 +138,6 @@ fn program() -> Result<PathBuf> {
 }
 
 /// Ports that were free a moment ago, all different.
-fn free_ports() -> Result<[u16; 8]> {
-    let mut listeners = Vec::new();
-    for _ in 0..8 {
-        listeners.push(TcpListener::bind("127.0.0.1:0").context("no free loopback port")?);
-    }
-    let ports: Result<Vec<u16>, _> = listeners.iter().map(|l| l.local_addr().map(|a| a.port())).collect();
-    ports?.try_into().ok().context("eight listeners have eight ports")
-}
-
 fn identities() -> String {
     let identity = |name: &str, actions: &[&str], keys: &Identity| {
         serde_json::json!({

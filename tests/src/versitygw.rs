@@ -3,7 +3,7 @@
 //! that this process holds, so it ends with the process however that ends.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::apiserver::tool;
+use crate::ports;
 use crate::seaweedfs::Identity;
 
 /// How long the server may take to come up on a busy machine.
@@ -37,7 +38,7 @@ pub struct VersityGw {
 }
 
 impl VersityGw {
-    /// The server of this test binary, without TLS.
+    /// The server of this test program, without TLS.
     ///
     /// # Panics
     /// When it can't be built or started.
@@ -52,7 +53,7 @@ impl VersityGw {
     /// When the program can't be built or doesn't become ready in time.
     pub fn start(with_tls: bool) -> Result<Self> {
         let program = tool("versitygw")?;
-        let port = TcpListener::bind("127.0.0.1:0").context("no free loopback port")?.local_addr()?.port();
+        let [port] = ports::free()?;
         let directory =
             std::env::temp_dir().join(format!("holdfast-versitygw-{}-{port}", std::process::id()));
         for part in ["objects", "versions"] {

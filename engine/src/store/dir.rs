@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::{Answer, Object, Put, Store, StoreError};
 use crate::error::Category;
+use crate::repository::blocking;
 
 /// Where unfinished files lie; never listed.
 const UNFINISHED: &str = "tmp";
@@ -55,8 +56,7 @@ impl DirStore {
     ) -> Answer<'a, T> {
         let root = Arc::clone(&self.root);
         async move {
-            let done = tokio::task::spawn_blocking(move || work(&root)).await;
-            let done = done.unwrap_or_else(|e| Err(io::Error::other(e)));
+            let done = blocking(move || work(&root)).await;
             done.map_err(|cause| self.failed(action, object, &cause))
         }
         .boxed()

@@ -91,8 +91,7 @@ async fn the_last_key_the_one_in_use_and_an_unknown_one_are_not_removed() {
 async fn a_rotation_to_the_same_or_a_weak_key_changes_nothing() {
     let bench = bench_with_a_point().await;
     let before = tree_of(bench.store_path());
-    for refused in ["correct horse battery staple", "changeme-changeme"] {
-        let refused = Password::new(refused).unwrap();
+    for refused in [password(), Password::new("changeme-changeme").unwrap()] {
         bench.repo.rotate_key(&refused, "x", at(1)).await.unwrap_err();
     }
     let mut after = tree_of(bench.store_path());
@@ -138,21 +137,16 @@ async fn a_rotation_killed_at_any_store_operation_leaves_a_key_that_opens_and_ca
 /// How many operations this takes once the repository is open, and how many opening it takes.
 async fn operations<T>(bench: &Bench, work: impl AsyncFn(Repository) -> engine::Result<T>) -> (usize, usize) {
     let counting = Faulty::counting(bench.store());
-    let repo = Repository::open(counting.clone(), &key()).await.unwrap();
+    let repo = Repository::open(counting.clone(), &password()).await.unwrap();
     let opening = counting.count();
     work(repo).await.unwrap_or_else(|e| panic!("{e}"));
     (opening, counting.count() - opening)
 }
 
-/// Opens in no time.
-fn key() -> Password {
-    Password::new(format!("hfkey1-{}", "5a".repeat(32))).unwrap()
-}
-
-/// A bench whose point was restored once, and that opens with [`key`] as well; `kept` holds what it was.
+/// A bench that opens with a password that a person typed as well.
 async fn bench_with_two_keys() -> Bench {
     let bench = bench_with_a_point().await;
-    bench.repo.add_key_slot(&key(), "quick", at(1)).await.unwrap();
+    bench.repo.add_key_slot(&new_password(), "typed", at(1)).await.unwrap();
     bench
 }
 
@@ -160,7 +154,7 @@ async fn is_as_before(bench: &Bench, before: &BTreeMap<std::path::PathBuf, Vec<u
     let mut after = data(bench);
     after.retain(|path, _| !path.starts_with("lease"));
     assert!(&after == before, "{why}: only keys/ may change");
-    let repo = Repository::open(bench.store(), &key()).await.unwrap();
+    let repo = Repository::open(bench.store(), &password()).await.unwrap();
     let point = repo.find_by_attempt("first").await.unwrap().unwrap();
     let target = bench.scratch("target");
     restore(&repo, &point, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
@@ -172,17 +166,17 @@ async fn is_as_before(bench: &Bench, before: &BTreeMap<std::path::PathBuf, Vec<u
 async fn an_addition_killed_at_any_store_operation_leaves_the_old_keys_and_can_be_repeated() {
     let begun = bench_with_two_keys().await;
     let escrow = Password::generate();
-    let counted = Bench::copy(&begun, &key()).await;
+    let counted = Bench::copy(&begun, &password()).await;
     let add = async |repo: Repository| repo.add_key_slot(&escrow, "escrow", at(2)).await;
     let (opening, operations) = operations(&counted, add).await;
     assert!(operations > 4, "{operations} operations are too few to mean anything");
     for n in 1..=operations {
         for dies in [Dies::Before, Dies::After] {
             let why = format!("killed at {n} {dies:?}");
-            let bench = Bench::copy(&begun, &key()).await;
+            let bench = Bench::copy(&begun, &password()).await;
             let before = data(&bench);
             let repo =
-                Repository::open(Faulty::dying(bench.store(), opening + n, dies), &key()).await.unwrap();
+                Repository::open(Faulty::dying(bench.store(), opening + n, dies), &password()).await.unwrap();
             add(repo).await.unwrap_err();
             is_as_before(&bench, &before, &why).await;
             add(bench.repo.clone()).await.unwrap();
@@ -198,17 +192,17 @@ async fn a_removal_killed_at_any_store_operation_keeps_what_should_stay_and_can_
     let begun = bench_with_two_keys().await;
     let going = Password::new(format!("hfkey1-{}", "77".repeat(32))).unwrap();
     begun.repo.add_key_slot(&going, "going", at(2)).await.unwrap();
-    let counted = Bench::copy(&begun, &key()).await;
+    let counted = Bench::copy(&begun, &password()).await;
     let remove = async |repo: Repository, now| repo.remove_key(&going.fingerprint(), now).await;
     let (opening, operations) = operations(&counted, async |repo| remove(repo, at(3)).await).await;
     assert!(operations > 8, "{operations} operations are too few to mean anything");
     for n in 1..=operations {
         for dies in [Dies::Before, Dies::After] {
             let why = format!("killed at {n} {dies:?}");
-            let bench = Bench::copy(&begun, &key()).await;
+            let bench = Bench::copy(&begun, &password()).await;
             let before = data(&bench);
             let repo =
-                Repository::open(Faulty::dying(bench.store(), opening + n, dies), &key()).await.unwrap();
+                Repository::open(Faulty::dying(bench.store(), opening + n, dies), &password()).await.unwrap();
             remove(repo, at(3)).await.unwrap_err();
             is_as_before(&bench, &before, &why).await;
             if opens(bench.store(), &going).await {

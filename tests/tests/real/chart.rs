@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use tests::apiserver::{Answer, ApiServer, repository, tool};
@@ -11,7 +12,8 @@ const SYSTEM: &str = "holdfast-system";
 const CONTROLLER: &str = "system:serviceaccount:holdfast-system:holdfast-controller";
 
 fn server() -> &'static ApiServer {
-    ApiServer::shared(|server| {
+    static SERVER: OnceLock<ApiServer> = OnceLock::new();
+    ApiServer::shared(&SERVER, |server| {
         let _ = server.kubectl(&format!("create namespace {SYSTEM}")).success();
     })
 }

@@ -4,11 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use tests::apiserver::{ApiServer, repository, tool};
 
 fn server() -> &'static ApiServer {
-    ApiServer::shared(|server| {
+    static SERVER: OnceLock<ApiServer> = OnceLock::new();
+    ApiServer::shared(&SERVER, |server| {
         for namespace in ["holdfast-system", "arxiv"] {
             let _ = server.kubectl(&format!("create namespace {namespace}")).success();
         }

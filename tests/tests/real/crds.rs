@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use tests::apiserver::{ApiServer, repository};
 
 fn server() -> &'static ApiServer {
-    ApiServer::shared(|server| {
+    static SERVER: OnceLock<ApiServer> = OnceLock::new();
+    ApiServer::shared(&SERVER, |server| {
         let definitions = repository().join("crds/yaml");
         let _ = server.kubectl(&format!("apply --server-side -f {}", definitions.display())).success();
         let _ = server.kubectl("wait --for=condition=Established crd --all --timeout=30s").success();

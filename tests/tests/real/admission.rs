@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ const STATEFULSETS: &str = "system:serviceaccount:kube-system:statefulset-contro
 const DEVELOPER: &str = "dev@yourorg.com";
 
 fn server() -> &'static ApiServer {
-    ApiServer::shared(prepare)
+    static SERVER: OnceLock<ApiServer> = OnceLock::new();
+    ApiServer::shared(&SERVER, prepare)
 }
 
 /// The chart as helm renders it, and a user with the rights of a namespace's admin.

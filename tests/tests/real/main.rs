@@ -1,0 +1,22 @@
+//! What crosses crates: a real ChromaDB, real S3 servers, a real API server. One program, because linking costs more than most
+//! of these tests and waiting more than that: several at a time share the servers and the two cores.
+
+mod admission;
+mod chart;
+mod chroma_capture;
+mod chroma_check;
+mod chroma_content;
+mod chroma_lock;
+mod cli_archives;
+mod cli_bad_input;
+mod cli_contract;
+mod compiled_crates;
+mod crds;
+mod examples;
+mod mover_cli;
+mod mover_jobs;
+mod stand_alone_reader;
+mod store_conformance;
+mod store_faulty;
+mod store_lock;
+mod store_s3;
