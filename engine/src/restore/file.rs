@@ -10,17 +10,19 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
+use super::patched::{hash_of, write_patched};
 use super::place::{clear, set_attributes};
 use super::unwritable;
 use crate::ahead::ahead;
 use crate::block::{Against, Alone};
+use crate::content::Piece;
 use crate::error::{Error, Result};
 use crate::point::Point;
 use crate::read::{Reader, Run, Wanted};
 use crate::repository::blocking;
 use crate::tree::{Content, Entry, Node};
 use crate::units::map::hash;
-use crate::units::{Patches, Section, State, Unit};
+use crate::units::{Patched, Section, State, Stored, Unit};
 use crate::xattr::Left;
 
 const RUNS_AT_ONCE: usize = 4;
@@ -60,40 +62,58 @@ pub(super) async fn write_file(
     let (file, existed) = blocking(move || open(&place, existing)).await?;
     let file = Arc::new(file);
     let shown = entry.path.to_string_lossy().into_owned();
-    let mut changes = match content {
-        _ if !existed => reader.pieces(content, *size, &shown).map_ok(onto_nothing).boxed(),
+    let mut bytes = 0;
+    let mut later = Vec::new();
+    let hashed = match content {
         Content::Units(units) => {
             let segmented = reader.segmented(units, *size, &shown).await?;
-            let patches = Arc::new(reader.patches(&segmented, &shown)?);
+            let patches = reader.patches(&segmented, &shown)?;
             let (from, target, named) = (reader.clone(), Arc::clone(&file), shown.clone());
-            reader.with_states(segmented, shown.clone(), SECTIONS_AT_ONCE, move |file, number, state| {
-                let section = file.geometry.section(file.size, number as u64);
-                let (patches, target) = (Arc::clone(&patches), Arc::clone(&target));
-                differing_units(from.clone(), section, state, patches, target, named.clone()).boxed()
-            })
-        }
-        Content::Blocks(_) | Content::Map(_) => differing_blocks(reader, content, &shown, &file),
-    };
-    let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
-    while let Some(change) = changes.next().await {
-        let (change, target, mut hashing) = (change?, Arc::clone(&file), hasher);
-        let read = change.bytes.len() as u64;
-        let done = blocking(move || {
-            hashing.update(&change.bytes);
-            let mut wrote = 0;
-            for range in change.missing {
-                wrote += range.len() as u64;
-                target.write_all_at(&change.bytes[range.clone()], change.at + range.start as u64)?;
+            let mut sections =
+                reader.with_states(segmented, shown.clone(), SECTIONS_AT_ONCE, move |file, number, state| {
+                    let section = file.geometry.section(file.size, number as u64);
+                    let target = existed.then(|| Arc::clone(&target));
+                    bring_section(from.clone(), section, state, target, named.clone()).boxed()
+                });
+            let mut hasher = Some(blake3::Hasher::new());
+            while let Some(section) = sections.next().await {
+                let (change, patched) = section?;
+                // With the first byte that comes later the hash can't be taken in passing.
+                hasher = hasher.filter(|_| patched.is_empty());
+                later.extend(patched);
+                let (read, wrote, hashing) = put(change, &file, hasher).await.map_err(unwritable(path))?;
+                hasher = hashing;
+                bytes += wrote;
+                tell(read, wrote);
             }
-            Ok::<_, io::Error>((hashing, wrote))
-        });
-        let (hashed, wrote) = done.await.map_err(unwritable(path))?;
-        hasher = hashed;
-        bytes += wrote;
-        tell(read, wrote);
-    }
-    drop(changes);
-    if hasher.finalize().to_hex().as_str() != hash {
+            drop(sections);
+            let wrote = |wrote| {
+                bytes += wrote;
+                tell(0, wrote);
+            };
+            write_patched(reader, patches, later, &file, path, &shown, wrote).await?;
+            match hasher {
+                Some(hasher) => hasher.finalize(),
+                None => hash_of(&file, *size).await.map_err(unwritable(path))?,
+            }
+        }
+        Content::Blocks(_) | Content::Map(_) => {
+            let mut changes = if existed {
+                differing_blocks(reader, content, &shown, &file)
+            } else {
+                reader.pieces(content, *size, &shown).map_ok(onto_nothing).boxed()
+            };
+            let mut hasher = Some(blake3::Hasher::new());
+            while let Some(change) = changes.next().await {
+                let (read, wrote, hashing) = put(change?, &file, hasher).await.map_err(unwritable(path))?;
+                hasher = hashing;
+                bytes += wrote;
+                tell(read, wrote);
+            }
+            hasher.map_or_else(|| blake3::hash(&[]), |hasher| hasher.finalize())
+        }
+    };
+    if hashed.to_hex().as_str() != hash {
         let place = path.to_owned();
         if !existed {
             blocking(move || clear(&place)).await?;
@@ -134,7 +154,7 @@ fn open(path: &Path, existing: Option<u64>) -> Result<(File, bool)> {
 }
 
 /// A new file begins as a hole: zeros needn't be written.
-fn onto_nothing(piece: crate::content::Piece) -> Change {
+fn onto_nothing(piece: Piece) -> Change {
     let missing = ranges(&piece.bytes, |_, grain| grain.iter().any(|byte| *byte != 0));
     Change { at: piece.at, bytes: piece.bytes, missing }
 }
@@ -155,32 +175,48 @@ fn ranges(bytes: &[u8], passes: impl Fn(usize, &[u8]) -> bool) -> Vec<Range<usiz
     found
 }
 
-/// One section of an existing file: its units are held against the map, those that differ are fetched.
-async fn differing_units(
+/// Writes what the target doesn't have, and hashes the whole stretch if it comes in its turn. Returns the bytes of the stretch
+/// and those that were written.
+async fn put(
+    change: Change,
+    target: &Arc<File>,
+    hasher: Option<blake3::Hasher>,
+) -> io::Result<(u64, u64, Option<blake3::Hasher>)> {
+    let (target, mut hasher) = (Arc::clone(target), hasher);
+    blocking(move || {
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&change.bytes);
+        }
+        let mut wrote = 0;
+        for range in change.missing {
+            wrote += range.len() as u64;
+            target.write_all_at(&change.bytes[range.clone()], change.at + range.start as u64)?;
+        }
+        Ok((change.bytes.len() as u64, wrote, hasher))
+    })
+    .await
+}
+
+/// One section of a file. Of an existing `target` its units are held against the map, and those that differ are fetched; of a
+/// new one all are. What lies in patches is left as it is, and returned.
+async fn bring_section(
     reader: Reader,
     section: Section,
     state: State,
-    patches: Arc<Patches>,
-    target: Arc<File>,
+    target: Option<Arc<File>>,
     shown: String,
-) -> Result<Change> {
+) -> Result<(Change, Vec<Patched>)> {
+    let Some(target) = target else {
+        let (apart, patched) = reader.framed(&section, &state, &section.units(), &shown).await?;
+        return Ok((
+            onto_nothing(Piece { at: section.at, bytes: section.join(apart), blocks: vec![] }),
+            patched,
+        ));
+    };
     let state = Arc::new(state);
     let (of, known) = (section.clone(), Arc::clone(&state));
     let (there, readable, apart, wanted) = blocking(move || {
-        // What is beyond the end counts as zeros, which it will be once the file has its length.
-        let mut there = vec![0; of.bytes()];
-        let (mut read, mut readable) = (0, there.len());
-        while read < there.len() {
-            match target.read_at(&mut there[read..], of.at + read as u64) {
-                Ok(0) => break,
-                Ok(more) => read += more,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    readable = read;
-                    break;
-                }
-            }
-        }
+        let (there, readable) = read_there(&target, of.at, of.bytes());
         let apart = of.split(there.clone());
         let differs = |unit: &Unit| {
             let bytes = &apart[unit.at..unit.at + unit.length];
@@ -191,12 +227,15 @@ async fn differing_units(
     })
     .await;
     if wanted.is_empty() && readable == there.len() {
-        return Ok(Change { at: section.at, bytes: there, missing: Vec::new() });
+        return Ok((Change { at: section.at, bytes: there, missing: Vec::new() }, Vec::new()));
     }
-    let (fetched, _) = reader.units(&section, &state, &wanted, &patches, &shown).await?;
-    Ok(blocking(move || {
+    let (fetched, patched) = reader.framed(&section, &state, &wanted, &shown).await?;
+    let change = blocking(move || {
         let mut apart = apart;
-        for unit in wanted {
+        let framed = |unit: &Unit| {
+            state.unit(unit.number).is_some_and(|located| !matches!(located.stored, Stored::Patched { .. }))
+        };
+        for unit in wanted.into_iter().filter(framed) {
             let range = unit.at..unit.at + unit.length;
             apart[range.clone()].copy_from_slice(&fetched[range]);
         }
@@ -205,8 +244,24 @@ async fn differing_units(
             from + grain.len() > readable || there[from..from + grain.len()] != *grain
         });
         Change { at: section.at, bytes, missing }
-    })
-    .await)
+    });
+    Ok((change.await, patched))
+}
+
+/// What the target holds there, and how much of it could be read. What is beyond the end counts as zeros, which it will be once
+/// the file has its length.
+fn read_there(target: &File, at: u64, length: usize) -> (Vec<u8>, usize) {
+    let mut there = vec![0; length];
+    let mut read = 0;
+    while read < length {
+        match target.read_at(&mut there[read..], at + read as u64) {
+            Ok(0) => return (there, length),
+            Ok(more) => read += more,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return (there, read),
+        }
+    }
+    (there, length)
 }
 
 /// The blocks of an existing file that was cut as a stream.

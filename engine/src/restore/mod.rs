@@ -5,6 +5,7 @@
 
 mod export;
 mod file;
+mod patched;
 mod place;
 #[cfg(test)]
 mod tests;

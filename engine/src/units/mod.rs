@@ -12,5 +12,5 @@ pub(crate) mod state;
 
 pub(crate) use geometry::{Geometry, Section, Unit};
 pub(crate) use patches::Patches;
-pub(crate) use read::Segmented;
+pub(crate) use read::{Patched, Segmented};
 pub(crate) use state::{Holder, Located, Spot, State, Stored};

@@ -42,6 +42,13 @@ impl Patches {
         let cells = references.iter().map(|reference| (reference.id, (reference.raw, Dictionary::new())));
         bounded.then(|| Self { slot, dictionaries: cells.collect(), kept: Mutex::default() })
     }
+
+    /// Those of one reference, with a dictionary that is let go with them.
+    pub(crate) fn only(&self, reference: &BlockId) -> Self {
+        let named =
+            self.dictionaries.get(reference).map(|(length, _)| (*reference, (*length, Dictionary::new())));
+        Self { slot: self.slot, dictionaries: named.into_iter().collect(), kept: Mutex::default() }
+    }
 }
 
 impl Reader {

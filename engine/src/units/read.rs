@@ -40,6 +40,16 @@ enum Places {
     Base,
 }
 
+/// Bytes of a patch, and where in the file they go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patched {
+    pub(crate) patch: PatchId,
+    pub(crate) at: u64,
+    /// Their place in the patch, which holds them: that was checked.
+    pub(crate) from: usize,
+    pub(crate) length: usize,
+}
+
 /// What of a block goes where.
 struct Use {
     unit: Unit,
@@ -216,6 +226,29 @@ impl Reader {
     ) -> Result<Vec<u8>> {
         let uses = self.uses(section, state, units, Places::Base, file)?;
         Ok(self.combined(section, uses.frames, Against::Name, file).await?.0)
+    }
+
+    /// The bytes of those units of a section that lie in frames, columns apart, zeros elsewhere; and where the others lie. Nobody
+    /// has held them against a name yet.
+    pub(crate) async fn framed(
+        &self,
+        section: &Section,
+        state: &State,
+        units: &[Unit],
+        file: &str,
+    ) -> Result<(Vec<u8>, Vec<Patched>)> {
+        let Uses { frames, patches } = self.uses(section, state, units, Places::All, file)?;
+        let (bytes, _) = self.combined(section, frames, Against::Length, file).await?;
+        let patched = patches.into_iter().flat_map(|(patch, _, uses)| {
+            // Of a file that has patches a section is one column: what stands apart stands there in the file.
+            uses.into_iter().map(move |Use { unit, from }| Patched {
+                patch,
+                at: section.at + unit.at as u64,
+                from,
+                length: unit.length,
+            })
+        });
+        Ok((bytes, patched.collect()))
     }
 
     /// The bytes of some units of a section, columns apart, zeros elsewhere; and the blocks that were read. They are held
