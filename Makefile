@@ -67,6 +67,16 @@ images: setup ## The product's programs and images, as the stories install them
 e2e: ## The stories on a real cluster; one alone: make e2e STORY=recover-corruption
 	@e2e/run.sh $(STORY)
 
+.PHONY: golden
+golden: ## Write the golden repository of a new format version; one that is there is never written anew
+	$(CARGO) test --quiet --workspace --test engine -- --ignored golden::
+
+# The compiler's own coverage on a stable toolchain. No sanitizer: there is no unsafe code to catch.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## Fuzz every parser of stored bytes for FUZZ_SECONDS (wants `cargo install cargo-fuzz`)
+	cd engine && RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none stored_bytes -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=1024
+
 .PHONY: bench-engine
 bench-engine: ## Measure the engine side by side with restic on a live ChromaDB's data; writes bench/results
 	@bench/engine.sh

@@ -256,7 +256,7 @@ pub(crate) fn pack_id(object: &str) -> Option<PackId> {
     Some(PackId(id))
 }
 
-fn decode(body: &[u8]) -> Option<Vec<DurablePack>> {
+pub(crate) fn decode(body: &[u8]) -> Option<Vec<DurablePack>> {
     let mut cursor = Cursor::new(body);
     let mut packs = Vec::new();
     while !cursor.is_done() {

@@ -12,6 +12,8 @@ mod content;
 mod diff;
 mod envelope;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod index;
 mod inspect;
 mod keys;

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 pub(crate) use derive::{Keys, MasterKey};
 pub use rotate::Rotated;
+#[cfg(any(test, fuzzing))]
+pub(crate) use slot::Slot;
 pub use slot::SlotInfo;
 pub(crate) use slot::{Opened, new_slot, open_any, read_facts};
 
