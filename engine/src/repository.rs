@@ -408,7 +408,10 @@ async fn survey(store: &dyn Store) -> Result<std::result::Result<Config, Error>>
                 Ok(config) => Ok(config),
                 Err(failure) => {
                     let proved = |older: &Bytes| read_config(store, older).ok();
-                    older(store, CONFIG, None, proved).await?.ok_or(failure)
+                    match older(store, CONFIG, None, proved).await? {
+                        Some(config) => Ok(config),
+                        None => Err(judged(store, failure).await?),
+                    }
                 }
             });
         }
@@ -419,15 +422,7 @@ async fn survey(store: &dyn Store) -> Result<std::result::Result<Config, Error>>
         }
         Err(e) => return Err(e.into()),
     }
-    let (mut keys, mut ours, mut foreign) = (false, false, None);
-    for object in store.list("").await? {
-        match object.name.as_str() {
-            name if name.starts_with(names::KEYS) => keys = true,
-            name if name.starts_with("probe/") => {}
-            name if names::STORED.iter().any(|p| name.starts_with(p)) => ours = true,
-            name => foreign = Some(name.to_owned()),
-        }
-    }
+    let Around { keys, ours, foreign } = around(store).await?;
     Ok(Err(match foreign {
         _ if keys && ours => Error::ConfigMissing { place },
         Some(example) => Error::NotARepository { place, example },
@@ -435,6 +430,36 @@ async fn survey(store: &dyn Store) -> Result<std::result::Result<Config, Error>>
         None if ours => Error::ConfigMissing { place },
         None => Error::RepositoryMissing { place },
     }))
+}
+
+/// What lies beside a configuration that can't be read.
+#[derive(Default)]
+struct Around {
+    keys: bool,
+    /// Points, packs and the like.
+    ours: bool,
+    foreign: Option<String>,
+}
+
+async fn around(store: &dyn Store) -> Result<Around> {
+    let mut seen = Around::default();
+    for object in store.list("").await? {
+        match object.name.as_str() {
+            name if name.starts_with(names::KEYS) => seen.keys = true,
+            name if name == CONFIG || name.starts_with("probe/") => {}
+            name if names::STORED.iter().any(|p| name.starts_with(p)) => seen.ours = true,
+            name => seen.foreign = Some(name.to_owned()),
+        }
+    }
+    Ok(seen)
+}
+
+/// What is no configuration of ours is somebody else's file, unless the rest of a repository is there.
+async fn judged(store: &dyn Store, failure: Error) -> Result<Error> {
+    let foreign = matches!(failure, Error::NotARepository { .. });
+    let damaged_here = foreign && matches!(around(store).await?, Around { keys: true, ours: true, .. });
+    let what = "it is cut short or was written over; restore it from an older version of the object, or from a copy of the bucket";
+    Ok(if damaged_here { damaged(store, CONFIG, what) } else { failure })
 }
 
 fn read_config(store: &dyn Store, bytes: &[u8]) -> std::result::Result<Config, Error> {

@@ -13,7 +13,7 @@ use engine::RestoreMode::{EmptyTarget, OntoExisting};
 use engine::{Change, Error, backup, compare, diff, export, restore, silent};
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
 
-fn set(path: &Path, name: impl AsRef<OsStr>, value: &[u8]) -> bool {
+pub(crate) fn set(path: &Path, name: impl AsRef<OsStr>, value: &[u8]) -> bool {
     lsetxattr(path, name.as_ref(), value, XattrFlags::empty()).is_ok()
 }
 
@@ -21,19 +21,21 @@ fn must_set(path: &Path, name: impl AsRef<OsStr>, value: &[u8]) {
     assert!(set(path, name.as_ref(), value), "{:?} can't be set", name.as_ref());
 }
 
-/// The attributes of everything below, but for the labels of the node.
-fn attributes_of(root: &Path) -> BTreeMap<PathBuf, BTreeMap<OsString, Vec<u8>>> {
-    let of = |path: &Path| {
-        let (mut list, mut value) = (vec![0; 65_536], vec![0; 65_536]);
-        let length = llistxattr(path, &mut list[..]).unwrap();
-        let names = list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        let names = names.map(OsStr::from_bytes).filter(|name| engine::is_kept(name));
-        let mut of = |name: &OsStr| {
-            let length = lgetxattr(path, name, &mut value[..]).unwrap();
-            (name.to_owned(), value[..length].to_vec())
-        };
-        names.map(&mut of).collect()
+/// The attributes of a file or directory, but for the labels of the node.
+pub(crate) fn of(path: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let (mut list, mut value) = (vec![0; 65_536], vec![0; 65_536]);
+    let length = llistxattr(path, &mut list[..]).unwrap();
+    let names = list[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let names = names.map(OsStr::from_bytes).filter(|name| engine::is_kept(name));
+    let mut of = |name: &OsStr| {
+        let length = lgetxattr(path, name, &mut value[..]).unwrap();
+        (name.to_owned(), value[..length].to_vec())
     };
+    names.map(&mut of).collect()
+}
+
+/// The attributes of everything below.
+fn attributes_of(root: &Path) -> BTreeMap<PathBuf, BTreeMap<OsString, Vec<u8>>> {
     tree_of(root).into_keys().map(|path| (path.clone(), of(&root.join(&path)))).collect()
 }
 

@@ -5,6 +5,7 @@
 mod attributes;
 mod compare;
 mod crash;
+mod golden;
 mod increments;
 mod keys;
 mod lock;

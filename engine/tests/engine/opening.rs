@@ -75,6 +75,21 @@ async fn an_interrupted_creation_is_told_from_a_lost_configuration() {
     );
 }
 
+/// On the worst day nobody shall be told that his repository is none.
+#[tokio::test]
+async fn a_configuration_that_was_cut_short_or_written_over_is_told_from_somebody_elses() {
+    let bench = Bench::new().await;
+    engine::backup(&bench.repo, crate::support::request(bench.source(), "a")).await.unwrap();
+    let config = bench.store_path().join("config");
+    let bytes = fs::read(&config).unwrap();
+    for left in [&bytes[..bytes.len() / 2], b"", b"[core]\nbare = true\n"] {
+        fs::write(&config, left).unwrap();
+        let refused = refusal(bench.store()).await;
+        assert!(matches!(&refused, Error::Damaged { object, .. } if object == "config"), "{refused}");
+        assert!(refused.to_string().contains("older version"), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn a_newer_repository_names_both_formats() {
     let bench = Bench::new().await;

@@ -174,3 +174,32 @@ fn it_reads_pages_that_were_rewritten_out_of_one_another() {
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     assert!(std::fs::read(desk.at("target/dir/pages")).unwrap() == pages);
 }
+
+/// What a release wrote is read by both, and by both keys, to the same.
+#[test]
+fn it_reads_the_golden_repositories() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    for format in std::fs::read_dir(root.join("engine/tests/golden")).unwrap() {
+        let mut desk = Desk::empty();
+        let from = format.unwrap().path().join("repository");
+        let copied = Command::new("cp").arg("-r").arg(&from).arg(desk.at("repository")).status();
+        assert!(copied.unwrap().success());
+        // The keys of engine/tests/engine/golden.rs.
+        let keys = [format!("hfkey1-{}", "5a".repeat(32)), "tall ships cross a quiet harbour".to_owned()];
+        for (number, key) in keys.into_iter().enumerate() {
+            desk.shell.password = key;
+            let listed = desk.shell.done(&["points"]);
+            let points = listed["points"].as_array().unwrap();
+            assert!(points.len() > 2, "{listed}");
+            for point in points {
+                let id = point["point"].as_str().unwrap();
+                let (ours, theirs) = (format!("ours {number} {id}"), format!("theirs {number} {id}"));
+                desk.shell.done(&["restore", "--point", id, "--target", &desk.path(&ours)]);
+                let reader = Reader::new(desk.path("repository"));
+                let read = reader.run(&desk.shell.password, &[id, &desk.path(&theirs)]);
+                assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+                assert_eq!(facts(&desk.at(&theirs)), facts(&desk.at(&ours)), "{} {id}", from.display());
+            }
+        }
+    }
+}
