@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use super::patched::{hash_of, write_patched};
+use super::patched::{Needed, hash_of, write_patched};
 use super::place::{clear, set_attributes};
 use super::unwritable;
 use crate::ahead::ahead;
@@ -22,7 +22,7 @@ use crate::read::{Reader, Run, Wanted};
 use crate::repository::blocking;
 use crate::tree::{Content, Entry, Node};
 use crate::units::map::hash;
-use crate::units::{Patched, Section, State, Stored, Unit};
+use crate::units::{Gathering, Patched, Section, State, Stored, Unit};
 use crate::xattr::Left;
 
 const RUNS_AT_ONCE: usize = 4;
@@ -68,12 +68,15 @@ pub(super) async fn write_file(
         Content::Units(units) => {
             let segmented = reader.segmented(units, *size, &shown).await?;
             let patches = reader.patches(&segmented, &shown)?;
+            let dictionaries = Arc::new(reader.gather(&patches, &shown).await?);
+            let gathering = Arc::clone(&dictionaries);
             let (from, target, named) = (reader.clone(), Arc::clone(&file), shown.clone());
             let mut sections =
                 reader.with_states(segmented, shown.clone(), SECTIONS_AT_ONCE, move |file, number, state| {
                     let section = file.geometry.section(file.size, number as u64);
                     let target = existed.then(|| Arc::clone(&target));
-                    bring_section(from.clone(), section, state, target, named.clone()).boxed()
+                    let gathering = Arc::clone(&gathering);
+                    bring_section(from.clone(), section, state, target, gathering, named.clone()).boxed()
                 });
             let mut hasher = Some(blake3::Hasher::new());
             while let Some(section) = sections.next().await {
@@ -91,7 +94,8 @@ pub(super) async fn write_file(
                 bytes += wrote;
                 tell(0, wrote);
             };
-            write_patched(reader, patches, later, &file, path, &shown, wrote).await?;
+            let needed = Needed { patches, dictionaries, units: later };
+            write_patched(reader, needed, &file, path, &shown, wrote).await?;
             match hasher {
                 Some(hasher) => hasher.finalize(),
                 None => hash_of(&file, *size).await.map_err(unwritable(path))?,
@@ -204,10 +208,12 @@ async fn bring_section(
     section: Section,
     state: State,
     target: Option<Arc<File>>,
+    dictionaries: Arc<Gathering>,
     shown: String,
 ) -> Result<(Change, Vec<Patched>)> {
     let Some(target) = target else {
-        let (apart, patched) = reader.framed(&section, &state, &section.units(), &shown).await?;
+        let (apart, patched) =
+            reader.framed(&section, &state, &section.units(), &dictionaries, &shown).await?;
         return Ok((
             onto_nothing(Piece { at: section.at, bytes: section.join(apart), blocks: vec![] }),
             patched,
@@ -229,7 +235,7 @@ async fn bring_section(
     if wanted.is_empty() && readable == there.len() {
         return Ok((Change { at: section.at, bytes: there, missing: Vec::new() }, Vec::new()));
     }
-    let (fetched, patched) = reader.framed(&section, &state, &wanted, &shown).await?;
+    let (fetched, patched) = reader.framed(&section, &state, &wanted, &dictionaries, &shown).await?;
     let change = blocking(move || {
         let mut apart = apart;
         let framed = |unit: &Unit| {

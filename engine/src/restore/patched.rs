@@ -1,5 +1,6 @@
 //! The units of a file that lie in patches. They are written when all others are in place, patch by patch: neighbours in the file
-//! lie in many patches, so that by section each patch would be opened again and again. One dictionary is held at a time.
+//! lie in many patches, so that by section each patch would be opened again and again. Their dictionaries have been put together out of
+//! the frames that were read for the file, as far as those go.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,26 +15,32 @@ use crate::error::Result;
 use crate::read::Reader;
 use crate::repository::blocking;
 use crate::units::map::PatchId;
-use crate::units::{Patched, Patches};
+use crate::units::{Gathering, Patched, Patches};
 
 const READ: usize = 1 << 20;
+
+/// Units that lie in patches, and what these need.
+pub(super) struct Needed {
+    pub(super) patches: Patches,
+    pub(super) dictionaries: Arc<Gathering>,
+    pub(super) units: Vec<Patched>,
+}
 
 /// Writes them into the target, telling the bytes of each patch.
 pub(super) async fn write_patched(
     reader: &Reader,
-    patches: Patches,
-    patched: Vec<Patched>,
+    needed: Needed,
     target: &Arc<File>,
     path: &Path,
     shown: &str,
     mut wrote: impl FnMut(u64),
 ) -> Result<()> {
     let mut by_reference: BTreeMap<BlockId, BTreeMap<BlockId, Vec<Patched>>> = BTreeMap::new();
-    for one in patched {
+    for one in needed.units {
         by_reference.entry(one.patch.reference).or_default().entry(one.patch.id).or_default().push(one);
     }
     for (reference, of) in by_reference {
-        let patches = patches.only(&reference);
+        let patches = reader.patches_of(&needed.patches, &needed.dictionaries, &reference, shown).await?;
         for (id, units) in of {
             let held = reader.patch(&patches, PatchId { id, reference }, shown).await?;
             let target = Arc::clone(target);

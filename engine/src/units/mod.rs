@@ -11,6 +11,6 @@ pub(crate) mod reference;
 pub(crate) mod state;
 
 pub(crate) use geometry::{Geometry, Section, Unit};
-pub(crate) use patches::Patches;
+pub(crate) use patches::{Gathering, Patches};
 pub(crate) use read::{Patched, Segmented};
 pub(crate) use state::{Holder, Located, Spot, State, Stored};

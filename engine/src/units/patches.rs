@@ -3,6 +3,7 @@
 //! 24 MiB at most, and eight patches.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures::{FutureExt, TryStreamExt};
@@ -42,12 +43,46 @@ impl Patches {
         let cells = references.iter().map(|reference| (reference.id, (reference.raw, Dictionary::new())));
         bounded.then(|| Self { slot, dictionaries: cells.collect(), kept: Mutex::default() })
     }
+}
 
-    /// Those of one reference, with a dictionary that is let go with them.
-    pub(crate) fn only(&self, reference: &BlockId) -> Self {
-        let named =
-            self.dictionaries.get(reference).map(|(length, _)| (*reference, (*length, Dictionary::new())));
-        Self { slot: self.slot, dictionaries: named.into_iter().collect(), kept: Mutex::default() }
+/// A stretch of a frame, and where in a dictionary it goes.
+#[derive(Debug)]
+struct Stretched {
+    of: Range<usize>,
+    at: usize,
+}
+
+/// A dictionary some of whose stretches may be missing yet.
+#[derive(Debug)]
+struct Begun {
+    frames: Vec<Wanted>,
+    /// What is missing, by the frame that has it.
+    uses: HashMap<BlockId, Vec<Stretched>>,
+    bytes: Vec<u8>,
+}
+
+impl Begun {
+    fn offer(&mut self, frame: &BlockId, bytes: &[u8]) {
+        for Stretched { of, at } in self.uses.remove(frame).unwrap_or_default() {
+            let end = at + of.len();
+            self.bytes[at..end].copy_from_slice(&bytes[of]);
+        }
+    }
+}
+
+/// The dictionaries of a file while its frames are read: each frame is opened once, for the file and for them. Memory: 24 MiB
+/// at most.
+#[derive(Debug)]
+pub(crate) struct Gathering(std::sync::Mutex<HashMap<BlockId, Begun>>);
+
+impl Gathering {
+    fn begun(&self) -> std::sync::MutexGuard<'_, HashMap<BlockId, Begun>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes what the dictionaries need of a frame, which has the length that the index tells.
+    pub(super) fn offer(&self, frame: &BlockId, bytes: &[u8]) {
+        self.begun().values_mut().for_each(|begun| begun.offer(frame, bytes));
     }
 }
 
@@ -89,31 +124,70 @@ impl Reader {
     }
 
     async fn dictionary(&self, id: &BlockId, length: usize, slot: usize, file: &str) -> Result<Arc<Vec<u8>>> {
+        let begun = self.begin(id, length, slot, file).await?;
+        self.complete(begun, file).await
+    }
+
+    /// All dictionaries of a file, empty, for whoever reads its frames anyway.
+    pub(crate) async fn gather(&self, patches: &Patches, file: &str) -> Result<Gathering> {
+        let mut begun = HashMap::new();
+        for (id, (length, _)) in &patches.dictionaries {
+            begun.insert(*id, self.begin(id, *length as usize, patches.slot, file).await?);
+        }
+        Ok(Gathering(std::sync::Mutex::new(begun)))
+    }
+
+    /// The patches of one reference, whose dictionary is made whole, and let go with them.
+    pub(crate) async fn patches_of(
+        &self,
+        patches: &Patches,
+        gathering: &Gathering,
+        reference: &BlockId,
+        file: &str,
+    ) -> Result<Patches> {
+        let mut dictionaries = HashMap::new();
+        let begun = gathering.begun().remove(reference);
+        if let Some(begun) = begun {
+            let length = begun.bytes.len() as u32;
+            let whole = self.complete(begun, file).await?;
+            dictionaries.insert(*reference, (length, Dictionary::new_with(Some(whole))));
+        }
+        Ok(Patches { slot: patches.slot, dictionaries, kept: Mutex::default() })
+    }
+
+    async fn begin(&self, id: &BlockId, length: usize, slot: usize, file: &str) -> Result<Begun> {
         let reference = self.reference(id, file).await?;
         let bad = |what: &str| {
             let what = format!("the reference {id:?} of {file} can't be used: {what}");
             self.repo.damaged(&self.object_of(id), what)
         };
         // Where each stretch goes follows from the lengths of the frames, which the index tells.
-        let mut wanted = Vec::with_capacity(reference.frames.len());
+        let mut frames = Vec::with_capacity(reference.frames.len());
         for frame in &reference.frames {
-            wanted.push(Wanted { id: *frame, at: 0, place: self.find(Class::Data, frame, file)? });
+            frames.push(Wanted { id: *frame, at: 0, place: self.find(Class::Data, frame, file)? });
         }
-        let mut uses: HashMap<BlockId, Vec<(usize, usize, usize)>> = HashMap::new();
+        let mut uses: HashMap<BlockId, Vec<Stretched>> = HashMap::new();
         let mut end = 0;
         for Stretch { frame, position, count } in reference.stretches {
-            let part = &wanted[usize::from(frame)];
+            let part = &frames[usize::from(frame)];
             let from = usize::from(position) * slot;
             let to = ((usize::from(position) + usize::from(count)) * slot).min(part.place.raw as usize);
             if from >= to {
                 return Err(bad("it names bytes behind the end of a frame"));
             }
-            uses.entry(part.id).or_default().push((from, to, end));
+            uses.entry(part.id).or_default().push(Stretched { of: from..to, at: end });
             end += to - from;
         }
         if end != length {
             return Err(bad("its stretches don't add up to its length"));
         }
+        Ok(Begun { frames, uses, bytes: vec![0; length] })
+    }
+
+    /// Reads the frames that nobody offered.
+    async fn complete(&self, mut begun: Begun, file: &str) -> Result<Arc<Vec<u8>>> {
+        let mut wanted = std::mem::take(&mut begun.frames);
+        wanted.retain(|part| begun.uses.contains_key(&part.id));
         wanted.sort_by_key(|part| (part.place.pack.id, part.place.offset));
         let (reader, needed_by) = (self.clone(), file.to_owned());
         let mut read = ahead(Self::runs(wanted), READS_AT_ONCE, move |run| {
@@ -124,14 +198,11 @@ impl Reader {
             }
             .boxed()
         });
-        let mut dictionary = vec![0; length];
         while let Some((fetched, run)) = read.try_next().await? {
             for (frame, part) in fetched.into_iter().zip(run.parts) {
-                for (from, to, at) in uses.remove(&part.id).unwrap_or_default() {
-                    dictionary[at..at + to - from].copy_from_slice(&frame[from..to]);
-                }
+                begun.offer(&part.id, &frame);
             }
         }
-        Ok(Arc::new(dictionary))
+        Ok(Arc::new(begun.bytes))
     }
 }

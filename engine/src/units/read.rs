@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::sync::Arc;
 
 use futures::{FutureExt, TryStreamExt};
 
 use super::frame::{combine, unsort};
 use super::geometry::{Geometry, Section, Unit};
 use super::map::{DEEPEST, Map, PatchId};
-use super::patches::Patches;
+use super::patches::{Gathering, Patches};
 use super::state::{BadChain, Holder, Spot, State, Stored};
 use crate::ahead::ahead;
 use crate::block::{Against, Alone, BlockId, Class};
@@ -225,20 +226,22 @@ impl Reader {
         file: &str,
     ) -> Result<Vec<u8>> {
         let uses = self.uses(section, state, units, Places::Base, file)?;
-        Ok(self.combined(section, uses.frames, Against::Name, file).await?.0)
+        Ok(self.combined(section, uses.frames, Against::Name, None, file).await?.0)
     }
 
     /// The bytes of those units of a section that lie in frames, columns apart, zeros elsewhere; and where the others lie. Nobody
-    /// has held them against a name yet.
+    /// has held them against a name yet. What is read on the way is offered to the dictionaries.
     pub(crate) async fn framed(
         &self,
         section: &Section,
         state: &State,
         units: &[Unit],
+        dictionaries: &Arc<Gathering>,
         file: &str,
     ) -> Result<(Vec<u8>, Vec<Patched>)> {
         let Uses { frames, patches } = self.uses(section, state, units, Places::All, file)?;
-        let (bytes, _) = self.combined(section, frames, Against::Length, file).await?;
+        let offered = Some(Arc::clone(dictionaries));
+        let (bytes, _) = self.combined(section, frames, Against::Length, offered, file).await?;
         let patched = patches.into_iter().flat_map(|(patch, _, uses)| {
             // Of a file that has patches a section is one column: what stands apart stands there in the file.
             uses.into_iter().map(move |Use { unit, from }| Patched {
@@ -262,7 +265,8 @@ impl Reader {
         file: &str,
     ) -> Result<(Vec<u8>, Vec<BlockId>)> {
         let uses = self.uses(section, state, units, Places::All, file)?;
-        let (mut bytes, mut blocks) = self.combined(section, uses.frames, Against::Length, file).await?;
+        let (mut bytes, mut blocks) =
+            self.combined(section, uses.frames, Against::Length, None, file).await?;
         for (patch, _, uses) in uses.patches {
             let held = self.patch(patches, patch, file).await?;
             for Use { unit, from } in uses {
@@ -279,6 +283,7 @@ impl Reader {
         section: &Section,
         of: Vec<(Wanted, Vec<Use>)>,
         against: Against,
+        dictionaries: Option<Arc<Gathering>>,
         file: &str,
     ) -> Result<(Vec<u8>, Vec<BlockId>)> {
         let mut uses: HashMap<BlockId, Vec<Use>> = HashMap::new();
@@ -300,14 +305,15 @@ impl Reader {
         // A unit is what its places combine to, in whatever order they come.
         let mut bytes = vec![0; section.bytes()];
         while let Some((fetched, run)) = read.try_next().await? {
-            let work: Vec<(Vec<u8>, Vec<Use>)> = fetched
+            let work: Vec<(BlockId, Vec<u8>, Vec<Use>)> = fetched
                 .into_iter()
                 .zip(run.parts)
-                .map(|(frame, part)| (frame, uses.remove(&part.id).unwrap_or_default()))
+                .map(|(frame, part)| (part.id, frame, uses.remove(&part.id).unwrap_or_default()))
                 .collect();
-            let section = section.clone();
+            let (section, dictionaries) = (section.clone(), dictionaries.clone());
             bytes = blocking(move || {
-                for (frame, uses) in work {
+                for (id, frame, uses) in work {
+                    dictionaries.iter().for_each(|gathering| gathering.offer(&id, &frame));
                     let planes = uses.first().map_or(1, |first| section.planes(first.unit.column));
                     let frame = unsort(frame, planes);
                     for Use { unit, from } in uses {
