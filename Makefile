@@ -17,10 +17,7 @@ demo: ## Protect, lose and recover a real ChromaDB on a real cluster, telling th
 	@e2e/demo.sh
 
 .PHONY: test
-test: setup check keep-crates ## Every test: what CI runs
-	@# The tests mostly wait for servers; the release build of the stories' images fills that time.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-real images
-	@$(MAKE) --no-print-directory e2e
+test: setup check keep-crates test-real e2e ## Every test: what CI runs
 
 # Every call names the whole workspace and has tests among its targets, so that all share one set of features: a package
 # named alone has another one, and its dependencies are compiled once more. Files are listed, so a new one is never left out.
@@ -58,10 +55,6 @@ generate: ## Write what is generated: the CRDs, in crds/yaml and in the chart
 test-real: crates ## What crosses crates: real ChromaDB, real S3 server, real API server
 	RUST_TEST_THREADS=6 $(CARGO) test --quiet --workspace $(REAL)
 	cd $(CLUSTER)/csi && go test ./...
-
-.PHONY: images
-images: setup ## The product's programs and images, as the stories install them
-	@$(CLUSTER)/holdfast-images.sh
 
 .PHONY: e2e
 e2e: ## The stories on a real cluster; one alone: make e2e STORY=recover-corruption

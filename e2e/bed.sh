@@ -141,7 +141,7 @@ bed_up() {
 bed_run() {
   local program=${CARGO_TARGET_DIR:-$ROOT/target}/debug/e2e enter=() passing=() command=$1
   shift
-  HOLDFAST_CLI=${HOLDFAST_CLI:-$CACHE/target-static/$(rustc --version --verbose | sed -n 's/^host: //p')/release/holdfast}
+  HOLDFAST_CLI=${HOLDFAST_CLI:-$("$E2E/cluster/holdfast-images.sh" --print-cli)}
   export HOLDFAST_CLI
   existing || enter=("$E2E/cluster/nsenter.sh" --bound)
   # Nobody looks into a cluster that goes, so nothing in it has to be tidied up.

@@ -2,6 +2,7 @@
 //! of these tests and waiting more than that: several at a time share the servers and the two cores.
 
 mod admission;
+mod bad_line;
 mod chart;
 mod chroma_capture;
 mod chroma_check;
@@ -17,6 +18,6 @@ mod mover_cli;
 mod mover_jobs;
 mod stand_alone_reader;
 mod store_conformance;
-mod store_faulty;
+
 mod store_lock;
 mod store_s3;
