@@ -16,6 +16,7 @@ mod crds;
 mod examples;
 mod mover_cli;
 mod mover_jobs;
+mod s3;
 mod stand_alone_reader;
 mod store_conformance;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use engine::Category;
 use engine::store::{
-    Checksums, ConditionalWrites, DirStore, ObjectLock, Patience, Put, S3Credentials, S3Options, S3Store,
-    Store, probe, steady,
+    Checksums, ConditionalWrites, DirStore, ObjectLock, Patience, Put, S3Options, S3Store, Store, probe,
+    steady,
 };
 use futures::future::join_all;
 use tests::seaweedfs::{BUCKET, Identity, SeaweedFs, WRITER};
@@ -29,17 +29,12 @@ async fn directory(_: &str) -> Medium {
 }
 
 async fn s3(endpoint: &str, bucket: &str, identity: &Identity, prefix: &str, checksums: Checksums) -> Medium {
+    let prefix = format!("conformance/{prefix}/{checksums:?}").to_lowercase();
     let options = S3Options {
-        endpoint: Some(endpoint.to_owned()),
-        credentials: Some(S3Credentials {
-            access_key_id: identity.access_key.into(),
-            secret_access_key: identity.secret_key.to_owned().into(),
-            session_token: None,
-        }),
         checksums,
         multipart_above: IN_PARTS_ABOVE,
         part_size: 5 << 20,
-        ..S3Options::new(bucket, format!("conformance/{prefix}/{checksums:?}").to_lowercase())
+        ..crate::s3::options(endpoint, identity, bucket, prefix)
     };
     Medium { store: Arc::new(S3Store::connect(options).await.unwrap()), _dir: None }
 }

@@ -3,18 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "a lock ends by the server's real clock")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use engine::store::{
-    Lock, LockFinding, LockMode, ObjectLock, Patience, Put, Retention, S3Credentials, S3Options, S3Store,
-    Store, probe, steady,
+    Lock, LockFinding, LockMode, ObjectLock, Patience, Put, Retention, S3Options, S3Store, Store, probe,
+    steady,
 };
 use engine::{
-    Backup, Category, Error, Layout, Level, Password, Point, PointAttributes, Prune, Repository, RestoreMode,
-    backup, prune, restore, silent, verify, verify_all,
+    Backup, Category, Error, Level, Password, Point, Prune, Repository, RestoreMode, backup, prune, restore,
+    silent, verify, verify_all,
 };
 use jiff::{SignedDuration, Timestamp};
 use tests::seaweedfs::{self, ADMIN, Identity, READER, SeaweedFs, WRITER};
@@ -51,15 +50,9 @@ fn locking(prefix: &str) -> [Bucket; 2] {
 impl Bucket {
     async fn open(&self, lock: Option<Lock>) -> Arc<dyn Store> {
         let options = S3Options {
-            endpoint: Some(self.endpoint.clone()),
-            credentials: Some(S3Credentials {
-                access_key_id: self.identity.access_key.into(),
-                secret_access_key: self.identity.secret_key.to_owned().into(),
-                session_token: None,
-            }),
             multipart_above: 6 << 20,
             lock,
-            ..S3Options::new(self.bucket, &self.prefix)
+            ..crate::s3::options(&self.endpoint, self.identity, self.bucket, &self.prefix)
         };
         steady(Arc::new(S3Store::connect(options).await.unwrap()), Patience::default(), None).0
     }
@@ -97,19 +90,7 @@ fn password() -> Password {
 }
 
 fn capture(source: &Path, attempt: &str) -> Backup {
-    Backup {
-        source: source.to_owned(),
-        layout: Arc::new(|_, _| Layout::Pages { size: 4096 }),
-        attributes: PointAttributes {
-            component: "chroma".into(),
-            consistency_time: Timestamp::now(),
-            started: Timestamp::now(),
-            tags: BTreeMap::new(),
-            body: serde_json::Value::Null,
-            attempt: Some(attempt.into()),
-        },
-        progress: silent(),
-    }
+    crate::s3::capture(source, attempt, Timestamp::now())
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {

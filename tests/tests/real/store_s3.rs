@@ -1,31 +1,21 @@
 //! What only an S3 server can refuse, and the whole thread of the engine on a real one.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::store::{Patience, S3Credentials, S3Options, S3Store, Store, probe, steady};
+use engine::store::{Patience, S3Options, S3Store, Store, probe, steady};
 use engine::{
-    Backup, Category, Layout, Level, Password, PointAttributes, Repository, RestoreMode, backup, restore,
-    silent, verify_all,
+    Backup, Category, Level, Password, Repository, RestoreMode, backup, restore, silent, verify_all,
 };
 use jiff::Timestamp;
 use tests::seaweedfs::{BUCKET, Identity, READER, SeaweedFs, WRITER};
 use tests::versitygw::{ROOT, VersityGw};
 
 fn options(prefix: &str, identity: &Identity) -> S3Options {
-    S3Options {
-        endpoint: Some(SeaweedFs::shared().endpoint().to_owned()),
-        credentials: Some(S3Credentials {
-            access_key_id: identity.access_key.into(),
-            secret_access_key: identity.secret_key.to_owned().into(),
-            session_token: None,
-        }),
-        ..S3Options::new(BUCKET, prefix)
-    }
+    crate::s3::options(SeaweedFs::shared().endpoint(), identity, BUCKET, prefix)
 }
 
 async fn connect(options: S3Options) -> Arc<dyn Store> {
@@ -41,19 +31,9 @@ fn now() -> Timestamp {
 }
 
 fn capture(source: &Path, attempt: &str) -> Backup {
-    Backup {
-        source: source.to_owned(),
-        layout: Arc::new(|_, _| Layout::Pages { size: 4096 }),
-        attributes: PointAttributes {
-            component: "chroma".into(),
-            consistency_time: now(),
-            started: now(),
-            tags: BTreeMap::new(),
-            body: serde_json::json!({"collections": 3}),
-            attempt: Some(attempt.into()),
-        },
-        progress: silent(),
-    }
+    let mut capture = crate::s3::capture(source, attempt, now());
+    capture.attributes.body = serde_json::json!({"collections": 3});
+    capture
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,16 +4,15 @@
 
 mod proxy;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::store::{Patience, S3Credentials, S3Options, S3Store, Store, Tally, Traffic, steady};
+use engine::store::{Patience, S3Options, S3Store, Store, Tally, Traffic, steady};
 use engine::{
-    Backup, Category, Layout, Level, Password, PointAttributes, Repository, RestoreMode, backup, restore,
-    silent, verify, verify_all,
+    Backup, Category, Level, Password, Repository, RestoreMode, backup, restore, silent, verify, verify_all,
 };
 use jiff::Timestamp;
 use proxy::{Fault, FirstLists, Proxy, Seen};
@@ -30,16 +29,8 @@ const PATIENCE: Patience = Patience {
 const LONG: Duration = Duration::from_secs(120);
 
 async fn line_to(endpoint: &str, prefix: &str, timeout: Duration) -> (Arc<dyn Store>, Arc<Traffic>) {
-    let options = S3Options {
-        endpoint: Some(endpoint.to_owned()),
-        credentials: Some(S3Credentials {
-            access_key_id: WRITER.access_key.into(),
-            secret_access_key: WRITER.secret_key.to_owned().into(),
-            session_token: None,
-        }),
-        attempt_timeout: timeout,
-        ..S3Options::new(BUCKET, prefix)
-    };
+    let options =
+        S3Options { attempt_timeout: timeout, ..crate::s3::options(endpoint, &WRITER, BUCKET, prefix) };
     steady(Arc::new(S3Store::connect(options).await.unwrap()), PATIENCE, None)
 }
 
@@ -96,19 +87,7 @@ impl Scene {
     }
 
     fn capture(&self, attempt: &str) -> Backup {
-        Backup {
-            source: self.source(),
-            layout: Arc::new(|_: &Path, _: &Path| Layout::Pages { size: 4096 }),
-            attributes: PointAttributes {
-                component: "chroma".into(),
-                consistency_time: now(),
-                started: now(),
-                tags: BTreeMap::new(),
-                body: serde_json::Value::Null,
-                attempt: Some(attempt.into()),
-            },
-            progress: silent(),
-        }
+        crate::s3::capture(&self.source(), attempt, now())
     }
 
     /// Captures something new over a line with this script. The result, how many requests it took, and what was counted.
