@@ -50,8 +50,8 @@ deny: ## Licences, bans and sources of all that is linked (wants `cargo install 
 generate: ## Write what is generated: the CRDs, in crds/yaml and in the chart
 	$(CARGO) run --quiet --bin crdgen crds/yaml charts/holdfast/files/crds
 
+# Six at a time: they wait for servers more than they compute.
 .PHONY: test-real
-# They wait for servers more than they compute.
 test-real: crates ## What crosses crates: real ChromaDB, real S3 server, real API server
 	RUST_TEST_THREADS=6 $(CARGO) test --quiet --workspace $(REAL)
 	cd $(CLUSTER)/csi && go test ./...

@@ -277,8 +277,9 @@ fn settle(options: &CaptureOptions, budget: &Budget) -> Result<Result<Tree, Stri
 
 /// Segments written shortly before the lock whose structure is not whole in the mirror: a flush that the settling missed.
 fn suspects(mirror: &Mirror, tree: &Tree) -> Vec<String> {
-    // In nanoseconds. A node short of processor time was seen to leave more than ten seconds between two files of a flush; a segment
-    // that was damaged within these minutes costs a capture the patience below, and is captured as it is then.
+    // In nanoseconds. With ten seconds here a flush on a node short of processor time passed for damage, in all likelihood because
+    // more than that lay between two of its files. A segment that was damaged within these minutes costs a capture the patience
+    // below, and is captured as it is then.
     const LATELY: i128 = 120_000_000_000;
     let mut fresh: Vec<_> = tree
         .segment_files()
