@@ -14,10 +14,10 @@ use crate::plain;
 use crate::point::{PointId, Record};
 use crate::seal::MAX_PLAIN;
 use crate::tree::{Content, Entry, Node, read_entries, read_extents, write_entries, write_extents};
-use crate::units::Patches;
 use crate::units::State;
 use crate::units::frame::unsort;
 use crate::units::map::Map;
+use crate::units::patches::bounded;
 use crate::units::reference::Reference;
 
 /// Says whether it accepts these bytes.
@@ -84,8 +84,7 @@ fn entry(entry: &Entry) {
     if !geometry.is_sound() {
         return;
     }
-    let slot = geometry.columns.first().map_or(0, |column| column.slot());
-    let _ = Patches::of(&units.references, slot);
+    let _ = bounded(&units.references);
     let last = geometry.segments(*size).saturating_sub(1);
     for number in [0, last] {
         let section = geometry.section(*size, number);

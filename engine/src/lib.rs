@@ -35,6 +35,7 @@ mod restore;
 mod retention;
 mod seal;
 pub mod store;
+mod subtrees;
 mod tree;
 mod units;
 mod verify;

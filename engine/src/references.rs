@@ -214,7 +214,7 @@ async fn of_dictionaries(
     shown: &str,
     each: &mut (impl FnMut(Reference) + Send),
 ) -> Result<()> {
-    if let Err(e) = reader.patches(file, shown) {
+    if let Err(e) = reader.bounded(file, shown) {
         each(Reference::Broken(finding(e, point)?));
     }
     for reference in &file.references {

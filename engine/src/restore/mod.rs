@@ -3,12 +3,13 @@
 //! otherwise, follows no symbolic link of the target, and leaves a marker there until it is through, so that a half-written
 //! target is never taken for a whole one.
 
+mod blocks;
 mod export;
 mod file;
-mod patched;
 mod place;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};

@@ -1,6 +1,8 @@
 //! The numbers behind a file of records: how it falls into segments, a segment into columns, a column into units. Every
 //! position follows from these numbers and the file's size; maps only number units.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{LARGEST, Layout};
@@ -44,7 +46,7 @@ impl Column {
 }
 
 /// One segment of a file of a certain size.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Section {
     geometry: Geometry,
     /// Whole records in it.
@@ -98,6 +100,11 @@ impl Geometry {
             && self.segment_bytes() <= LARGEST_SEGMENT
             && self.columns.iter().map(|c| u64::from(self.records.div_ceil(c.values))).sum::<u64>()
                 < MOST_UNITS
+    }
+
+    /// Bytes from one unit to the next within a patch, see [`Section::can_be_patched`].
+    pub(crate) fn patched_slot(&self) -> usize {
+        self.columns.first().map_or(0, Column::slot)
     }
 
     /// Whether records have the same columns, however their frames are sorted.
@@ -200,12 +207,12 @@ impl Section {
     }
 
     /// The reverse of [`Self::split`].
-    pub(crate) fn join(&self, apart: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn join<'a>(&self, apart: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
         if self.geometry.columns.len() == 1 {
             return apart;
         }
         let mut bytes = vec![0; apart.len()];
-        let (stride, mut from, mut rest) = (self.geometry.stride() as usize, 0, apart.as_slice());
+        let (stride, mut from, mut rest) = (self.geometry.stride() as usize, 0, &*apart);
         let whole = self.records * stride;
         for column in &self.geometry.columns {
             let width = column.width as usize;
@@ -216,7 +223,7 @@ impl Section {
             (from, rest) = (from + width, behind);
         }
         bytes[whole..].copy_from_slice(rest);
-        bytes
+        bytes.into()
     }
 }
 
@@ -296,7 +303,7 @@ mod tests {
                 }
                 prop_assert_eq!(end, section.bytes());
                 prop_assert!(units.windows(2).all(|pair| pair[0].number < pair[1].number));
-                back.extend(section.join(section.split(piece)));
+                back.extend_from_slice(&section.join(section.split(piece).into()));
             }
             prop_assert!(back == bytes);
         }

@@ -9,8 +9,9 @@ pub(crate) mod patches;
 pub(crate) mod read;
 pub(crate) mod reference;
 pub(crate) mod state;
+pub(crate) mod versions;
 
 pub(crate) use geometry::{Geometry, Section, Unit};
-pub(crate) use patches::{Gathering, Patches};
+pub(crate) use patches::Gathering;
 pub(crate) use read::{Patched, Segmented};
 pub(crate) use state::{Holder, Located, Spot, State, Stored};

@@ -1,15 +1,15 @@
-//! Patches and their dictionaries, as one file is read: a dictionary is put together when it is first asked for and kept,
-//! patches for a while, because neighbouring segments ask for the same ones. Memory: the dictionaries that the file names,
-//! 24 MiB at most, and eight patches.
+//! Patches and the dictionaries they are opened with. Dictionaries are put together out of the frames that are read anyway, as
+//! far as those go. Memory: the dictionaries that a file names, 24 MiB at most.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures::{FutureExt, TryStreamExt};
-use tokio::sync::{Mutex, OnceCell};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::map::PatchId;
+use super::read::Segmented;
 use super::reference::{LONGEST, LONGEST_ALL, MOST, Reference, Stretch};
 use crate::ahead::ahead;
 use crate::block::{Against, Alone, BlockId, Class, open_patch};
@@ -19,31 +19,17 @@ use crate::repository::Repository;
 use crate::tree::Extent;
 
 const READS_AT_ONCE: usize = 4;
-const KEPT: usize = 8;
 
-type Dictionary = OnceCell<Arc<Vec<u8>>>;
-
-/// What the patches of one file need.
-#[derive(Debug, Default)]
-pub(crate) struct Patches {
-    /// Bytes from one unit to the next within a frame.
-    slot: usize,
-    dictionaries: HashMap<BlockId, (u32, Dictionary)>,
-    kept: Mutex<VecDeque<(PatchId, Arc<Vec<u8>>)>>,
+/// Whether they are no more, and no longer, than a reader has to bear.
+pub(crate) fn bounded(references: &[Extent]) -> bool {
+    let bytes: u64 = references.iter().map(|reference| u64::from(reference.raw)).sum();
+    references.len() <= MOST
+        && bytes <= LONGEST_ALL
+        && references.iter().all(|reference| reference.raw <= LONGEST)
 }
 
-impl Patches {
-    /// For a file whose tree entry names these references, each with the length of its dictionary. `None` if they are
-    /// more, or longer, than a reader has to bear.
-    pub(crate) fn of(references: &[Extent], slot: usize) -> Option<Self> {
-        let bytes: u64 = references.iter().map(|reference| u64::from(reference.raw)).sum();
-        let bounded = references.len() <= MOST
-            && bytes <= LONGEST_ALL
-            && references.iter().all(|reference| reference.raw <= LONGEST);
-        let cells = references.iter().map(|reference| (reference.id, (reference.raw, Dictionary::new())));
-        bounded.then(|| Self { slot, dictionaries: cells.collect(), kept: Mutex::default() })
-    }
-}
+/// A frame that was read.
+type Frame = (BlockId, Vec<u8>);
 
 /// A stretch of a frame, and where in a dictionary it goes.
 #[derive(Debug)]
@@ -68,11 +54,14 @@ impl Begun {
             self.bytes[at..end].copy_from_slice(&bytes[of]);
         }
     }
+
+    fn missing(&self) -> impl Iterator<Item = &Wanted> {
+        self.frames.iter().filter(|part| self.uses.contains_key(&part.id))
+    }
 }
 
-/// The dictionaries of a file while its frames are read: each frame is opened once, for the file and for them. Memory: 24 MiB
-/// at most.
-#[derive(Debug)]
+/// Dictionaries while frames are read: each frame is opened once, for its file and for them. Memory: what they amount to.
+#[derive(Debug, Default)]
 pub(crate) struct Gathering(std::sync::Mutex<HashMap<BlockId, Begun>>);
 
 impl Gathering {
@@ -83,6 +72,13 @@ impl Gathering {
     /// Takes what the dictionaries need of a frame, which has the length that the index tells.
     pub(super) fn offer(&self, frame: &BlockId, bytes: &[u8]) {
         self.begun().values_mut().for_each(|begun| begun.offer(frame, bytes));
+    }
+
+    /// The frames that nobody offered yet, each once.
+    fn missing(&self) -> Vec<Wanted> {
+        let begun = self.begun();
+        let missing = begun.values().flat_map(Begun::missing).map(|part| (part.id, *part));
+        missing.collect::<HashMap<BlockId, Wanted>>().into_values().collect()
     }
 }
 
@@ -95,68 +91,93 @@ impl Reader {
         })
     }
 
-    /// The bytes of a patch.
-    pub(crate) async fn patch(&self, patches: &Patches, patch: PatchId, file: &str) -> Result<Arc<Vec<u8>>> {
-        // Held over the reading, so that segments that are read side by side read it once.
-        let mut kept = patches.kept.lock().await;
-        if let Some((_, bytes)) = kept.iter().find(|(known, _)| *known == patch) {
-            return Ok(Arc::clone(bytes));
+    /// Fails if a file names more references, or longer ones, than a reader has to bear.
+    pub(crate) fn bounded(&self, file: &Segmented, shown: &str) -> Result<()> {
+        if bounded(&file.references) {
+            return Ok(());
         }
-        let Some((length, cell)) = patches.dictionaries.get(&patch.reference) else {
-            let what =
-                format!("{file} needs the reference {:?}, which its entry doesn't name", patch.reference);
-            return Err(self.repo.damaged(&self.object_of(&patch.id), what));
+        let at = file.references.first().map(|reference| self.object_of(&reference.id));
+        let what = format!("the references of {shown} are more than format 1 allows");
+        Err(self.repo.damaged(&at.unwrap_or_default(), what))
+    }
+
+    /// The dictionaries of a file, empty yet, for whoever reads its frames anyway.
+    pub(crate) async fn dictionaries(&self, file: &Segmented, shown: &str) -> Result<Gathering> {
+        self.bounded(file, shown)?;
+        let gathering = Gathering::default();
+        for reference in &file.references {
+            self.begin(&gathering, reference, file.geometry.patched_slot(), shown).await?;
+        }
+        Ok(gathering)
+    }
+
+    /// Reads the frames that nobody offered, each once for all dictionaries. One that can't be read is left out: whoever
+    /// asks for a dictionary that needs it learns why.
+    pub(crate) async fn fill(&self, gathering: &Gathering, file: &str) {
+        let mut read = self.frames(gathering.missing(), file);
+        while let Some(read) = read.next().await {
+            for (id, frame) in read.into_iter().flatten() {
+                gathering.offer(&id, &frame);
+            }
+        }
+    }
+
+    /// Takes out the dictionary of one reference, whole.
+    pub(crate) async fn dictionary(
+        &self,
+        gathering: &Gathering,
+        reference: &BlockId,
+        file: &str,
+    ) -> Result<Arc<Vec<u8>>> {
+        let begun = gathering.begun().remove(reference);
+        let Some(mut begun) = begun else {
+            let what = format!("{file} needs the reference {reference:?}, which its entry doesn't name");
+            return Err(self.repo.damaged(&self.object_of(reference), what));
         };
-        let dictionary = cell
-            .get_or_try_init(|| self.dictionary(&patch.reference, *length as usize, patches.slot, file))
-            .await?;
+        let missing: Vec<Wanted> = begun.missing().copied().collect();
+        let mut read = self.frames(missing, file);
+        while let Some(read) = read.try_next().await? {
+            read.iter().for_each(|(id, frame)| begun.offer(id, frame));
+        }
+        Ok(Arc::new(begun.bytes))
+    }
+
+    /// The bytes of a patch.
+    pub(crate) async fn patch(
+        &self,
+        dictionary: &Arc<Vec<u8>>,
+        patch: PatchId,
+        file: &str,
+    ) -> Result<Vec<u8>> {
         let (by, reference) = (Arc::clone(dictionary), patch.reference);
         let open = move |repo: &Repository, part: &Wanted, sealed: &[u8]| {
             open_patch(repo.keys(), part.id, part.place.raw, sealed, &reference, &by)
         };
-        let bytes = self.one(Class::Patch, patch.id, file, open).await?;
-        let bytes = Arc::new(bytes);
-        kept.push_back((patch, Arc::clone(&bytes)));
-        if kept.len() > KEPT {
-            kept.pop_front();
-        }
-        Ok(bytes)
+        self.one(Class::Patch, patch.id, file, open).await
     }
 
-    async fn dictionary(&self, id: &BlockId, length: usize, slot: usize, file: &str) -> Result<Arc<Vec<u8>>> {
-        let begun = self.begin(id, length, slot, file).await?;
-        self.complete(begun, file).await
+    fn frames(&self, mut wanted: Vec<Wanted>, file: &str) -> BoxStream<'static, Result<Vec<Frame>>> {
+        wanted.sort_by_key(|part| (part.place.pack.id, part.place.offset));
+        let (reader, needed_by) = (self.clone(), file.to_owned());
+        ahead(Self::runs(wanted), READS_AT_ONCE, move |run| {
+            let (reader, file) = (reader.clone(), needed_by.clone());
+            async move {
+                let fetched = reader.fetch(Alone::Data, &run, Against::Name, &file).await?;
+                Ok::<_, Error>(run.parts.iter().map(|part| part.id).zip(fetched).collect())
+            }
+            .boxed()
+        })
     }
 
-    /// All dictionaries of a file, empty, for whoever reads its frames anyway.
-    pub(crate) async fn gather(&self, patches: &Patches, file: &str) -> Result<Gathering> {
-        let mut begun = HashMap::new();
-        for (id, (length, _)) in &patches.dictionaries {
-            begun.insert(*id, self.begin(id, *length as usize, patches.slot, file).await?);
-        }
-        Ok(Gathering(std::sync::Mutex::new(begun)))
-    }
-
-    /// The patches of one reference, whose dictionary is made whole, and let go with them.
-    pub(crate) async fn patches_of(
+    /// Adds the dictionary of a reference, empty yet, for patches with units so many bytes apart.
+    pub(crate) async fn begin(
         &self,
-        patches: &Patches,
         gathering: &Gathering,
-        reference: &BlockId,
+        Extent { id, raw }: &Extent,
+        slot: usize,
         file: &str,
-    ) -> Result<Patches> {
-        let mut dictionaries = HashMap::new();
-        let begun = gathering.begun().remove(reference);
-        if let Some(begun) = begun {
-            let length = begun.bytes.len() as u32;
-            let whole = self.complete(begun, file).await?;
-            dictionaries.insert(*reference, (length, Dictionary::new_with(Some(whole))));
-        }
-        Ok(Patches { slot: patches.slot, dictionaries, kept: Mutex::default() })
-    }
-
-    async fn begin(&self, id: &BlockId, length: usize, slot: usize, file: &str) -> Result<Begun> {
-        let reference = self.reference(id, file).await?;
+    ) -> Result<()> {
+        let (reference, length) = (self.reference(id, file).await?, *raw as usize);
         let bad = |what: &str| {
             let what = format!("the reference {id:?} of {file} can't be used: {what}");
             self.repo.damaged(&self.object_of(id), what)
@@ -181,28 +202,7 @@ impl Reader {
         if end != length {
             return Err(bad("its stretches don't add up to its length"));
         }
-        Ok(Begun { frames, uses, bytes: vec![0; length] })
-    }
-
-    /// Reads the frames that nobody offered.
-    async fn complete(&self, mut begun: Begun, file: &str) -> Result<Arc<Vec<u8>>> {
-        let mut wanted = std::mem::take(&mut begun.frames);
-        wanted.retain(|part| begun.uses.contains_key(&part.id));
-        wanted.sort_by_key(|part| (part.place.pack.id, part.place.offset));
-        let (reader, needed_by) = (self.clone(), file.to_owned());
-        let mut read = ahead(Self::runs(wanted), READS_AT_ONCE, move |run| {
-            let (reader, file) = (reader.clone(), needed_by.clone());
-            async move {
-                let fetched = reader.fetch(Alone::Data, &run, Against::Name, &file).await?;
-                Ok::<_, Error>((fetched, run))
-            }
-            .boxed()
-        });
-        while let Some((fetched, run)) = read.try_next().await? {
-            for (frame, part) in fetched.into_iter().zip(run.parts) {
-                begun.offer(&part.id, &frame);
-            }
-        }
-        Ok(Arc::new(begun.bytes))
+        gathering.begun().insert(*id, Begun { frames, uses, bytes: vec![0; length] });
+        Ok(())
     }
 }

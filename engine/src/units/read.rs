@@ -5,18 +5,21 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
-use futures::{FutureExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::frame::{combine, unsort};
 use super::geometry::{Geometry, Section, Unit};
 use super::map::{DEEPEST, Map, PatchId};
-use super::patches::{Gathering, Patches};
+use super::patches::Gathering;
 use super::state::{BadChain, Holder, Spot, State, Stored};
 use crate::ahead::ahead;
 use crate::block::{Against, Alone, BlockId, Class};
 use crate::codec::Cursor;
 use crate::error::{Error, Result};
 use crate::read::{Reader, Wanted};
+use crate::references::STATES_AT_ONCE;
 use crate::repository::blocking;
 use crate::tree::{Extent, Units};
 
@@ -34,7 +37,7 @@ pub(crate) struct Segmented {
 
 /// Which places of a unit to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Places {
+pub(super) enum Places {
     /// What the unit is made of.
     All,
     /// Its last whole version only, which it has to have.
@@ -52,16 +55,30 @@ pub(crate) struct Patched {
 }
 
 /// What of a block goes where.
-struct Use {
-    unit: Unit,
-    from: usize,
+pub(super) struct Use {
+    pub(super) unit: Unit,
+    pub(super) from: usize,
+}
+
+impl Use {
+    /// Combines the bytes of a section, columns apart, with what a frame, its values as they were, has for it.
+    pub(super) fn combine(&self, frame: &[u8], apart: &mut [u8]) {
+        let Self { unit, from } = self;
+        let to = frame.len().min(from + unit.length);
+        combine(&mut apart[unit.at..unit.at + unit.length], &frame[*from.min(&to)..to]);
+    }
+}
+
+/// Into how many planes a frame is sorted that is used so.
+pub(super) fn planes_of(section: &Section, uses: &[Use]) -> u8 {
+    uses.first().map_or(1, |first| section.planes(first.unit.column))
 }
 
 /// What has to be read: frames, and patches.
 #[derive(Default)]
-struct Uses {
-    frames: Vec<(Wanted, Vec<Use>)>,
-    patches: Vec<(PatchId, Wanted, Vec<Use>)>,
+pub(super) struct Uses {
+    pub(super) frames: Vec<(Wanted, Vec<Use>)>,
+    pub(super) patches: Vec<(PatchId, Wanted, Vec<Use>)>,
 }
 
 impl Reader {
@@ -121,22 +138,39 @@ impl Reader {
         Ok(states)
     }
 
+    /// Does something with each segment of a file of records, several ahead, answers in order.
+    pub(crate) fn with_states<R: Send + 'static>(
+        &self,
+        file: Segmented,
+        shown: String,
+        at_once: usize,
+        work: impl Fn(Arc<Segmented>, usize, State) -> BoxFuture<'static, Result<R>> + Clone + Send + 'static,
+    ) -> BoxStream<'static, Result<R>> {
+        let reader = self.clone();
+        let file = Arc::new(file);
+        let batches: Vec<usize> = (0..file.maps.len()).step_by(STATES_AT_ONCE).collect();
+        stream::iter(batches)
+            .then(move |first| {
+                let (reader, file, shown) = (reader.clone(), file.clone(), shown.clone());
+                let work = work.clone();
+                async move {
+                    let segments = first..(first + STATES_AT_ONCE).min(file.maps.len());
+                    let states = reader.states(&file, segments.clone(), &shown).await?;
+                    let numbered: Vec<_> = segments.zip(states).collect();
+                    let each = move |(number, state)| work(Arc::clone(&file), number, state);
+                    Ok::<_, Error>(ahead(numbered, at_once, each))
+                }
+            })
+            .try_flatten()
+            .boxed()
+    }
+
     fn bad_map(&self, id: &BlockId, file: &str, what: &str) -> Error {
         self.repo.damaged(&self.object_of(id), format!("the map {id:?} of {file} can't be used: {what}"))
     }
 
-    /// What the patches of a file need.
-    pub(crate) fn patches(&self, file: &Segmented, shown: &str) -> Result<Patches> {
-        let slot = file.geometry.columns.first().map_or(0, |column| column.slot());
-        Patches::of(&file.references, slot).ok_or_else(|| {
-            let at = file.references.first().map(|reference| self.object_of(&reference.id));
-            let what = format!("the references of {shown} are more than format 1 allows");
-            self.repo.damaged(&at.unwrap_or_default(), what)
-        })
-    }
-
     /// Where each block of a section is and what of it is used, after a check that every unit lies within its block.
-    fn uses(
+    pub(super) fn uses(
         &self,
         section: &Section,
         state: &State,
@@ -226,7 +260,7 @@ impl Reader {
         file: &str,
     ) -> Result<Vec<u8>> {
         let uses = self.uses(section, state, units, Places::Base, file)?;
-        Ok(self.combined(section, uses.frames, Against::Name, None, file).await?.0)
+        self.combined(section, uses.frames, Against::Name, None, file).await
     }
 
     /// The bytes of those units of a section that lie in frames, columns apart, zeros elsewhere; and where the others lie. Nobody
@@ -241,7 +275,7 @@ impl Reader {
     ) -> Result<(Vec<u8>, Vec<Patched>)> {
         let Uses { frames, patches } = self.uses(section, state, units, Places::All, file)?;
         let offered = Some(Arc::clone(dictionaries));
-        let (bytes, _) = self.combined(section, frames, Against::Length, offered, file).await?;
+        let bytes = self.combined(section, frames, Against::Length, offered, file).await?;
         let patched = patches.into_iter().flat_map(|(patch, _, uses)| {
             // Of a file that has patches a section is one column: what stands apart stands there in the file.
             uses.into_iter().map(move |Use { unit, from }| Patched {
@@ -254,29 +288,6 @@ impl Reader {
         Ok((bytes, patched.collect()))
     }
 
-    /// The bytes of some units of a section, columns apart, zeros elsewhere; and the blocks that were read. They are held
-    /// against the names of patches, not of frames: whoever reads a file holds all of it against its hash.
-    pub(crate) async fn units(
-        &self,
-        section: &Section,
-        state: &State,
-        units: &[Unit],
-        patches: &Patches,
-        file: &str,
-    ) -> Result<(Vec<u8>, Vec<BlockId>)> {
-        let uses = self.uses(section, state, units, Places::All, file)?;
-        let (mut bytes, mut blocks) =
-            self.combined(section, uses.frames, Against::Length, None, file).await?;
-        for (patch, _, uses) in uses.patches {
-            let held = self.patch(patches, patch, file).await?;
-            for Use { unit, from } in uses {
-                bytes[unit.at..unit.at + unit.length].copy_from_slice(&held[from..from + unit.length]);
-            }
-            blocks.push(patch.id);
-        }
-        Ok((bytes, blocks))
-    }
-
     /// What frames combine to.
     async fn combined(
         &self,
@@ -285,14 +296,13 @@ impl Reader {
         against: Against,
         dictionaries: Option<Arc<Gathering>>,
         file: &str,
-    ) -> Result<(Vec<u8>, Vec<BlockId>)> {
+    ) -> Result<Vec<u8>> {
         let mut uses: HashMap<BlockId, Vec<Use>> = HashMap::new();
         let mut frames = Vec::new();
         for (wanted, of) in of {
             frames.push(wanted);
             uses.insert(wanted.id, of);
         }
-        let blocks = frames.iter().map(|wanted| wanted.id).collect();
         let (reader, shown) = (self.clone(), file.to_owned());
         let mut read = ahead(Self::runs(frames), READS_AT_ONCE, move |run| {
             let (reader, file) = (reader.clone(), shown.clone());
@@ -314,17 +324,13 @@ impl Reader {
             bytes = blocking(move || {
                 for (id, frame, uses) in work {
                     dictionaries.iter().for_each(|gathering| gathering.offer(&id, &frame));
-                    let planes = uses.first().map_or(1, |first| section.planes(first.unit.column));
-                    let frame = unsort(frame, planes);
-                    for Use { unit, from } in uses {
-                        let to = frame.len().min(from + unit.length);
-                        combine(&mut bytes[unit.at..unit.at + unit.length], &frame[from.min(to)..to]);
-                    }
+                    let frame = unsort(frame, planes_of(&section, &uses));
+                    uses.iter().for_each(|of| of.combine(&frame, &mut bytes));
                 }
                 bytes
             })
             .await;
         }
-        Ok((bytes, blocks))
+        Ok(bytes)
     }
 }

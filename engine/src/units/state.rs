@@ -177,6 +177,13 @@ impl State {
         self.units.get(usize::from(number))?.as_ref()
     }
 
+    /// Whether both read a unit from the same places.
+    pub(crate) fn reads_alike(&self, other: &Self, number: u16) -> bool {
+        let (Some(here), Some(there)) = (self.unit(number), other.unit(number)) else { return false };
+        let here = here.spots().map(|spot| (self.held_by(spot), spot.position));
+        here.eq(there.spots().map(|spot| (other.held_by(spot), spot.position)))
+    }
+
     /// Puts a unit where it is now.
     pub(crate) fn place(&mut self, number: u16, located: Located) {
         let needed = usize::from(number) + 1;

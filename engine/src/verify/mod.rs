@@ -1,32 +1,37 @@
 //! Holds what lies in the store against what the points say, at three depths. It names the object with each finding, goes
 //! on after one, and changes nothing. Only a store that fails ends it.
 
-use std::collections::{BTreeSet, HashSet};
+mod objects;
+mod packs;
+mod sample;
+mod versions;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt, future::BoxFuture};
+use futures::StreamExt;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::ahead::ahead;
 use crate::block::BlockId;
 use crate::content::Piece;
 use crate::envelope::Kind;
 use crate::error::{Error, Result};
-use crate::index::{Index, KnownPack, Place};
+use crate::index::Index;
 use crate::inspect::{Finding, finding, inspect};
 use crate::names;
 use crate::older::tampered;
-use crate::pack::{BadPack, Placed, read_footer};
 use crate::point::Point;
 use crate::progress::{Progress, ProgressSink};
-use crate::read::{Reader, Wanted};
+use crate::read::Reader;
 use crate::repository::{Repository, blocking};
-use crate::seal::random;
 use crate::tree::{Content, Entry, Node};
+use versions::Version;
 
 const READS_AT_ONCE: usize = 4;
-/// A sample reads one block in this many, and at least the first of each file.
-const SAMPLE_ONE_IN: u8 = 32;
+/// Points whose files of records are read together. More of them share more, and take more memory.
+const POINTS_AT_ONCE: usize = 16;
 
 /// How deep to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +79,7 @@ pub fn verify<'a>(
     Box::pin(async move {
         let mut work = Verification::begin(repo, level, progress, point.totals.bytes).await?;
         work.point(point).await?;
+        work.files_of_records().await?;
         work.forget_meddling_elsewhere(point);
         Ok(work.end())
     })
@@ -98,8 +104,11 @@ pub fn verify_all(
         {
             work.small_objects(prefix, kind).await?;
         }
-        for point in &catalogue.points {
-            work.point(point).await?;
+        for points in catalogue.points.chunks(POINTS_AT_ONCE) {
+            for point in points {
+                work.point(point).await?;
+            }
+            work.files_of_records().await?;
         }
         if level == Level::Full {
             work.all_packs().await?;
@@ -116,6 +125,8 @@ struct Verification {
     /// Hash and blocks of files that were found sound already.
     sound: HashSet<[u8; 32]>,
     checked: HashSet<BlockId>,
+    /// Files of records that are still to be read, versions of one path together.
+    waiting: BTreeMap<PathBuf, Vec<Version>>,
     findings: BTreeSet<Finding>,
     tampered: BTreeSet<Finding>,
     /// Packs that the points need.
@@ -137,6 +148,7 @@ impl Verification {
             told: Progress { bytes_total: Some(total), ..Progress::default() },
             sound: HashSet::new(),
             checked: HashSet::new(),
+            waiting: BTreeMap::new(),
             findings,
             tampered,
             packs: HashSet::new(),
@@ -201,22 +213,26 @@ impl Verification {
         Ok(())
     }
 
-    /// Reads a file's blocks; fails with the first thing that is wrong.
+    /// Reads a file's blocks, or leaves it for later; fails with the first thing that is wrong.
     async fn file(&mut self, point: &Point, entry: &Entry) -> Result<()> {
         let Node::File { hash, content, size, .. } = &entry.node else { return Ok(()) };
-        let whole = self.level == Level::Full;
+        let file = entry.path.to_string_lossy().into_owned();
+        if self.level != Level::Full {
+            return self.sample(point, content, *size, &file).await;
+        }
         let identity = *blake3::hash(&serde_json::to_vec(&(hash, content)).unwrap_or_default()).as_bytes();
-        if whole && self.sound.contains(&identity) {
+        if self.sound.contains(&identity) {
             self.tell(*size);
             return Ok(());
         }
-        let file = entry.path.to_string_lossy().into_owned();
-        if !whole {
-            return self.sample(point, content, *size, &file).await;
+        if let Content::Units(units) = content {
+            let version = Version::new(point, hash, identity, *size, units);
+            self.waiting.entry((&entry.path).into()).or_default().push(version);
+            return Ok(());
         }
         let mut hasher = blake3::Hasher::new();
         let mut sound = true;
-        let mut pieces = self.reader.pieces(content, *size, &file);
+        let mut pieces = self.reader.pieces(content, &file);
         while let Some(piece) = pieces.next().await {
             // One bad block must not hide another object's: the rest of the file is read all the same.
             match piece {
@@ -228,8 +244,7 @@ impl Verification {
                         hasher
                     })
                     .await;
-                    self.report.bytes_checked += read;
-                    self.tell(read);
+                    self.read(read);
                 }
                 Err(e) => {
                     let finding = finding(e, point)?;
@@ -247,137 +262,9 @@ impl Verification {
         Ok(())
     }
 
-    /// Reads the first block of a file, or the first segment of one of records, and others by chance.
-    async fn sample(&mut self, point: &Point, content: &Content, size: u64, file: &str) -> Result<()> {
-        let chance = || random::<1>()[0].is_multiple_of(SAMPLE_ONE_IN);
-        let wanted = match content {
-            Content::Units(units) => {
-                let segmented = self.reader.segmented(units, size, file).await?;
-                let mut wanted = Vec::new();
-                for number in (0..segmented.maps.len()).filter(|n| *n == 0 || chance()) {
-                    for state in self.reader.states(&segmented, number..number + 1, file).await? {
-                        let section = segmented.geometry.section(size, number as u64);
-                        wanted.extend(self.reader.locate_units(&section, &state, file)?);
-                    }
-                }
-                wanted
-            }
-            Content::Blocks(_) | Content::Map(_) => {
-                let (mut at, mut wanted) = (0, Vec::new());
-                for segment in Reader::segments(content) {
-                    let extents = self.reader.extents(&segment, file).await?;
-                    let located = self.reader.locate(&extents, at, file)?;
-                    at += extents.iter().map(|e| u64::from(e.raw)).sum::<u64>();
-                    wanted.extend(located.into_iter().filter(|part| part.at == 0 || chance()));
-                }
-                wanted
-            }
-        };
-        let (reader, needed_by) = (self.reader.clone(), file.to_owned());
-        let mut runs = ahead(Reader::runs(wanted), READS_AT_ONCE, move |run| {
-            let (reader, file) = (reader.clone(), needed_by.clone());
-            async move {
-                let read: u64 = run.parts.iter().map(|part| u64::from(part.place.raw)).sum();
-                reader.prove(&run, &file).await.map(|()| read)
-            }
-            .boxed()
-        });
-        while let Some(proved) = runs.next().await {
-            match proved {
-                Ok(read) => {
-                    self.report.bytes_checked += read;
-                    self.tell(read);
-                }
-                Err(e) => {
-                    let finding = finding(e, point)?;
-                    self.found(finding);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Every pack's frame, and the blocks in it that no point led to.
-    async fn all_packs(&mut self) -> Result<()> {
-        let reader = self.reader.clone();
-        let repo = &reader.repo;
-        let mut rest: Vec<Wanted> = Vec::new();
-        for pack in reader.index.packs() {
-            let object = pack.id.object();
-            let size = match repo.store().head(&object).await {
-                Ok(found) => found.size,
-                Err(e) if e.is_not_found() => {
-                    self.found(Finding { object, what: "it is missing (the index lists it)".to_owned() });
-                    continue;
-                }
-                Err(e) => return Err(e.into()),
-            };
-            let what = match read_footer(repo.store(), repo.keys(), pack.id, size).await {
-                Ok(Ok(placed)) if size == u64::from(pack.size) => {
-                    rest.extend(
-                        placed.into_iter().filter_map(|block| unread_copy(&reader.index, *pack, block)),
-                    );
-                    continue;
-                }
-                Ok(Ok(_)) => format!("it has {size} bytes instead of {}", pack.size),
-                Ok(Err(BadPack::Damaged(what))) => what.to_owned(),
-                Ok(Err(BadPack::Newer(found))) => return Err(repo.newer(&object, found)),
-                Err(e) if e.category == crate::Category::Corrupt => e.detail,
-                Err(e) => return Err(e.into()),
-            };
-            self.found(Finding { object, what });
-        }
-        for (id, place) in reader.index.blocks().filter(|(id, _)| !self.checked.contains(id)) {
-            rest.push(Wanted { id, at: 0, place });
-        }
-        rest.sort_by_key(|part| (part.place.pack.id, part.place.offset));
-        let from = reader.clone();
-        let mut proved = ahead(Reader::runs(rest), READS_AT_ONCE, move |run| {
-            let reader = from.clone();
-            async move { reader.prove(&run, "an index").await }.boxed()
-        });
-        while let Some(answer) = proved.next().await {
-            match answer {
-                Ok(()) => {}
-                Err(Error::Damaged { object, what, .. }) => {
-                    self.findings.insert(Finding { object, what });
-                }
-                Err(Error::Missing { what: object, .. }) => {
-                    let what = "it is missing (the index lists it)".into();
-                    self.findings.insert(Finding { object, what });
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
-    }
-
-    /// Slots that can't be read. One that belongs to a lost race of creation looks the same, so it says so.
-    async fn key_slots(&mut self) -> Result<()> {
-        let repo = self.reader.repo.clone();
-        for object in repo.store().list(names::KEYS).await? {
-            let bytes = repo.store().get(&object.name, None).await?;
-            if crate::keys::read_facts(repo.keys(), &object.name, &bytes).is_none() {
-                let what = "this key slot is damaged or belongs to no key of this repository".to_owned();
-                self.found(Finding { object: object.name, what });
-            }
-        }
-        Ok(())
-    }
-
-    /// What no point needs, and what captures and maintenance go by all the same.
-    async fn small_objects(&mut self, prefix: &str, kind: Kind) -> Result<()> {
-        let repo = self.reader.repo.clone();
-        for object in repo.store().list(prefix).await? {
-            match repo.read_object(kind, &object.name).await {
-                Ok(_) => {}
-                Err(Error::Damaged { object, what, .. }) => self.found(Finding { object, what }),
-                // Leases and lists go while others are at work.
-                Err(Error::Store(e)) if e.is_not_found() => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(())
+    fn read(&mut self, bytes: u64) {
+        self.report.bytes_checked += bytes;
+        self.tell(bytes);
     }
 
     fn tell(&mut self, bytes: u64) {
@@ -385,11 +272,4 @@ impl Verification {
         self.told.files = self.report.files;
         (self.progress)(self.told);
     }
-}
-
-/// A block that readers take from another pack, so that nothing else would look at this copy of it.
-fn unread_copy(index: &Index, pack: KnownPack, block: Placed) -> Option<Wanted> {
-    let Placed { id, class, offset, stored, raw } = block;
-    let elsewhere = index.find(&id).is_none_or(|place| place.pack.id != pack.id);
-    elsewhere.then_some(Wanted { id, at: 0, place: Place { pack, class, offset, stored, raw } })
 }
