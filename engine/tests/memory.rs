@@ -45,18 +45,17 @@ async fn round(megabytes: u64) -> u64 {
 #[ignore = "measures its whole process: started by the test below"]
 async fn measured() {
     let (small, large) = (round(30).await, round(120).await);
-    assert!(small < 80, "{small} MiB for a small volume");
-    assert!(large < small + 16, "four times the volume took {large} instead of {small} MiB");
+    assert!(large < 80, "{large} MiB");
+    // What the heap keeps varies by some MiB; that of a volume 90 MiB larger would not.
+    assert!(large < small + 24, "four times the volume took {large} instead of {small} MiB");
 }
 
-/// glibc keeps freed blocks of megabytes for reuse, a heap for each thread; the allocator of the shipped binaries (musl)
-/// gives them back. So that what the engine holds is measured, and not what glibc keeps, it is told to do the same.
+/// One heap for all threads, as the shipped program sets it (`one_heap` in `mover/src/main.rs`).
 #[test]
 fn capture_restore_and_verification_take_no_more_memory_for_a_larger_volume() {
     let measured = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "measured", "--ignored", "--nocapture"])
-        .env("MALLOC_MMAP_THRESHOLD_", "131072")
-        .env("MALLOC_ARENA_MAX", "2")
+        .env("MALLOC_ARENA_MAX", "1")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&measured.stdout);

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         }
     };
     log_to_stderr();
+    one_heap();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -51,6 +52,21 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     exit.into()
 }
+
+/// Makes all threads share one heap. glibc gives each its own, and what a thread freed another can't have: a restore of 240 MB
+/// held 88 MB where it holds 38 so, and no slower.
+#[cfg(target_env = "gnu")]
+#[expect(
+    unsafe_code,
+    reason = "the allocator has no other switch but the environment that a program is started with"
+)]
+fn one_heap() {
+    // SAFETY: it sets a number inside the allocator, which locks it; it takes no pointer.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn one_heap() {}
 
 /// The child that holds the write lock, until its parent says so or is gone.
 fn hold(args: impl Iterator<Item = OsString>) -> Exit {

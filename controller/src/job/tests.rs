@@ -130,8 +130,7 @@ fn a_capture_job_is_exactly_this() {
                         },
                         "containers": [{
                             "name": "mover", "image": "holdfast:1", "args": ["job"],
-                            "env": [{"name": "HOLDFAST_REQUEST", "value": null}, {"name": "MALLOC_ARENA_MAX", "value": "2"},
-                                    {"name": "MALLOC_MMAP_THRESHOLD_", "value": "131072"}, credential("AWS_ACCESS_KEY_ID"),
+                            "env": [{"name": "HOLDFAST_REQUEST", "value": null}, credential("AWS_ACCESS_KEY_ID"),
                                     credential("AWS_SECRET_ACCESS_KEY"), credential("AWS_SESSION_TOKEN")],
                             "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
                             "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
