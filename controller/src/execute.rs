@@ -64,6 +64,8 @@ where
 fn mark(request: &Request) -> &'static str {
     match request {
         Request::Probe { .. } => "Probe",
+        Request::Judge { .. } => "Judge",
+        Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",
         Request::Confirm { .. } => "Confirm",
         Request::CheckIntegrity { .. } => "CheckIntegrity",

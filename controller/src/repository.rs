@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crds::{RecoveryPoint, RecoveryRepository};
-use kube::api::ListParams;
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use plan::effect::JobState;
@@ -11,7 +11,8 @@ use plan::repository;
 
 use crate::context::Context;
 use crate::controllers::{action, measured};
-use crate::error::Error;
+use crate::error::{Error, is_code};
+use crate::fail_point::fail_point;
 use crate::{events, execute, observe, observe_job, status};
 
 /// One reconciliation.
@@ -36,20 +37,54 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         }
         None => JobState::Absent,
     };
+    let maintenance = match object.status.as_ref().and_then(|status| status.maintenance.as_ref()) {
+        Some(round) => {
+            observe_job::observe(ctx, &object, &repository::maintenance::job_name(&object, round)).await?
+        }
+        None => JobState::Absent,
+    };
+    let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let points: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let now = (ctx.now)();
-    let seen = repository::Observed { repository: &object, terminating, job, points: &points, now };
-    let plan = repository::plan(&seen);
+    let plan = repository::plan(&repository::Observed {
+        repository: &object,
+        terminating,
+        job,
+        maintenance,
+        policies: &policies,
+        points: &points,
+        now,
+    });
+
+    for point in points.iter().filter(|point| plan.maintain.forget.contains(&point.name_any())) {
+        forget(ctx, &namespace, point).await?;
+    }
 
     let before = object.status.replace(plan.status.clone());
     let api: Api<RecoveryRepository> = Api::namespaced(ctx.client.clone(), &namespace);
     status::write(&api, &object, before.as_ref(), &plan.status).await?;
-    if let Some(job) = &plan.delete {
+    for job in plan.delete.iter().chain(&plan.maintain.delete) {
         execute::delete_job(ctx, &object, job).await?;
     }
-    if let Some(job) = &plan.start {
+    for job in plan.start.iter().chain(&plan.maintain.start) {
         execute::ensure_job(ctx, &object, job).await?;
     }
     events::publish(ctx, &object, &plan.events).await;
     Ok(action(plan.next, now))
+}
+
+/// Deletes the object of a point that was removed from the repository: that very object, not another one of its name.
+async fn forget(ctx: &Context, namespace: &str, point: &RecoveryPoint) -> Result<(), Error> {
+    let api: Api<RecoveryPoint> = Api::namespaced(ctx.client.clone(), namespace);
+    let name = point.name_any();
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: point.uid(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    fail_point("before", Some("ForgetPoint"));
+    match api.delete(&name, &params).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
+        Err(error) => Err(Error::api("delete", format!("RecoveryPoint/{name}"))(error)),
+    }
 }

@@ -13,9 +13,10 @@ mod request;
 
 pub use failure::{Failure, FailureReason};
 pub use report::{
-    Captured, CheckResult, Checked, CollectionSummary, Finding, LockTried, Probed, Report, Restored, Verified,
+    Captured, CheckResult, Checked, CollectionSummary, Finding, Judged, LockTried, Probed, Pruned, Report,
+    Restored, Verified,
 };
-pub use request::{CaptureSource, RepositoryAccess, Request, RunMark};
+pub use request::{CaptureSource, ComponentRules, RepositoryAccess, Request, RunMark};
 
 /// Environment variable that carries the [`Request`] as JSON.
 pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";
@@ -42,6 +43,8 @@ pub const SCRATCH_DIR: &str = "/var/run/holdfast/scratch";
 pub const MAX_COLLECTIONS: usize = 8;
 /// Most checks in a Report.
 pub const MAX_CHECKS: usize = 12;
+/// Most points named in a Report.
+pub const MAX_POINTS: usize = 64;
 /// Most findings named in a Report.
 pub const MAX_FINDINGS: usize = 4;
 /// Longest free text in a Report, in bytes; longer text is cut at a character and ends in "...".

@@ -16,6 +16,7 @@ pub mod point;
 pub mod policy;
 pub mod reference;
 pub mod repository;
+pub mod retention;
 pub mod run;
 
 /// API group of every kind.

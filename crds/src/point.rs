@@ -44,11 +44,19 @@ use crate::run::Verdict;
         priority = 1
     ),
     printcolumn(name = "Locked-Until", type_ = "string", json_path = ".status.lockedUntil", priority = 1),
-    printcolumn(name = "Hold", type_ = "string", json_path = ".status.chromaDB.writerPause", priority = 1),
+    printcolumn(
+        name = "Writer-Pause",
+        type_ = "string",
+        json_path = ".status.chromaDB.writerPause",
+        priority = 1
+    ),
+    printcolumn(name = "Hold", type_ = "string", json_path = ".spec.hold.reason", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "a RecoveryPoint can't be changed; it records what the repository holds"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.policy == oldSelf.policy && self.repositoryRef == oldSelf.repositoryRef && self.id == oldSelf.id",
+    "message": "a RecoveryPoint can't be changed, except hold; it records what the repository holds"}]))]
 pub struct RecoveryPointSpec {
     /// Name of the policy that captured it; the policy may be gone.
     #[schemars(length(min = 1, max = 253))]
@@ -58,6 +66,18 @@ pub struct RecoveryPointSpec {
     /// Id of the point in the repository.
     #[schemars(length(min = 1, max = 128))]
     pub id: String,
+    /// Keeps the point from being removed by retention, until it is taken away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+/// A hold on a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Why, for people: INC-2041 evidence.
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: String,
 }
 
 /// What is known of a point.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Span;
 use crate::cron::Schedule;
 use crate::reference::{NameRef, WorkloadRef};
+use crate::retention::Retention;
 
 /// One component to protect: what, how, how often, where to, with which objectives and priority.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +70,9 @@ pub struct BackupPolicySpec {
     /// How to capture.
     #[serde(default)]
     pub capture: CaptureMethod,
+    /// Which points are kept. The maintenance of the repository removes the others.
+    #[serde(default)]
+    pub retention: Retention,
     /// Where points are kept: a RecoveryRepository of this namespace.
     pub repository_ref: NameRef,
     /// Active, or Suspended: no capture is started.
@@ -160,11 +164,23 @@ pub struct CaptureMethod {
     /// Beside the running server: writers wait for a moment, readers don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
+    /// A point with fewer records or bytes than the largest one before it, by more than this, is an anomaly: nothing of the
+    /// policy is removed until somebody has looked. 100 turns this off.
+    #[serde(default = "default_shrink")]
+    #[schemars(range(max = 100))]
+    pub max_shrink_percent: u8,
+    /// The RecoveryPoint from which on a smaller size is right: points before it are no measure any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrink_acknowledged: Option<NameRef>,
+}
+
+fn default_shrink() -> u8 {
+    20
 }
 
 impl Default for CaptureMethod {
     fn default() -> Self {
-        Self { live: Some(Live::default()) }
+        Self { live: Some(Live::default()), max_shrink_percent: default_shrink(), shrink_acknowledged: None }
     }
 }
 
@@ -243,7 +259,8 @@ pub struct BackupPolicyStatus {
     /// Captures failed in a row.
     #[serde(default)]
     pub consecutive_failures: u32,
-    /// Conditions: Ready, RepositoryReady, SourceReady, LastCaptureSucceeded, RPOMet.
+    /// Conditions: Ready, RepositoryReady, SourceReady, LastCaptureSucceeded, RPOMet, RetentionEnforced,
+    /// AnomalyDetected.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -42,6 +42,9 @@ pub struct WorkloadRef {
 /// What the annotation is called that asks a policy for a capture, or a repository for a probe, now; its value is an RFC3339
 /// time and acts once per later time.
 pub const REQUESTED_AT: &str = "holdfast.dev/requested-at";
+
+/// What the annotation is called that asks a repository for maintenance now, in the same way.
+pub const MAINTENANCE_REQUESTED_AT: &str = "holdfast.dev/maintenance-requested-at";
 /// Label on points, Jobs and claims: the BackupPolicy concerned.
 pub const POLICY_LABEL: &str = "holdfast.dev/policy";
 /// Label on Jobs: the RecoveryRepository that is probed.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Span;
+use crate::cron::Schedule;
 use crate::names;
 use crate::reference::NameRef;
 
@@ -51,9 +52,32 @@ pub struct RecoveryRepositorySpec {
     /// How long what a point needs can't be deleted, by the Object Lock of the bucket; omitted: nothing is locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_lock: Option<ObjectLock>,
-    /// ReadWrite, or ReadOnly: points can be restored but no capture is taken.
+    /// ReadWrite, or ReadOnly: points can be restored but no capture is taken and nothing is removed.
     #[serde(default)]
     pub mode: RepositoryMode,
+    /// When what no policy keeps is removed.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+}
+
+/// When a repository is tidied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Maintenance {
+    /// When the points that no retention rule keeps are removed, and what only they needed; omitted: every night.
+    pub schedule: Schedule,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self {
+            schedule: Schedule {
+                cron: "17 3 * * *".to_owned(),
+                time_zone: "UTC".to_owned(),
+                starting_deadline: None,
+            },
+        }
+    }
 }
 
 impl RecoveryRepositorySpec {
@@ -67,7 +91,7 @@ impl RecoveryRepositorySpec {
     /// Hash of what a probe can test: all but the user's word about a key, which is judged by what the last probe found.
     #[must_use]
     pub fn probed_hash(&self) -> String {
-        let mut probed = self.clone();
+        let mut probed = Self { maintenance: Maintenance::default(), ..self.clone() };
         if let Some(escrow) = &mut probed.encryption.escrow {
             escrow.acknowledged = None;
         }
@@ -206,7 +230,7 @@ pub enum Addressing {
 pub struct Credentials {
     /// What captures and recoveries use: needs no right to delete.
     pub writer: SecretCredential,
-    /// What alone may delete; omitted: the writer. Nothing deletes points in this version.
+    /// What alone may delete; omitted: the writer, which then needs that right for maintenance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<SecretCredential>,
 }
@@ -312,12 +336,15 @@ pub struct RecoveryRepositoryStatus {
     /// The probe under way or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
-    /// The latest value of the annotation holdfast.dev/requested-at that was acted upon.
+    /// The latest value of the annotation holdfast.dev/requested-at that was acted upon by a probe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub observed_requested_at: Option<Timestamp>,
+    /// The maintenance under way or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceRound>,
     /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites,
-    /// ImmutabilityEnforced, RequestAccepted.
+    /// ImmutabilityEnforced, MaintenanceHealthy, RequestAccepted.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -372,6 +399,43 @@ pub struct Probe {
     /// Probes failed in a row, for the wait before the next one.
     #[serde(default)]
     pub failures: u32,
+}
+
+/// One round of maintenance: a mover judges which points no rule keeps, then another removes those that are written down
+/// here. So a controller that dies in between goes on with the same ones, and nobody takes a point that is gone for one lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintenanceRound {
+    /// Number of its latest Job; part of that Job's name.
+    pub number: u32,
+    /// When that Job was started.
+    #[schemars(with = "Time")]
+    pub started: Timestamp,
+    /// The ids of points that are being removed; absent while they are being judged, and when all is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub removing: Option<Vec<String>>,
+    /// Points that no rule keeps and that the bucket's lock kept in the last round.
+    #[serde(default)]
+    pub locked: u32,
+    /// More are to go than fit one round.
+    #[serde(default)]
+    pub more: bool,
+    /// When its result was recorded; absent while a Job runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub finished: Option<Timestamp>,
+    /// Jobs failed in a row, for the wait before the next one.
+    #[serde(default)]
+    pub failures: u32,
+    /// The last slot of the schedule that was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub last_slot: Option<Timestamp>,
+    /// The latest value of the annotation holdfast.dev/requested-at that a round was started for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub asked: Option<Timestamp>,
 }
 
 #[cfg(test)]

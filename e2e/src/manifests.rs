@@ -50,7 +50,9 @@ pub fn repository(name: &str, s3: &S3, prefix: &str) -> Value {
     json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository", "metadata": {"name": name}, "spec": {
         "s3": {"endpoint": s3.endpoint, "region": s3.region, "bucket": s3.bucket, "prefix": prefix,
             "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
-        "encryption": {"keySecretRef": {"name": "repository-key"}}}})
+        "encryption": {"keySecretRef": {"name": "repository-key"}},
+        // Only when a story asks for it: nobody plays for years.
+        "maintenance": {"schedule": {"cron": "0 0 29 2 *"}}}})
 }
 
 /// A BackupPolicy for the ChromaDB, nothing in it that has a default.

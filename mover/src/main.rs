@@ -12,6 +12,7 @@ mod failure;
 mod job;
 mod places;
 mod report;
+mod retention;
 mod telling;
 
 use std::ffi::OsString;

@@ -3,9 +3,11 @@
 //! writes goes on where the last one stopped. A Job that ended without a word is never called failed by guess: another
 //! Job looks for its commit record.
 
+pub mod anomaly;
 mod conditions;
 mod outcome;
 pub mod points;
+mod retention;
 pub mod source;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::collections::BTreeMap;
 use crds::cron::Schedule;
 use crds::job::{CaptureSource, Request};
 use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved};
-use crds::reference::POLICY_LABEL;
+use crds::reference::{POLICY_LABEL, REQUESTED_AT};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span, names};
 use jiff::Timestamp;
 
@@ -147,7 +149,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 
     // The next capture.
     let parked = parked(seen);
-    let request = request::newest(&policy.metadata, plan.status.observed_requested_at);
+    let request = request::newest(&policy.metadata, REQUESTED_AT, plan.status.observed_requested_at);
     if plan.status.active.is_none() {
         next_capture(seen, &mut plan, &calendar, parked.as_ref(), request.as_ref().ok().copied().flatten());
     }
@@ -168,8 +170,15 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     if let Some(slot) = plan.status.next_capture.as_ref().and_then(|slot| slot.parse().ok()) {
         plan.next = plan.next.or_at(slot);
     }
-    let told =
-        ["Ready", "RepositoryReady", "SourceReady", "LastCaptureSucceeded", "RPOMet", "RequestAccepted"];
+    let told = [
+        "Ready",
+        "RepositoryReady",
+        "SourceReady",
+        "LastCaptureSucceeded",
+        "RPOMet",
+        "RequestAccepted",
+        "RetentionEnforced",
+    ];
     let mut events = transitions(&before.conditions, &plan.status.conditions, &told);
     events.append(&mut plan.events);
     plan.events = events;

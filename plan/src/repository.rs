@@ -3,15 +3,16 @@
 //! call a repository Ready whose only key is inside the cluster.
 
 mod conditions;
+pub mod maintenance;
 mod usage;
 
 use std::collections::BTreeMap;
 
 use crds::job::{Failure, FailureReason, Report, RepositoryAccess, Request};
 use crds::names;
-use crds::reference::REPOSITORY_LABEL;
+use crds::reference::{REPOSITORY_LABEL, REQUESTED_AT};
 use crds::repository::{Probe, RecoveryRepositoryStatus, RepositoryMode};
-use crds::{RecoveryPoint, RecoveryRepository, Span};
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff;
@@ -37,13 +38,17 @@ pub struct Observed<'a> {
     pub terminating: bool,
     /// The Job of the probe numbered in its status.
     pub job: JobState,
+    /// The Job of the round of maintenance in its status, see [`maintenance::job_name`].
+    pub maintenance: JobState,
+    /// Every policy of the namespace.
+    pub policies: &'a [BackupPolicy],
     /// Every point of the namespace.
     pub points: &'a [RecoveryPoint],
     /// The time.
     pub now: Timestamp,
 }
 
-/// What to do. The status is written first, then the Job started or deleted.
+/// What to do, in this order: forget points, write the status, then delete and start Jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The status as it has to be.
@@ -52,10 +57,23 @@ pub struct Plan {
     pub start: Option<MoverJob>,
     /// A Job to delete: its result is in the status.
     pub delete: Option<String>,
+    /// The same of maintenance.
+    pub maintain: Maintain,
     /// What to tell.
     pub events: Vec<Event>,
     /// When to look again.
     pub next: Next,
+}
+
+/// What to do for maintenance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Maintain {
+    /// RecoveryPoints to delete, by name: their points were removed. Before the status, which forgets which they were.
+    pub forget: Vec<String>,
+    /// A Job to start unless it exists.
+    pub start: Option<MoverJob>,
+    /// A Job to delete: its result is in the status.
+    pub delete: Option<String>,
 }
 
 /// The name of the Job of probe `number`.
@@ -103,8 +121,14 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     let repository = seen.repository;
     let generation = repository.metadata.generation.unwrap_or_default();
     let before = repository.status.clone().unwrap_or_default();
-    let mut plan =
-        Plan { status: before.clone(), start: None, delete: None, events: vec![], next: Next::OnChange };
+    let mut plan = Plan {
+        status: before.clone(),
+        start: None,
+        delete: None,
+        maintain: Maintain::default(),
+        events: vec![],
+        next: Next::OnChange,
+    };
     if seen.terminating {
         // No Job can start any more, and what is in the bucket stays there.
         return plan;
@@ -140,8 +164,9 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
 
     // The next probe.
-    let asked = request::newest(&repository.metadata, plan.status.observed_requested_at);
-    conditions::requested(seen, &mut plan.status, asked.as_ref().err());
+    let asked = request::newest(&repository.metadata, REQUESTED_AT, plan.status.observed_requested_at);
+    let maintenance = maintenance::asked(repository, plan.status.maintenance.as_ref());
+    conditions::requested(seen, &mut plan.status, asked.as_ref().err().or(maintenance.as_ref().err()));
     let asked = asked.ok().flatten();
     match due(repository, &plan.status, asked) {
         None => {}
@@ -163,10 +188,13 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
             conditions::begun(seen, &mut plan.status);
         }
     }
+    maintenance::follow(seen, &mut plan);
     // That nothing is locked where nothing was asked for is no news.
     let told: &[&str] = match repository.spec.lock() {
-        Some(_) => &["Ready", "ConditionalWrites", "RequestAccepted", "ImmutabilityEnforced"],
-        None => &["Ready", "ConditionalWrites", "RequestAccepted"],
+        Some(_) => {
+            &["Ready", "ConditionalWrites", "RequestAccepted", "ImmutabilityEnforced", "MaintenanceHealthy"]
+        }
+        None => &["Ready", "ConditionalWrites", "RequestAccepted", "MaintenanceHealthy"],
     };
     plan.events = transitions(&before.conditions, &plan.status.conditions, told);
     plan

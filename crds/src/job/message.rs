@@ -1,6 +1,8 @@
 //! A report as a termination message: every list and text is cut to its bound, so that the largest one fits.
 
-use super::{Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_TEXT, MAX_WORD, Report};
+use super::{
+    Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_POINTS, MAX_TEXT, MAX_WORD, Report,
+};
 
 impl Report {
     /// The report as a termination message, [`REPORT_LIMIT`](super::REPORT_LIMIT) bytes at most: lists and texts are cut to their bounds first.
@@ -33,6 +35,11 @@ impl Report {
                 }
                 bound_findings(&mut captured.findings);
             }
+            Self::Judged(judged) => {
+                judged.more |= judged.remove.len() > MAX_POINTS;
+                bound_points(&mut judged.remove);
+            }
+            Self::Pruned(pruned) => bound_points(&mut pruned.left),
             Self::NotCommitted | Self::Restored(_) => {}
             Self::Checked(checked) => {
                 bound_findings(&mut checked.findings);
@@ -51,6 +58,13 @@ impl Report {
             }
             Self::Failed(failure) => cut(&mut failure.message, MAX_TEXT),
         }
+    }
+}
+
+fn bound_points(points: &mut Vec<String>) {
+    points.truncate(MAX_POINTS);
+    for point in points {
+        cut(point, 40);
     }
 }
 
@@ -90,8 +104,8 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::super::{
-        Captured, CheckResult, Checked, CollectionSummary, Failure, FailureReason, Probed, REPORT_LIMIT,
-        Restored, Verified,
+        Captured, CheckResult, Checked, CollectionSummary, Failure, FailureReason, Judged, Probed, Pruned,
+        REPORT_LIMIT, Restored, Verified,
     };
     use super::*;
     use crate::run::Verdict;
@@ -143,6 +157,15 @@ mod tests {
                 records: u64::MAX,
                 findings: findings(),
             })),
+            Report::Judged(Judged { remove: vec![text(); 100], more: true }),
+            Report::Pruned(Pruned {
+                left: vec![text(); 100],
+                locked_until: Some(time),
+                bytes_swept: u64::MAX,
+                bytes_condemned: u64::MAX,
+                points: u64::MAX,
+                bytes: u64::MAX,
+            }),
             Report::NotCommitted,
             Report::Checked(Checked {
                 findings: findings(),

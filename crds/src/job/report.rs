@@ -13,6 +13,10 @@ pub enum Report {
     Probed(Probed),
     /// A point was committed, read back and every object it needs was seen.
     Captured(Box<Captured>),
+    /// Which points no rule keeps.
+    Judged(Judged),
+    /// Points were removed.
+    Pruned(Pruned),
     /// No commit record of this attempt exists.
     NotCommitted,
     /// The volume was looked at.
@@ -64,6 +68,35 @@ pub enum LockTried {
     Shown,
     /// It is no use to ask for a lock: why, and what to do.
     NotEnforced(String),
+}
+
+/// Result of [`Request::Judge`](super::Request::Judge).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Judged {
+    /// Ids of points that no rule keeps, the oldest first, [`MAX_POINTS`](super::MAX_POINTS) at most.
+    pub remove: Vec<String>,
+    /// There are more.
+    pub more: bool,
+}
+
+/// Result of [`Request::Prune`](super::Request::Prune).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    /// Those of the points that are still there: the bucket's lock keeps them.
+    pub left: Vec<String>,
+    /// When the first of the locks ends that kept something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
+    /// Bytes that were deleted.
+    pub bytes_swept: u64,
+    /// Bytes that nothing needs any more and that a later round deletes.
+    pub bytes_condemned: u64,
+    /// Number of points now.
+    pub points: u64,
+    /// Bytes stored now.
+    pub bytes: u64,
 }
 
 /// Result of a capture.

@@ -21,6 +21,22 @@ pub enum Request {
         /// What is captured.
         source: CaptureSource,
     },
+    /// Say which points no rule keeps. Changes nothing.
+    Judge {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// What is kept of each component; of one that is not named everything is.
+        rules: Vec<ComponentRules>,
+        /// Ids of points that are kept whatever the rules say.
+        held: Vec<String>,
+    },
+    /// Remove these points, and what no point needs any more.
+    Prune {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Their ids. One that is gone already is no failure.
+        remove: Vec<String>,
+    },
     /// Look for the commit record of a capture whose Report was lost.
     Confirm {
         /// The repository.
@@ -90,6 +106,18 @@ pub struct RepositoryAccess {
     /// The lock that everything a capture needs is kept by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<crate::repository::Lock>,
+}
+
+/// What is kept of one component.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentRules {
+    /// Name of the BackupPolicy, which is the identity of the component.
+    pub policy: String,
+    /// What is kept.
+    pub retention: crate::retention::Retention,
+    /// IANA zone whose hours, days and weeks count.
+    pub time_zone: String,
 }
 
 /// What a capture is taken of.

@@ -1,18 +1,17 @@
 //! A capture while applications write: it is consistent, it says what it holds, and the CLI alone brings it back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use crds::point::PointPhase;
 use crds::policy::Origin;
 use crds::{BackupPolicy, RecoveryPoint};
 use futures::FutureExt;
 use kube::ResourceExt;
 use kube::api::ListParams;
-use tests::writer::{Address, Ledger, Server, Writer};
+use tests::writer::Writer;
 
-use super::{content, holds, load};
+use super::{by_cli, content, load};
 use crate::manifests::CHROMADB;
 use crate::runner::Story;
 use crate::stage::Stage;
@@ -51,7 +50,7 @@ async fn play(stage: &Stage) -> Result<()> {
         // Beyond the hold it waits for its turn on a busy machine, but no longer than an application bears.
         ensure!(waited < Duration::from_secs(20), "a writer waited {waited:?}");
     }
-    restored_by_cli(stage, &second, &ledger).await
+    by_cli::restored(stage, &second, &ledger).await
 }
 
 /// The status says what there is to know, and the schedule was derived from the RPO.
@@ -113,76 +112,4 @@ async fn acts_once(stage: &Stage) -> Result<()> {
 async fn requested(stage: &Stage) -> Result<usize> {
     let points = stage.api::<RecoveryPoint>().list(&ListParams::default()).await?;
     Ok(points.iter().filter(|p| p.status.as_ref().and_then(|s| s.origin) == Some(Origin::Requested)).count())
-}
-
-/// No cluster, only the binary, the bucket and the key: the point comes back on this machine and a ChromaDB serves it.
-async fn restored_by_cli(stage: &Stage, point: &RecoveryPoint, ledger: &Ledger) -> Result<()> {
-    let s3 = &stage.place.s3;
-    let directory = std::env::temp_dir().join(format!("holdfast-e2e-{}", stage.place.token));
-    let keep = Removed(directory.clone());
-    std::fs::create_dir_all(&directory)?;
-    let key = directory.join("key");
-    std::fs::write(&key, &stage.key)?;
-    let target = directory.join("data");
-    let url = format!("s3://{}/{}", s3.bucket, stage.prefix);
-    let holdfast = stage
-        .place
-        .holdfast
-        .clone()
-        .with("AWS_ACCESS_KEY_ID", &s3.writer.access_key)
-        .with("AWS_SECRET_ACCESS_KEY", &s3.writer.secret_key)
-        .with("AWS_REGION", &s3.region)
-        .with("AWS_ENDPOINT_URL", &s3.endpoint_here);
-    let (key, into) = (key.to_string_lossy(), target.to_string_lossy());
-    let arguments =
-        ["restore", "--repo", &url, "--password-file", &key, "--point", &point.spec.id, "--target", &into];
-    let printed = holdfast.run(&arguments, None).await?;
-    stage.say(format!("the CLI: {}", printed.trim().replace('\n', "; ")));
-    let port = free_port()?;
-    let log = std::fs::File::create(directory.join("chroma.log"))?;
-    let mut server = stage
-        .place
-        .chroma
-        .attendant()
-        .args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"])
-        .arg(&target)
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("ChromaDB can't be started on this machine")?;
-    let address: Arc<dyn Address> = Arc::new(format!("http://127.0.0.1:{port}"));
-    let client = Server::new(address.clone())?;
-    let served = async {
-        wait::answer("ChromaDB over the restored directory", Duration::from_secs(40), || client.heartbeat())
-            .await?;
-        holds(&address, ledger, point).await
-    };
-    let found = served.await;
-    server.kill().await?;
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => bail!("{error:#}; its log: {}", std::fs::read_to_string(directory.join("chroma.log"))?),
-    };
-    drop(keep);
-    stage.say(format!(
-        "{} records equal the ledger, {} of {} requests in between are in",
-        found.records(),
-        found.included,
-        found.in_between
-    ));
-    Ok(())
-}
-
-/// A port that nobody listens on.
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// A directory that goes with this value.
-struct Removed(std::path::PathBuf);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,12 +1,14 @@
 //! The stories, one promise each.
 
 mod bad_input;
+mod by_cli;
 mod capture_live;
 mod controller_killed_midway;
 mod dry_run;
 mod loss;
 mod recover_corruption;
 mod replay_guard;
+mod retention_and_pin;
 mod swap_is_safe;
 mod uninstall_keeps_data;
 
@@ -27,6 +29,7 @@ pub const ALL: &[&Story] = &[
     &bad_input::STORY,
     &swap_is_safe::STORY,
     &replay_guard::STORY,
+    &retention_and_pin::STORY,
     &recover_corruption::STORY,
     &capture_live::STORY,
     &dry_run::STORY,

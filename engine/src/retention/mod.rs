@@ -117,10 +117,11 @@ fn year(at: &Zoned) -> i64 {
 }
 
 impl Retention {
-    /// Whether no rule says which points are kept.
+    /// Whether no rule says which points are kept. What is never gone below is no rule: alone it gives up nothing.
     fn counts_nothing(&self) -> bool {
-        let Self { last, hourly, daily, weekly, monthly, yearly, minimum, keep_verified, max_age: _ } = self;
-        [last, hourly, daily, weekly, monthly, yearly, minimum, keep_verified].iter().all(|n| **n == 0)
+        let Self { last, hourly, daily, weekly, monthly, yearly, minimum: _, keep_verified: _, max_age: _ } =
+            self;
+        [last, hourly, daily, weekly, monthly, yearly].iter().all(|n| **n == 0)
     }
 
     /// The reasons for which each point is kept, by its id; a point without reasons may go.

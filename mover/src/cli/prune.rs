@@ -1,20 +1,19 @@
 //! `holdfast prune`: which points go is decided by the engine's rules; what goes with them takes two runs, a day apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use engine::{Candidate, Point, PointId, Prune, PruneReport, Reason, Repository, Retention};
+use engine::{Point, PointId, Prune, PruneReport, Reason, Repository, Retention};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
 use serde::Serialize;
 
 use super::backup::tag;
 use super::output::row;
-use super::verify::VERIFIED;
 use super::{Output, RepositoryArgs};
-use crate::body::Body;
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Result;
+use crate::retention::WASTE;
 use crate::telling::{Telling, bytes};
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +32,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = days)]
     wait: SignedDuration,
     /// Repack a pack of which more than this is waste
-    #[arg(long, value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u8).range(..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = WASTE, value_parser = clap::value_parser!(u8).range(..=100))]
     waste: u8,
     /// Only say what would be done
     #[arg(long)]
@@ -161,30 +160,18 @@ async fn judge(
         keep_verified: keep.keep_verified,
         max_age: keep.max_age,
     };
-    let verified: BTreeSet<String> =
-        repository.marks(VERIFIED).await?.into_iter().map(|mark| mark.name).collect();
-    let candidate = |point: &Point| Candidate {
-        id: point.id,
-        time: point.retention_time(),
-        good: Body::of(point).is_ok_and(|body| body.chroma.is_none_or(|chroma| chroma.is_whole())),
-        verified: verified.contains(&point.id.to_string()),
-        held: keep.keep_tags.iter().any(|(key, value)| point.attributes.tags.get(key) == Some(value)),
+    let held = |point: &Point| {
+        keep.keep_tags.iter().any(|(key, value)| point.attributes.tags.get(key) == Some(value))
     };
-    let mut of_component: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();
-    let points = repository.points().await?.points;
-    for point in &points {
-        of_component.entry(&point.attributes.component).or_default().push(candidate(point));
+    let of = |component: &str| {
+        let asked = args.component.as_deref().is_none_or(|asked| asked == component);
+        asked.then(|| (rules.clone(), keep.zone.clone()))
+    };
+    let mut judged = crate::retention::judge(repository, of, held, now).await?;
+    for (_, kept) in judged.iter_mut().filter(|(point, _)| args.remove.contains(&point.id)) {
+        kept.clear();
     }
-    let mut kept: BTreeMap<PointId, BTreeSet<Reason>> = BTreeMap::new();
-    for (component, candidates) in of_component {
-        let asked = args.component.as_ref().is_none_or(|name| name == component);
-        let rules = if asked { rules.clone() } else { Retention::default() };
-        kept.extend(rules.decide(&candidates, &keep.zone, now));
-    }
-    for id in &args.remove {
-        kept.remove(id);
-    }
-    Ok(points.into_iter().map(|p| (kept.remove(&p.id).unwrap_or_default(), p)).map(|(k, p)| (p, k)).collect())
+    Ok(judged)
 }
 
 fn judged(point: &Point, kept: BTreeSet<Reason>) -> Judged {

@@ -10,10 +10,8 @@ use super::{Output, RepositoryArgs};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
+use crate::retention::VERIFIED;
 use crate::telling::{Telling, bytes};
-
-/// The kind of mark that says that a point was verified in full and passed. Its name is the point's id.
-pub const VERIFIED: &str = "verified";
 
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {

@@ -5,6 +5,7 @@
 mod capture;
 mod confirm;
 mod integrity;
+mod maintain;
 mod probe;
 mod restore;
 mod validate;
@@ -97,6 +98,8 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Capture { repository, attempt, source } => {
             capture::capture(desk, &repository, attempt, source).await
         }
+        Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
+        Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
         Request::CheckIntegrity { data_path } => integrity::check(desk, &data_path).await,
         Request::Restore { repository, point, run } => {

@@ -7,12 +7,12 @@ use crds::repository::RepositoryMode;
 use crds::{RecoveryRepository, Span};
 
 use super::source::Problem;
-use super::{Calendar, Observed, Parked, Plan, points};
+use super::{Calendar, Observed, Parked, Plan, points, retention};
 
 /// Reasons of a failed capture that say something about the source.
 const SOURCE_REASONS: [&str; 3] = ["ChromaDBNotFound", "VersionUnsupported", "LocksNotShared"];
 
-fn put(
+pub(super) fn put(
     seen: &Observed<'_>,
     plan: &mut Plan,
     kind: &str,
@@ -100,6 +100,7 @@ pub(super) fn set(
         Err(problem) => put(seen, plan, "SourceReady", false, problem.reason, &problem.message),
     }
     rpo(seen, plan);
+    retention::set(seen, plan);
     match bad_request {
         Some(message) => put(seen, plan, "RequestAccepted", false, "InvalidTime", message),
         None => condition::clear(&mut plan.status.conditions, "RequestAccepted"),

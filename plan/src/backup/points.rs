@@ -51,6 +51,7 @@ pub(super) fn new(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> N
             policy: policy.to_owned(),
             repository_ref: NameRef::new(&seen.policy.spec.repository_ref.name),
             id: captured.point.clone(),
+            hold: None,
         },
         status: status(seen, captured, origin),
     }

@@ -373,6 +373,8 @@ pub(crate) fn unexpected(report: &Report) -> Progress {
 
 fn kind_of(report: &Report) -> &'static str {
     match report {
+        Report::Judged(_) => "Judged",
+        Report::Pruned(_) => "Pruned",
         Report::Probed(_) => "Probed",
         Report::Captured(_) => "Captured",
         Report::NotCommitted => "NotCommitted",

@@ -2,13 +2,14 @@
 
 use crds::RecoveryRepository;
 use crds::condition::{self, Status};
-use crds::job::{Failure, FailureReason, LockTried, Probed};
+use crds::job::{Failure, FailureReason, LockTried, Probed, Pruned};
 use crds::repository::{
     Escrow, Lock, RecoveryRepositorySpec, RecoveryRepositoryStatus, RepositoryMode, Strength,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Observed;
+use crate::size;
 
 /// Keys that open a repository which outlives the loss of one.
 const ESCROWED: u32 = 2;
@@ -257,6 +258,48 @@ fn escrow(
             "the only key is in this cluster; lost together, the points are worthless. Store it elsewhere and write encryption.escrow.acknowledged.fingerprint: \"{ours}\", or add a second key"
         ),
     ))
+}
+
+/// How a round of maintenance ended: how many points were to go and what was done, or a reason and why.
+pub(super) fn maintenance(
+    seen: &Observed<'_>,
+    status: &mut RecoveryRepositoryStatus,
+    ended: Result<(usize, &Pruned), (&str, String)>,
+) {
+    let now = seen.now;
+    let mut board = board(seen, status);
+    match ended {
+        Ok((asked, pruned)) => {
+            let removed = asked.saturating_sub(pruned.left.len());
+            let mut message = format!(
+                "at {}: {removed} points removed that no retention rule keeps, {} left; {} deleted, {} to be deleted by a later round",
+                now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                pruned.points,
+                size::bytes(pruned.bytes_swept),
+                size::bytes(pruned.bytes_condemned),
+            );
+            if let Some(until) = pruned.locked_until {
+                let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+                message.push_str(&format!(
+                    "; the lock of the bucket keeps {} points, the first lock ends {until}",
+                    pruned.left.len()
+                ));
+            }
+            board.set("MaintenanceHealthy", true, "Swept", message);
+        }
+        Err((reason, why)) => board.set(
+            "MaintenanceHealthy",
+            false,
+            reason,
+            format!("nothing that was needed was removed, and it is tried again: {why}"),
+        ),
+    }
+}
+
+/// A schedule of maintenance that was mended is not complained of until the next round.
+pub(super) fn maintenance_is_scheduled(status: &mut RecoveryRepositoryStatus) {
+    let complains = |of: &Condition| of.type_ == "MaintenanceHealthy" && of.reason == "InvalidSpec";
+    status.conditions.retain(|condition| !complains(condition));
 }
 
 /// The failure to report when another repository stands in the place of ours.

@@ -37,7 +37,15 @@ fn probed() -> Probed {
 }
 
 fn look(repository: &RecoveryRepository, job: JobState, now: Timestamp) -> Plan {
-    plan(&Observed { repository, terminating: false, job, points: &[], now })
+    plan(&Observed {
+        repository,
+        terminating: false,
+        job,
+        maintenance: JobState::Absent,
+        policies: &[],
+        points: &[],
+        now,
+    })
 }
 
 fn condition_of<'a>(
@@ -106,7 +114,15 @@ fn points_recorded_since_the_last_count_are_added_once_and_only_here() {
     let mut repository = repository();
     let now = at("2026-11-23T09:50:00Z");
     let look = |repository: &RecoveryRepository, points: &[RecoveryPoint]| {
-        let seen = Observed { repository, terminating: false, job: JobState::Absent, points, now };
+        let seen = Observed {
+            repository,
+            terminating: false,
+            job: JobState::Absent,
+            maintenance: JobState::Absent,
+            policies: &[],
+            points,
+            now,
+        };
         plan(&seen).status.usage
     };
     assert_eq!(
@@ -531,7 +547,15 @@ fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
                     [(false, &every_points[0]), (false, &every_points[1]), (true, &every_points[0])]
                 {
                     let job = job.clone();
-                    holds(&Observed { repository: &repository, terminating, job, points, now: at(NOW) });
+                    holds(&Observed {
+                        repository: &repository,
+                        terminating,
+                        job,
+                        maintenance: JobState::Absent,
+                        policies: &[],
+                        points,
+                        now: at(NOW),
+                    });
                 }
             }
         }

@@ -232,6 +232,7 @@ fn rights() {
     for (verb, what) in [
         ("update", "recoveryruns.holdfast.dev --subresource=status"),
         ("create", "recoverypoints.holdfast.dev"),
+        ("delete", "recoverypoints.holdfast.dev"),
         ("create", "jobs.batch"),
         ("create", "pods"),
         ("update", "statefulsets.apps --subresource=scale"),
@@ -255,7 +256,7 @@ fn rights() {
         ("list", "configmaps"),
         ("patch", "configmaps"),
         ("patch", "statefulsets.apps"),
-        ("delete", "recoverypoints.holdfast.dev"),
+        ("patch", "recoverypoints.holdfast.dev"),
         ("delete", "recoveryruns.holdfast.dev"),
         ("patch", "backuppolicies.holdfast.dev"),
         ("update", "leases.coordination.k8s.io"),

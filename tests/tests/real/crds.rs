@@ -168,6 +168,12 @@ fn refused_on_creation() -> Vec<Refusal> {
         ),
         case(
             "BackupPolicy",
+            json!({"retention": {}}),
+            "spec.retention",
+            "set at least one of last, hourly, daily, weekly, monthly, yearly, maxAge; leave retention out for last: 24, daily: 7, weekly: 4, monthly: 3",
+        ),
+        case(
+            "BackupPolicy",
             json!({"capture": {"live": {"maxWriterPause": "0s"}}}),
             "spec.capture.live.maxWriterPause",
             r#""0s" is no duration; write hours, minutes, seconds: 720h, 1h30m"#,
@@ -203,6 +209,7 @@ fn refused_on_creation() -> Vec<Refusal> {
 fn refused_on_change() -> Vec<Refusal> {
     let unreachable = "can't be changed, points would be out of reach; make a second RecoveryRepository";
     let new_run = "a RecoveryRun can't be changed, except incident texts; create a new run";
+    let point = "a RecoveryPoint can't be changed, except hold; it records what the repository holds";
     let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
     vec![
         case("RecoveryRepository", json!({"s3": {"bucket": "another"}}), "spec.s3.bucket", unreachable),
@@ -213,12 +220,8 @@ fn refused_on_change() -> Vec<Refusal> {
             "spec.encryption.keySecretRef",
             unreachable,
         ),
-        case(
-            "RecoveryPoint",
-            json!({"id": "another"}),
-            "spec",
-            "a RecoveryPoint can't be changed; it records what the repository holds",
-        ),
+        case("RecoveryPoint", json!({"id": "another"}), "spec", point),
+        case("RecoveryPoint", json!({"policy": "another"}), "spec", point),
         case("RecoveryRun", json!({"target": {"inPlace": {"confirm": "other"}}}), "spec", new_run),
         case("RecoveryRun", json!({"target": {"inPlace": {"storageClassName": "fast"}}}), "spec", new_run),
         case("RecoveryRun", json!({"mode": "DryRun"}), "spec", new_run),
@@ -270,6 +273,9 @@ fn what_must_not_change_is_refused_with_the_field_and_the_remedy() {
         let _ = server()
             .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest(kind).to_string())
             .success();
+    }
+    for hold in [json!({"reason": "INC-2041"}), json!(null)] {
+        let _ = patched(&namespace, "RecoveryPoint", &json!({"spec": {"hold": hold}}).to_string()).success();
     }
     for case in refused_on_change() {
         let mut object = smallest(case.kind);
@@ -428,7 +434,13 @@ fn defaults_stand_in_the_object_and_a_choice_made_is_left_alone() {
     let policy = defaulted("BackupPolicy", &json!({}));
     assert_eq!(policy["priority"], "Medium");
     assert_eq!(policy["objectives"], json!({"rto": "4h", "rpo": "1h"}));
-    assert_eq!(policy["capture"], json!({"live": {"maxWriterPause": "5s"}}));
+    assert_eq!(policy["capture"], json!({"live": {"maxWriterPause": "5s"}, "maxShrinkPercent": 20}));
+    let kept = json!({"last": 24, "hourly": 0, "daily": 7, "weekly": 4, "monthly": 3, "yearly": 0, "minimum": 1, "verified": 1});
+    assert_eq!(policy["retention"], kept);
+    // What is not named in a choice of one's own is no rule.
+    let chosen = defaulted("BackupPolicy", &json!({"retention": {"daily": 30}}));
+    let kept = json!({"last": 0, "hourly": 0, "daily": 30, "weekly": 0, "monthly": 0, "yearly": 0, "minimum": 1, "verified": 1});
+    assert_eq!(chosen["retention"], kept);
     assert_eq!(policy["mode"], "Active");
     assert_eq!(policy["component"]["chromaDB"]["port"], 8000);
     assert_eq!(policy.get("schedule"), None, "an omitted schedule is derived, never written");
@@ -491,7 +503,7 @@ fn the_tables_have_the_columns_that_the_documentation_shows() {
         (
             "RecoveryPoint",
             "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN AGE",
-            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY NEW COLLECTIONS LOCKED-UNTIL HOLD AGE",
+            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY NEW COLLECTIONS LOCKED-UNTIL WRITER-PAUSE HOLD AGE",
         ),
         (
             "RecoveryRun",

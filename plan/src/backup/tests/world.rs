@@ -259,6 +259,7 @@ pub(super) fn stored(id: &str, time: &str, phase: PointPhase) -> RecoveryPoint {
             policy: "chromadb".into(),
             repository_ref: crds::reference::NameRef::new("primary"),
             id: id.into(),
+            hold: None,
         },
     );
     point.status = Some(crds::point::RecoveryPointStatus {

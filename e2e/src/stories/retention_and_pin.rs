@@ -1,0 +1,130 @@
+//! What no rule keeps goes from the bucket and from the cluster; what is on hold stays, and a capture of an emptied database
+//! displaces nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use crds::reference::MAINTENANCE_REQUESTED_AT;
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository};
+use futures::FutureExt;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tests::writer::{Request, Server, Verb, Writer};
+
+use super::{by_cli, load};
+use crate::manifests::{CHROMADB, REPOSITORY};
+use crate::runner::Story;
+use crate::stage::{PATIENCE, Stage};
+use crate::wait;
+
+pub const STORY: Story = Story {
+    name: "retention-and-pin",
+    promise: "retention removes what no rule keeps, never what is on hold, and nothing after an anomaly",
+    alone: false,
+    play: |stage| play(stage).boxed(),
+};
+
+async fn play(stage: &Stage) -> Result<()> {
+    let address = stage.protected_chromadb().await?;
+    patch::<BackupPolicy>(stage, CHROMADB, &json!({"spec": {"retention": {"last": 2}}})).await?;
+    let mut writer = Writer::start(address.clone(), load(7)).await?;
+    let mut points = Vec::new();
+    for _ in 0..4 {
+        writer.progress(20, Duration::from_secs(60)).await?;
+        points.push(stage.capture(CHROMADB).await?);
+    }
+    let ledger = writer.stop().await?;
+    let hold = json!({"spec": {"hold": {"reason": "INC-2041 evidence"}}});
+    patch::<RecoveryPoint>(stage, &points[0].name_any(), &hold).await?;
+
+    maintained(stage).await?;
+    is_left(stage, &[&points[0], &points[2], &points[3]]).await?;
+    let told =
+        wait::reason(&stage.api::<BackupPolicy>(), CHROMADB, "RetentionEnforced", "True", &["Enforced"])
+            .await?;
+    ensure!(told.contains("1 points removed") && told.contains("3 left"), "RetentionEnforced says: {told}");
+    // What was kept is whole, though what it shared with others went through a prune.
+    by_cli::run(stage, &["verify", "--level", "full"]).await?;
+    by_cli::restored(stage, &points[2], &ledger).await?;
+
+    // Somebody empties the database. Its captures are good ones, and newer than all others.
+    let server = Server::new(address)?;
+    for (name, id) in server.collections().await? {
+        let records = server.everything(&name).await?.into_keys().map(|id| (id, None)).collect();
+        let emptied = server.send(&id, &Request { verb: Verb::Delete, records }).await;
+        ensure!(emptied.is_ok(), "the records of {name} can't be deleted: {emptied:?}");
+    }
+    let empty = stage.capture(CHROMADB).await?;
+    let policies = stage.api::<BackupPolicy>();
+    let told = wait::reason(&policies, CHROMADB, "AnomalyDetected", "True", &["Empty"]).await?;
+    ensure!(told.contains(&empty.name_any()) && told.contains("shrinkAcknowledged"), "it says: {told}");
+    wait::reason(&policies, CHROMADB, "RetentionEnforced", "False", &["Held"]).await?;
+    let release = json!({"spec": {"hold": null}});
+    patch::<RecoveryPoint>(stage, &points[0].name_any(), &release).await?;
+    maintained(stage).await?;
+    is_left(stage, &[&points[0], &points[2], &points[3], &empty]).await?;
+
+    // It was meant.
+    let meant = json!({"spec": {"capture": {"shrinkAcknowledged": {"name": empty.name_any()}}}});
+    patch::<BackupPolicy>(stage, CHROMADB, &meant).await?;
+    wait::reason(&policies, CHROMADB, "AnomalyDetected", "False", &["None"]).await?;
+    maintained(stage).await?;
+    is_left(stage, &[&points[3], &empty]).await?;
+    by_cli::run(stage, &["verify", "--level", "full"]).await?;
+    Ok(())
+}
+
+async fn patch<K>(stage: &Stage, name: &str, change: &Value) -> Result<()>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
+{
+    stage.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await?;
+    Ok(())
+}
+
+/// Asks for maintenance as the user does; waits until it is through.
+async fn maintained(stage: &Stage) -> Result<()> {
+    let asked = Timestamp::now();
+    let change = json!({"metadata": {"annotations": {MAINTENANCE_REQUESTED_AT: asked.to_string()}}});
+    patch::<RecoveryRepository>(stage, REPOSITORY, &change).await?;
+    let api = stage.api::<RecoveryRepository>();
+    let told = wait::object(&api, REPOSITORY, "the end of maintenance", PATIENCE, |seen| {
+        let Some(status) = seen.and_then(|r| r.status.as_ref()) else { return Ok(None) };
+        let round = status.maintenance.as_ref().filter(|round| round.asked.is_some_and(|a| a >= asked));
+        let ended = round.is_some_and(|round| round.finished.is_some());
+        let condition = wait::condition(&status.conditions, "MaintenanceHealthy");
+        if let Some(bad) = condition.filter(|c| ended && c.status != "True") {
+            anyhow::bail!("maintenance failed: {}", bad.message);
+        }
+        Ok(condition.filter(|_| ended).map(|c| c.message.clone()))
+    })
+    .await?;
+    stage.say(told);
+    Ok(())
+}
+
+/// These points and no others are in the bucket, in the cluster and in the policy's count.
+async fn is_left(stage: &Stage, expected: &[&RecoveryPoint]) -> Result<()> {
+    let ids = |points: &mut dyn Iterator<Item = String>| points.collect::<BTreeSet<String>>();
+    let wanted = ids(&mut expected.iter().map(|point| point.spec.id.clone()));
+    let objects = stage.api::<RecoveryPoint>().list(&ListParams::default()).await?;
+    let recorded = ids(&mut objects.iter().map(|point| point.spec.id.clone()));
+    ensure!(recorded == wanted, "RecoveryPoints {recorded:?} instead of {wanted:?}");
+    let printed = by_cli::run(stage, &["points", "--output", "json"]).await?;
+    let last = printed.lines().last().unwrap_or_default();
+    let listed: Value = serde_json::from_str(last)?;
+    let listed = listed["points"].as_array().cloned().unwrap_or_default();
+    let stored = ids(&mut listed.iter().filter_map(|p| p["point"].as_str().map(str::to_owned)));
+    ensure!(stored == wanted, "the repository holds {stored:?} instead of {wanted:?}: {last}");
+    let count = u32::try_from(expected.len())?;
+    wait::object(&stage.api::<BackupPolicy>(), CHROMADB, "the count of points", PATIENCE, |policy| {
+        Ok(policy.and_then(|p| p.status.as_ref()).is_some_and(|s| s.points == count).then_some(()))
+    })
+    .await
+}

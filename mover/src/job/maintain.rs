@@ -1,0 +1,81 @@
+//! What no retention rule keeps: first it is said, then, once the controller has written it down, removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::job::{ComponentRules, FailureReason, Judged, MAX_POINTS, Pruned, Report, RepositoryAccess};
+use engine::{Point, PointId, Prune};
+use jiff::tz::TimeZone;
+
+use super::Desk;
+use crate::failure::{Failure, Result};
+use crate::retention::{WAIT, WASTE, judge as judge_points};
+
+pub(super) async fn judge(
+    desk: &Desk,
+    access: &RepositoryAccess,
+    rules: &[ComponentRules],
+    held: &[String],
+) -> Result<Report> {
+    let repository = desk.open(access).await?;
+    let is_held = |point: &Point| held.contains(&point.id.to_string());
+    let mut of_policy = BTreeMap::new();
+    for of in rules {
+        let zone = TimeZone::get(&of.time_zone).map_err(|_| {
+            let why =
+                format!("`{}` of policy {} is no time zone such as Europe/Berlin", of.time_zone, of.policy);
+            Failure::new(FailureReason::InvalidRequest, why)
+        })?;
+        of_policy.insert(of.policy.as_str(), (retention(&of.retention), zone));
+    }
+    let rules = |component: &str| of_policy.get(component).cloned();
+    let judged = judge_points(&repository, rules, is_held, (desk.environment.clock)()).await?;
+    let mut going: Vec<Point> =
+        judged.into_iter().filter(|(_, kept)| kept.is_empty()).map(|(point, _)| point).collect();
+    going.sort_by_key(|point| (point.attributes.consistency_time, point.id));
+    desk.telling.say(format!("{} points are kept by no rule", going.len()));
+    let more = going.len() > MAX_POINTS;
+    let remove = going.into_iter().take(MAX_POINTS).map(|point| point.id.to_string()).collect();
+    Ok(Report::Judged(Judged { remove, more }))
+}
+
+fn retention(of: &crds::retention::Retention) -> engine::Retention {
+    engine::Retention {
+        last: of.last,
+        hourly: of.hourly,
+        daily: of.daily,
+        weekly: of.weekly,
+        monthly: of.monthly,
+        yearly: of.yearly,
+        minimum: of.minimum,
+        keep_verified: of.verified,
+        max_age: of.max_age.map(crds::Span::to_duration),
+    }
+}
+
+pub(super) async fn prune(desk: &Desk, access: &RepositoryAccess, remove: &[String]) -> Result<Report> {
+    let wrong =
+        |id: &String| Failure::new(FailureReason::InvalidRequest, format!("`{id}` is no id of a point"));
+    let asked: BTreeSet<PointId> =
+        remove.iter().map(|id| id.parse().map_err(|_| wrong(id))).collect::<Result<_>>()?;
+    let repository = desk.open(access).await?;
+    let request = Prune {
+        remove: asked.clone(),
+        wait: WAIT,
+        waste: WASTE,
+        dry_run: false,
+        now: (desk.environment.clock)(),
+    };
+    let done = engine::prune(&repository, &request, desk.telling.stage("look at what points need")).await?;
+    desk.telling.end_stage();
+    let points = repository.points().await?.points;
+    let left = points.iter().filter(|point| asked.contains(&point.id)).map(|point| point.id.to_string());
+    let objects = repository.store().list("").await?;
+    Ok(Report::Pruned(Pruned {
+        left: left.collect(),
+        locked_until: done.locked_until,
+        bytes_swept: done.bytes_swept,
+        bytes_condemned: done.bytes_condemned,
+        points: points.len() as u64,
+        bytes: objects.iter().map(|object| object.size).sum(),
+    }))
+}

@@ -1,0 +1,52 @@
+//! The engine's rules of retention, applied to the points of a repository: what they have to know of a point stands in its
+//! body and in the marks of the bucket.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engine::{Candidate, Point, PointId, Reason, Repository, Retention};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::body::Body;
+use crate::failure::Result;
+
+/// The kind of mark that says that a point was verified in full and passed. Its name is the point's id.
+pub const VERIFIED: &str = "verified";
+/// How long what nothing needs any more lies condemned before it is deleted: longer than any capture lasts.
+pub const WAIT: SignedDuration = SignedDuration::from_hours(24);
+/// A pack of which more than this, in percent, is waste is written anew.
+pub const WASTE: u8 = 30;
+
+/// Every point with the reasons to keep it, by the rules of its component and their zone; of one without rules everything is
+/// kept.
+pub async fn judge(
+    repository: &Repository,
+    rules: impl Fn(&str) -> Option<(Retention, TimeZone)>,
+    held: impl Fn(&Point) -> bool,
+    now: Timestamp,
+) -> Result<Vec<(Point, BTreeSet<Reason>)>> {
+    let verified: BTreeSet<String> =
+        repository.marks(VERIFIED).await?.into_iter().map(|mark| mark.name).collect();
+    let candidate = |point: &Point| Candidate {
+        id: point.id,
+        time: point.retention_time(),
+        good: Body::of(point).is_ok_and(|body| body.chroma.is_none_or(|chroma| chroma.is_whole())),
+        verified: verified.contains(&point.id.to_string()),
+        held: held(point),
+    };
+    let points = repository.points().await?.points;
+    let mut of_component: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();
+    for point in &points {
+        of_component.entry(&point.attributes.component).or_default().push(candidate(point));
+    }
+    let mut kept: BTreeMap<PointId, BTreeSet<Reason>> = BTreeMap::new();
+    for (name, candidates) in of_component {
+        let (rules, zone) = rules(name).unwrap_or((Retention::default(), TimeZone::UTC));
+        kept.extend(rules.decide(&candidates, &zone, now));
+    }
+    let reasons = |point: Point| {
+        let reasons = kept.remove(&point.id).unwrap_or_default();
+        (point, reasons)
+    };
+    Ok(points.into_iter().map(reasons).collect())
+}

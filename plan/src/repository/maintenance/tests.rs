@@ -1,0 +1,351 @@
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::*;
+use crate::repository::plan;
+use crds::RecoveryPoint;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn repository() -> RecoveryRepository {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
+        "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-1", "generation": 1, "creationTimestamp": "2026-11-22T12:00:00Z"},
+        "spec": {
+            "s3": {"bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}, "maintenance": {"secretRef": {"name": "s3-maintenance"}}}},
+            "encryption": {"keySecretRef": {"name": "key"}, "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}
+        },
+        "status": {
+            "uniqueID": "repo-1", "keyFingerprint": "7c1f-09aa-52d3", "keySlots": 1,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Armed", "message": "", "lastTransitionTime": "2026-11-22T12:00:00Z"}]
+        }
+    }))
+    .unwrap()
+}
+
+fn policy(name: &str, repository: &str) -> BackupPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "BackupPolicy", "metadata": {"name": name, "namespace": "arxiv"},
+        "spec": {"component": {"chromaDB": {}, "workloads": [{"kind": "StatefulSet", "name": name}]}, "repositoryRef": {"name": repository},
+                 "retention": {"last": 2}, "schedule": {"cron": "0 * * * *", "timeZone": "Europe/Berlin"}}
+    }))
+    .unwrap()
+}
+
+fn point(number: u64, records: u64) -> RecoveryPoint {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryPoint", "metadata": {"name": format!("chromadb-{number}"), "namespace": "arxiv"},
+        "spec": {"policy": "chromadb", "repositoryRef": {"name": "primary"}, "id": format!("id-{number}")},
+        "status": {
+            "phase": "Available", "consistencyTime": format!("2026-11-22T13:{number:02}:00Z"),
+            "sizes": {"bytes": 9000, "newBytes": 1, "files": 1, "size": "1", "newSize": "1"},
+            "chromaDB": {"migrations": "2/6/10", "image": "i", "writerPause": "0s", "releasedAt": "2026-11-23T09:00:00Z",
+                         "collectionCount": 1, "records": records, "collections": []}
+        }
+    }))
+    .unwrap()
+}
+
+/// A cluster and a bucket, as far as maintenance has to do with them.
+struct World {
+    repository: RecoveryRepository,
+    policies: Vec<BackupPolicy>,
+    points: Vec<RecoveryPoint>,
+    bucket: BTreeSet<String>,
+    locked: BTreeSet<String>,
+    jobs: Vec<(MoverJob, JobState)>,
+    /// What the next mover does instead of its work.
+    fails: Option<JobState>,
+    started: Vec<String>,
+    now: Timestamp,
+}
+
+impl World {
+    fn new(points: u64) -> Self {
+        let points: Vec<RecoveryPoint> = (1..=points).map(|number| point(number, 100)).collect();
+        Self {
+            repository: repository(),
+            policies: vec![policy("chromadb", "primary"), policy("other", "elsewhere")],
+            bucket: points.iter().map(|point| point.spec.id.clone()).collect(),
+            points,
+            locked: BTreeSet::new(),
+            jobs: vec![],
+            fails: None,
+            started: vec![],
+            // A probe was just made.
+            now: at("2026-11-23T02:00:00Z"),
+        }
+    }
+
+    /// One look; the controller dies after so many of its writes. Returns how many it would have made.
+    fn look(&mut self, writes: usize) -> usize {
+        let round = self.repository.status.as_ref().and_then(|status| status.maintenance.clone());
+        let job = |name: &str| {
+            let found = self.jobs.iter().find(|(job, _)| job.name == name);
+            found.map_or(JobState::Absent, |(_, state)| state.clone())
+        };
+        let maintenance = round.map_or(JobState::Absent, |round| job(&job_name(&self.repository, &round)));
+        let plan = plan(&Observed {
+            repository: &self.repository,
+            terminating: false,
+            job: JobState::Absent,
+            maintenance,
+            policies: &self.policies,
+            points: &self.points,
+            now: self.now,
+        });
+        let mut done = 0;
+        let mut may = || {
+            done += 1;
+            done <= writes
+        };
+        for name in &plan.maintain.forget {
+            if may() {
+                self.points.retain(|point| point.metadata.name.as_ref() != Some(name));
+            }
+        }
+        if self.repository.status.as_ref() != Some(&plan.status) && may() {
+            self.repository.status = Some(plan.status.clone());
+        }
+        if let Some(name) = &plan.maintain.delete
+            && self.jobs.iter().any(|(job, _)| job.name == *name)
+            && may()
+        {
+            self.jobs.retain(|(job, _)| job.name != *name);
+        }
+        if let Some(job) = plan.maintain.start
+            && !self.jobs.iter().any(|(known, _)| known.name == job.name)
+            && may()
+        {
+            self.started.push(job.name.clone());
+            self.jobs.push((job, JobState::Running { waiting: None }));
+        }
+        done
+    }
+
+    /// The movers do their work.
+    fn movers(&mut self) {
+        for (job, state) in self.jobs.iter_mut().filter(|(_, s)| matches!(s, JobState::Running { .. })) {
+            let said = match &job.request {
+                Request::Judge { rules, held, .. } => {
+                    let ruled = rules.iter().any(|of| of.policy == "chromadb" && of.retention.last == 2);
+                    assert!(rules.iter().all(|of| of.policy != "other"), "a policy of another repository");
+                    let mut ids: Vec<&String> = self.bucket.iter().collect();
+                    ids.sort_by_key(|id| id[3..].parse::<u64>().unwrap());
+                    ids.truncate(ids.len().saturating_sub(2));
+                    let going = ids.into_iter().filter(|id| ruled && !held.contains(id));
+                    let mut remove: Vec<String> = going.cloned().collect();
+                    let more = remove.len() > 3;
+                    remove.truncate(3);
+                    Report::Judged(Judged { remove, more })
+                }
+                Request::Prune { remove, .. } => {
+                    assert_eq!(job.keys.as_ref().unwrap().credentials.name, "s3-maintenance");
+                    self.bucket.retain(|id| !remove.contains(id) || self.locked.contains(id));
+                    let left: Vec<String> =
+                        remove.iter().filter(|id| self.bucket.contains(*id)).cloned().collect();
+                    Report::Pruned(Pruned {
+                        locked_until: (!left.is_empty()).then(|| at("2026-12-01T00:00:00Z")),
+                        left,
+                        bytes_swept: 10,
+                        bytes_condemned: 20,
+                        points: self.bucket.len() as u64,
+                        bytes: 1000,
+                    })
+                }
+                other => panic!("{other:?} is no maintenance"),
+            };
+            *state = self.fails.take().unwrap_or(JobState::Ended(said));
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..40 {
+            self.look(usize::MAX);
+            self.movers();
+        }
+    }
+
+    /// Whether the objects are those of the points in the bucket.
+    fn is_true(&self) -> bool {
+        self.points.iter().map(|point| point.spec.id.clone()).collect::<BTreeSet<_>>() == self.bucket
+    }
+
+    fn healthy(&self) -> (String, String, String) {
+        let status = self.repository.status.as_ref().unwrap();
+        let condition = condition::get(&status.conditions, "MaintenanceHealthy").unwrap();
+        (condition.status.clone(), condition.reason.clone(), condition.message.clone())
+    }
+}
+
+#[test]
+fn nothing_happens_before_the_schedule_or_a_request_says_so() {
+    let mut world = World::new(5);
+    world.settle();
+    assert!(world.started.is_empty());
+    world.now = at("2026-11-23T03:17:00Z");
+    world.settle();
+    // Judged, pruned: three points go, two are kept.
+    assert_eq!(world.started.len(), 2);
+    assert_eq!(world.bucket.iter().map(String::as_str).collect::<Vec<_>>(), ["id-4", "id-5"]);
+    assert!(world.is_true());
+    let (status, reason, message) = world.healthy();
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Swept"));
+    assert!(message.contains("3 points removed") && message.contains("2 left"), "{message}");
+    assert_eq!(world.repository.status.as_ref().unwrap().usage.as_ref().unwrap().points, 2);
+
+    let asked = |text: &str| Some([(MAINTENANCE_REQUESTED_AT.to_owned(), text.to_owned())].into());
+    world.repository.metadata.annotations = asked("2026-11-23T03:20:00Z");
+    world.now = at("2026-11-23T03:19:00Z");
+    world.settle();
+    assert_eq!(world.started.len(), 2, "a request from a clock that runs ahead waits for its time");
+    world.now = at("2026-11-23T03:21:00Z");
+    world.settle();
+    assert_eq!(world.started.len(), 4);
+    world.repository.metadata.annotations = asked("2026-11-23T03:10:00Z");
+    world.settle();
+    assert_eq!(world.started.len(), 4, "an older time asks for nothing");
+}
+
+#[test]
+fn what_does_not_fit_one_round_goes_in_the_next_and_each_round_has_its_jobs() {
+    let mut world = World::new(12);
+    world.now = at("2026-11-23T03:17:00Z");
+    world.settle();
+    assert_eq!(world.bucket.len(), 2);
+    assert!(world.is_true());
+    let names: BTreeSet<&String> = world.started.iter().collect();
+    assert_eq!((names.len(), world.started.len()), (8, 8), "four rounds of three: {:?}", world.started);
+}
+
+#[test]
+fn i3_what_is_on_hold_stays_even_when_the_hold_comes_late() {
+    let mut world = World::new(6);
+    let hold = Some(crds::point::Hold { reason: "INC-2041".into() });
+    world.points[0].spec.hold = hold.clone();
+    world.now = at("2026-11-23T03:17:00Z");
+    world.look(usize::MAX);
+    world.movers();
+    // Judged by now: the next look starts the removal.
+    world.points[1].spec.hold = hold;
+    world.settle();
+    let left: Vec<&str> = world.bucket.iter().map(String::as_str).collect();
+    assert_eq!(left, ["id-1", "id-2", "id-5", "id-6"]);
+    assert!(world.is_true());
+}
+
+#[test]
+fn i4_nothing_of_a_policy_with_an_anomaly_is_removed() {
+    let mut world = World::new(4);
+    world.points.push(point(5, 10));
+    world.bucket.insert("id-5".into());
+    world.now = at("2026-11-23T03:17:00Z");
+    world.settle();
+    assert_eq!(world.bucket.len(), 5);
+    world.policies[0].spec.capture.shrink_acknowledged = Some(crds::reference::NameRef::new("chromadb-5"));
+    world.now = at("2026-11-24T03:17:00Z");
+    world.settle();
+    assert_eq!(world.bucket.len(), 2);
+}
+
+#[test]
+fn what_the_bucket_locks_stays_with_its_object_and_is_not_tried_again_at_once() {
+    let mut world = World::new(6);
+    world.locked.insert("id-1".into());
+    world.now = at("2026-11-23T03:17:00Z");
+    world.settle();
+    assert!(world.bucket.contains("id-1") && world.is_true());
+    let status = world.repository.status.as_ref().unwrap().maintenance.as_ref().unwrap();
+    assert_eq!((status.locked, status.more), (1, false));
+    assert!(world.healthy().2.contains("the first lock ends 2026-12-01T00:00:00Z"), "{}", world.healthy().2);
+}
+
+#[test]
+fn a_failure_is_told_and_tried_again_ever_more_slowly_with_the_same_points() {
+    for (when, state) in [
+        (0, JobState::Silent { why: "evicted".into() }),
+        (1, JobState::Silent { why: "evicted".into() }),
+        (1, JobState::Ended(Report::NotCommitted)),
+        (
+            1,
+            JobState::Ended(Report::Failed(Failure {
+                reason: FailureReason::AccessDenied,
+                message: "may not delete".into(),
+            })),
+        ),
+    ] {
+        let mut world = World::new(4);
+        world.now = at("2026-11-23T03:17:00Z");
+        for _ in 0..when {
+            world.look(usize::MAX);
+            world.movers();
+        }
+        world.look(usize::MAX);
+        world.fails = Some(state.clone());
+        world.movers();
+        // The mover that failed had removed all the same.
+        if when == 1 {
+            world.bucket.retain(|id| id != "id-1" && id != "id-2");
+        }
+        world.look(usize::MAX);
+        assert_eq!(world.healthy().1, "SweepFailed", "{state:?}");
+        let before = world.started.len();
+        world.look(usize::MAX);
+        assert_eq!(world.started.len(), before, "not at once");
+        world.now += SignedDuration::from_mins(10);
+        world.settle();
+        assert_eq!(world.healthy().1, "Swept", "{state:?}");
+        assert_eq!(world.bucket.iter().map(String::as_str).collect::<Vec<_>>(), ["id-3", "id-4"]);
+        assert!(world.is_true(), "{state:?}");
+    }
+}
+
+#[test]
+fn i5_killed_after_any_write_it_removes_the_same_points_and_only_their_objects() {
+    for dies_at in 0..40 {
+        for writes in 0..3 {
+            let mut world = World::new(7);
+            world.now = at("2026-11-23T03:17:00Z");
+            for step in 0..40 {
+                world.look(if step == dies_at { writes } else { usize::MAX });
+                world.movers();
+            }
+            let left: Vec<&str> = world.bucket.iter().map(String::as_str).collect();
+            assert_eq!(left, ["id-6", "id-7"], "killed at look {dies_at} after {writes} writes");
+            assert!(world.is_true(), "killed at look {dies_at} after {writes} writes");
+            let names: BTreeSet<&String> = world.started.iter().collect();
+            assert_eq!(names.len(), world.started.len(), "no Job runs twice");
+        }
+    }
+}
+
+#[test]
+fn a_schedule_that_is_none_is_told_until_it_is_mended() {
+    let mut world = World::new(3);
+    world.repository.spec.maintenance.schedule.time_zone = "Atlantis".into();
+    world.settle();
+    assert_eq!(world.healthy().1, "InvalidSpec");
+    world.repository.spec.maintenance.schedule.time_zone = "UTC".into();
+    world.look(usize::MAX);
+    let status = world.repository.status.as_ref().unwrap();
+    assert!(condition::get(&status.conditions, "MaintenanceHealthy").is_none());
+}
+
+#[test]
+fn nothing_is_removed_from_a_repository_that_is_read_only_or_not_ready() {
+    for change in [
+        (|r: &mut RecoveryRepository| r.spec.mode = RepositoryMode::ReadOnly) as fn(&mut RecoveryRepository),
+        |r| r.status.as_mut().unwrap().conditions[0].status = "False".into(),
+    ] {
+        let mut world = World::new(5);
+        change(&mut world.repository);
+        world.repository.status.as_mut().unwrap().key_fingerprint = None;
+        world.now = at("2026-11-23T03:17:00Z");
+        world.settle();
+        assert!(world.started.is_empty());
+    }
+}
