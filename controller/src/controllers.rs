@@ -37,7 +37,9 @@ pub async fn run_all(ctx: Arc<Context>) {
 
 fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {
     let client = || ctx.client.clone();
-    Controller::new(Api::<RecoveryRepository>::all(client()), Config::default())
+    let controller = Controller::new(Api::<RecoveryRepository>::all(client()), Config::default());
+    let store = controller.store();
+    controller
         // The end of a probe.
         .owns(Api::<Job>::all(client()), ours())
         // A probe's pod that can't start changes nothing in its Job.
@@ -46,6 +48,11 @@ fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {
         .watches(Api::<RecoveryPoint>::all(client()), Config::default(), |point: RecoveryPoint| {
             let repository = &point.spec.repository_ref.name;
             Some(ObjectRef::new(repository).within(&point.namespace().unwrap_or_default()))
+        })
+        // Maintenance waits for the end of a run, which may need any point.
+        .watches(Api::<RecoveryRun>::all(client()), Config::default(), move |run: RecoveryRun| {
+            let beside = store.state().into_iter().filter(move |r| r.namespace() == run.namespace());
+            beside.map(|repository| ObjectRef::from_obj(repository.as_ref())).collect::<Vec<_>>()
         })
 }
 

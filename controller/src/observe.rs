@@ -140,13 +140,15 @@ pub async fn ended_jobs(ctx: &Context, policy: &BackupPolicy) -> Result<Vec<Stri
         .collect())
 }
 
-/// The run that works on `policy` and has not ended, if any. A DryRun works on nothing.
+/// The run that works on `policy` and has not ended, if any.
 #[must_use]
 pub fn held_by(runs: &[RecoveryRun], policy: &str) -> Option<String> {
     runs.iter().find(|run| is_active(run) && names(run, policy)).map(ResourceExt::name_any)
 }
 
-fn is_active(run: &RecoveryRun) -> bool {
+/// Whether a run has yet to end. A DryRun works on nothing.
+#[must_use]
+pub fn is_active(run: &RecoveryRun) -> bool {
     if run.spec.mode == crds::run::RunMode::DryRun {
         return false;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository};
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
@@ -43,6 +43,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         }
         None => JobState::Absent,
     };
+    let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let points: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let now = (ctx.now)();
@@ -51,6 +52,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         terminating,
         job,
         maintenance,
+        run: runs.iter().find(|run| observe::is_active(run)).map(ResourceExt::name_any),
         policies: &policies,
         points: &points,
         now,

@@ -185,7 +185,7 @@ pub(crate) fn below(root: &Path, path: &OsStr) -> Option<PathBuf> {
 }
 
 /// A segment of the tree as bytes: a line of JSON for each entry.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn write_entries(entries: &[Entry]) -> Vec<u8> {
     entries.iter().flat_map(Entry::line).collect()
 }

@@ -40,6 +40,8 @@ pub struct Observed<'a> {
     pub job: JobState,
     /// The Job of the round of maintenance in its status, see [`maintenance::job_name`].
     pub maintenance: JobState,
+    /// A RecoveryRun of the namespace that has not ended: it may need any point.
+    pub run: Option<String>,
     /// Every policy of the namespace.
     pub policies: &'a [BackupPolicy],
     /// Every point of the namespace.

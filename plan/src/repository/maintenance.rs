@@ -68,6 +68,13 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     if last.as_ref().is_some_and(|round| round.finished.is_none()) {
         return;
     }
+    // A run may need any point; its end wakes us.
+    let able = seen.run.is_none()
+        && condition::is_true(&plan.status.conditions, "Ready")
+        && repository.spec.mode == RepositoryMode::ReadWrite;
+    if !able {
+        return;
+    }
     let slots = match Slots::parse(&repository.spec.maintenance.schedule) {
         Ok(slots) => slots,
         Err(error) => {
@@ -86,15 +93,18 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     if let Some(next) = slots.after(seen.now) {
         plan.next = plan.next.or_at(next);
     }
-    let asked = asked(repository, last.as_ref()).ok().flatten().filter(|time| *time <= seen.now);
+    let asked = asked(repository, last.as_ref()).ok().flatten();
+    // A request from a clock that runs ahead waits for its time.
+    if let Some(time) = asked.filter(|time| *time > seen.now) {
+        plan.next = plan.next.or_at(time);
+    }
+    let asked = asked.filter(|time| *time <= seen.now);
     let again = last.as_ref().and_then(|round| again(repository, round));
     if let Some(time) = again.filter(|time| *time > seen.now) {
         plan.next = plan.next.or_at(time);
     }
     let due = slot.is_some() || asked.is_some() || again.is_some_and(|time| time <= seen.now);
-    let able = condition::is_true(&plan.status.conditions, "Ready")
-        && repository.spec.mode == RepositoryMode::ReadWrite;
-    if !due || !able {
+    if !due {
         return;
     }
     let round = MaintenanceRound {
@@ -134,6 +144,11 @@ fn again(repository: &RecoveryRepository, round: &MaintenanceRound) -> Option<Ti
 
 fn ended(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, report: &Report) {
     match (report, &round.removing) {
+        (Report::Judged(_), None) if seen.run.is_some() => {
+            // It began meanwhile. What was judged is judged anew when it has ended.
+            let finished = Some(seen.now);
+            plan.status.maintenance = Some(MaintenanceRound { more: true, finished, failures: 0, ..round });
+        }
         (Report::Judged(Judged { remove, more }), None) => {
             let removing = MaintenanceRound {
                 number: round.number.saturating_add(1),

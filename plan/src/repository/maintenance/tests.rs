@@ -61,6 +61,7 @@ struct World {
     /// What the next mover does instead of its work.
     fails: Option<JobState>,
     started: Vec<String>,
+    run: Option<String>,
     now: Timestamp,
 }
 
@@ -76,6 +77,7 @@ impl World {
             jobs: vec![],
             fails: None,
             started: vec![],
+            run: None,
             // A probe was just made.
             now: at("2026-11-23T02:00:00Z"),
         }
@@ -94,6 +96,7 @@ impl World {
             terminating: false,
             job: JobState::Absent,
             maintenance,
+            run: self.run.clone(),
             policies: &self.policies,
             points: &self.points,
             now: self.now,
@@ -348,4 +351,32 @@ fn nothing_is_removed_from_a_repository_that_is_read_only_or_not_ready() {
         world.settle();
         assert!(world.started.is_empty());
     }
+}
+
+#[test]
+fn nothing_is_removed_while_a_run_may_need_it_and_its_end_lets_it_go() {
+    for begins_after_judging in [false, true] {
+        let mut world = World::new(5);
+        world.now = at("2026-11-23T03:17:00Z");
+        if begins_after_judging {
+            world.look(usize::MAX);
+            world.movers();
+        }
+        world.run = Some("db-2026-11-23".into());
+        world.settle();
+        assert_eq!(world.bucket.len(), 5);
+        world.run = None;
+        world.settle();
+        assert_eq!(world.bucket.len(), 2, "{begins_after_judging}");
+        assert!(world.is_true());
+    }
+}
+
+#[test]
+fn points_of_a_policy_that_is_gone_stay() {
+    let mut world = World::new(5);
+    world.policies.clear();
+    world.now = at("2026-11-23T03:17:00Z");
+    world.settle();
+    assert_eq!((world.bucket.len(), world.healthy().1.as_str()), (5, "Swept"));
 }
