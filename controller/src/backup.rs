@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL};
+use crds::reference::POLICY_LABEL;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use plan::backup;
-use plan::backup::points::NewPoint;
-use plan::effect::{JobState, label_value};
+use plan::effect::JobState;
 
 use crate::context::Context;
 use crate::controllers::{action, measured};
-use crate::error::{Error, is_code};
+use crate::error::Error;
 use crate::fail_point::fail_point;
-use crate::{events, execute, observe, observe_job, status};
+use crate::{events, execute, observe, observe_job, points, status};
 
 /// One reconciliation.
 ///
@@ -47,7 +46,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         Err(_) => None,
     };
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
-    let points: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
+    let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let job = match object.status.as_ref().and_then(|status| status.active.as_ref()) {
         Some(active) => observe_job::observe(ctx, &object, &backup::job_name(&object, active)).await?,
         None => JobState::Absent,
@@ -61,14 +60,14 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         shared_with,
         held_by: observe::held_by(&runs, &name),
         job,
-        ended_jobs: observe::ended_jobs(ctx, &object).await?,
-        points: &points,
+        ended_jobs: observe::ended_jobs(ctx, &object, POLICY_LABEL).await?,
+        points: &known,
         now,
     });
 
     if let Some(point) = &plan.record {
         fail_point("before", Some("RecordPoint"));
-        record(ctx, &namespace, point).await?;
+        points::record(ctx, &namespace, point).await?;
         fail_point("after", Some("RecordPoint"));
     }
     let before = object.status.replace(plan.status.clone());
@@ -82,44 +81,4 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     }
     events::publish(ctx, &object, &plan.events).await;
     Ok(action(plan.next, now))
-}
-
-/// Records a point: the object, then its status. It has no owner reference: deleting a policy must not take the catalogue
-/// of its points along.
-async fn record(ctx: &Context, namespace: &str, point: &NewPoint) -> Result<(), Error> {
-    let api: Api<RecoveryPoint> = Api::namespaced(ctx.client.clone(), namespace);
-    let object = format!("RecoveryPoint/{}", point.name);
-    let mut fresh = RecoveryPoint::new(&point.name, point.spec.clone());
-    fresh.metadata = ObjectMeta {
-        name: Some(point.name.clone()),
-        namespace: Some(namespace.to_owned()),
-        labels: Some(
-            [
-                (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
-                (POLICY_LABEL.to_owned(), label_value(&point.spec.policy)),
-            ]
-            .into(),
-        ),
-        ..ObjectMeta::default()
-    };
-    let mut found = match api.create(&PostParams::default(), &fresh).await {
-        Ok(created) => created,
-        Err(error) if is_code(&error, 409) => {
-            let found = api.get(&point.name).await.map_err(Error::api("get", &object))?;
-            if found.spec.id != point.spec.id {
-                return Err(Error::NameTaken {
-                    object,
-                    owner: format!("BackupPolicy/{}", point.spec.policy),
-                });
-            }
-            found
-        }
-        Err(error) => return Err(Error::api("create", object)(error)),
-    };
-    // A status that is there already was written by us before, or says more by now.
-    if found.status.as_ref().is_some_and(|status| status.phase.is_some()) {
-        return Ok(());
-    }
-    let before = found.status.replace(point.status.clone());
-    status::write(&api, &found, before.as_ref(), &point.status).await.map(|_| ())
 }

@@ -64,6 +64,7 @@ where
 fn mark(request: &Request) -> &'static str {
     match request {
         Request::Probe { .. } => "Probe",
+        Request::Catalogue { .. } => "Catalogue",
         Request::Judge { .. } => "Judge",
         Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod metrics;
 pub mod observe;
 pub mod observe_job;
+pub mod points;
 pub mod repository;
 pub mod run;
 pub mod status;

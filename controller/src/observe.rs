@@ -122,18 +122,18 @@ fn pods_of(selector: Option<&LabelSelector>) -> ListParams {
     }
 }
 
-/// Names of the ended Jobs that this policy owns.
+/// Names of the ended Jobs that an object owns and that name it by `label`.
 ///
 /// # Errors
 /// When the API server can't be read.
-pub async fn ended_jobs(ctx: &Context, policy: &BackupPolicy) -> Result<Vec<String>, Error> {
-    let namespace = policy.namespace().unwrap_or_default();
-    let label = format!("{}={}", crds::reference::POLICY_LABEL, label_value(&policy.name_any()));
+pub async fn ended_jobs<K: Resource>(ctx: &Context, owner: &K, label: &str) -> Result<Vec<String>, Error> {
+    let namespace = owner.namespace().unwrap_or_default();
+    let label = format!("{label}={}", label_value(&owner.name_any()));
     let jobs: Vec<Job> = list(ctx, &namespace, &ListParams::default().labels(&label)).await?;
     Ok(jobs
         .iter()
         .filter(|job| {
-            job.owner_references().iter().any(|owner| Some(&owner.uid) == policy.metadata.uid.as_ref())
+            job.owner_references().iter().any(|known| Some(&known.uid) == owner.meta().uid.as_ref())
         })
         .filter(|job| job.metadata.deletion_timestamp.is_none() && crate::observe_job::has_ended(job))
         .map(ResourceExt::name_any)

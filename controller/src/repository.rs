@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crds::reference::REPOSITORY_LABEL;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use plan::effect::JobState;
@@ -11,9 +12,8 @@ use plan::repository;
 
 use crate::context::Context;
 use crate::controllers::{action, measured};
-use crate::error::{Error, is_code};
-use crate::fail_point::fail_point;
-use crate::{events, execute, observe, observe_job, status};
+use crate::error::Error;
+use crate::{events, execute, observe, observe_job, points, status};
 
 /// One reconciliation.
 ///
@@ -43,50 +43,46 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         }
         None => JobState::Absent,
     };
+    let catalogue = match object.status.as_ref().and_then(|status| status.catalogue.as_ref()) {
+        Some(round) => {
+            observe_job::observe(ctx, &object, &repository::catalogue::job_name(&object, round)).await?
+        }
+        None => JobState::Absent,
+    };
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
-    let points: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
+    let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let now = (ctx.now)();
     let plan = repository::plan(&repository::Observed {
         repository: &object,
         terminating,
         job,
+        catalogue,
         maintenance,
+        ended_jobs: observe::ended_jobs(ctx, &object, REPOSITORY_LABEL).await?,
         run: runs.iter().find(|run| observe::is_active(run)).map(ResourceExt::name_any),
         policies: &policies,
-        points: &points,
+        points: &known,
         now,
     });
 
-    for point in points.iter().filter(|point| plan.maintain.forget.contains(&point.name_any())) {
-        forget(ctx, &namespace, point).await?;
+    for point in &plan.catalogue.record {
+        points::record(ctx, &namespace, point).await?;
+    }
+    for point in known.iter().filter(|point| plan.maintain.forget.contains(&point.name_any())) {
+        points::forget(ctx, &namespace, point).await?;
     }
 
     let before = object.status.replace(plan.status.clone());
     let api: Api<RecoveryRepository> = Api::namespaced(ctx.client.clone(), &namespace);
     status::write(&api, &object, before.as_ref(), &plan.status).await?;
-    for job in plan.delete.iter().chain(&plan.maintain.delete) {
+    let over = plan.delete.iter().chain(&plan.catalogue.delete).chain(&plan.maintain.delete);
+    for job in over.chain(&plan.sweep) {
         execute::delete_job(ctx, &object, job).await?;
     }
-    for job in plan.start.iter().chain(&plan.maintain.start) {
+    for job in plan.start.iter().chain(&plan.catalogue.start).chain(&plan.maintain.start) {
         execute::ensure_job(ctx, &object, job).await?;
     }
     events::publish(ctx, &object, &plan.events).await;
     Ok(action(plan.next, now))
-}
-
-/// Deletes the object of a point that was removed from the repository: that very object, not another one of its name.
-async fn forget(ctx: &Context, namespace: &str, point: &RecoveryPoint) -> Result<(), Error> {
-    let api: Api<RecoveryPoint> = Api::namespaced(ctx.client.clone(), namespace);
-    let name = point.name_any();
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: point.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    fail_point("before", Some("ForgetPoint"));
-    match api.delete(&name, &params).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
-        Err(error) => Err(Error::api("delete", format!("RecoveryPoint/{name}"))(error)),
-    }
 }

@@ -13,8 +13,8 @@ mod request;
 
 pub use failure::{Failure, FailureReason};
 pub use report::{
-    Captured, CheckResult, Checked, CollectionSummary, Finding, Judged, LockTried, Probed, Pruned, Report,
-    Restored, Verified,
+    Captured, Catalogued, CataloguedPoint, CheckResult, Checked, CollectionSummary, Finding, Judged,
+    LockTried, Probed, Pruned, Report, Restored, Verified,
 };
 pub use request::{CaptureSource, ComponentRules, RepositoryAccess, Request, RunMark};
 

@@ -321,6 +321,8 @@ pub enum Origin {
     Requested,
     /// A step of a RecoveryRun.
     Run,
+    /// It was found in the bucket; this cluster did not capture it, or has forgotten that it did.
+    Discovered,
 }
 
 /// The newest Available point of a policy.

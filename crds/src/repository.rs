@@ -340,11 +340,14 @@ pub struct RecoveryRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub observed_requested_at: Option<Timestamp>,
+    /// The rebuilding of the catalogue under way or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<CatalogueRound>,
     /// The maintenance under way or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceRound>,
     /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites,
-    /// ImmutabilityEnforced, MaintenanceHealthy, RequestAccepted.
+    /// ImmutabilityEnforced, MaintenanceHealthy, CatalogueCurrent, RequestAccepted.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -399,6 +402,30 @@ pub struct Probe {
     /// Probes failed in a row, for the wait before the next one.
     #[serde(default)]
     pub failures: u32,
+}
+
+/// One round of recording the points that lie in the bucket and not here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CatalogueRound {
+    /// Number of its latest Job; part of that Job's name.
+    pub number: u32,
+    /// When that Job was started.
+    #[schemars(with = "Time")]
+    pub started: Timestamp,
+    /// When its result was recorded; absent while a Job runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub finished: Option<Timestamp>,
+    /// Jobs failed in a row, for the wait before the next one.
+    #[serde(default)]
+    pub failures: u32,
+    /// Points that it recorded.
+    pub found: u32,
+    /// Points of the repository, as the probe counted them that it followed.
+    pub counted: u64,
+    /// Points that were recorded when it began, then when it ended.
+    pub recorded: u64,
 }
 
 /// One round of maintenance: a mover judges which points no rule keeps, then another removes those that are written down

@@ -30,6 +30,7 @@ pub async fn judge(
     let candidate = |point: &Point| Candidate {
         id: point.id,
         time: point.retention_time(),
+        said: point.attributes.consistency_time,
         good: Body::of(point).is_ok_and(|body| body.chroma.is_none_or(|chroma| chroma.is_whole())),
         verified: verified.contains(&point.id.to_string()),
         held: held(point),

@@ -2,6 +2,7 @@
 //! and heals by itself: every failure is tried again, one that somebody must mend every minute at the latest. It refuses to
 //! call a repository Ready whose only key is inside the cluster.
 
+pub mod catalogue;
 mod conditions;
 pub mod maintenance;
 mod usage;
@@ -16,6 +17,7 @@ use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff;
+use crate::backup::points::NewPoint;
 use crate::effect::{
     Event, Identity, JobState, MoverJob, Next, Place, RepositoryKeys, label_value, transitions,
 };
@@ -38,8 +40,12 @@ pub struct Observed<'a> {
     pub terminating: bool,
     /// The Job of the probe numbered in its status.
     pub job: JobState,
+    /// The Job of the round of the catalogue in its status, see [`catalogue::job_name`].
+    pub catalogue: JobState,
     /// The Job of the round of maintenance in its status, see [`maintenance::job_name`].
     pub maintenance: JobState,
+    /// Jobs of this repository that have ended, by name.
+    pub ended_jobs: Vec<String>,
     /// A RecoveryRun of the namespace that has not ended: it may need any point.
     pub run: Option<String>,
     /// Every policy of the namespace.
@@ -50,7 +56,7 @@ pub struct Observed<'a> {
     pub now: Timestamp,
 }
 
-/// What to do, in this order: forget points, write the status, then delete and start Jobs.
+/// What to do, in this order: record and forget points, write the status, then delete and start Jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The status as it has to be.
@@ -59,12 +65,27 @@ pub struct Plan {
     pub start: Option<MoverJob>,
     /// A Job to delete: its result is in the status.
     pub delete: Option<String>,
+    /// The same of the catalogue.
+    pub catalogue: Catalogue,
     /// The same of maintenance.
     pub maintain: Maintain,
+    /// Jobs to delete whose results were recorded by a controller that was stopped before it deleted them.
+    pub sweep: Vec<String>,
     /// What to tell.
     pub events: Vec<Event>,
     /// When to look again.
     pub next: Next,
+}
+
+/// What to do for the catalogue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalogue {
+    /// Points to record unless they are recorded. Before the status, which forgets that they were found.
+    pub record: Vec<NewPoint>,
+    /// A Job to start unless it exists.
+    pub start: Option<MoverJob>,
+    /// A Job to delete: its result is in the status.
+    pub delete: Option<String>,
 }
 
 /// What to do for maintenance.
@@ -127,7 +148,9 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         status: before.clone(),
         start: None,
         delete: None,
+        catalogue: Catalogue::default(),
         maintain: Maintain::default(),
+        sweep: vec![],
         events: vec![],
         next: Next::OnChange,
     };
@@ -190,7 +213,9 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
             conditions::begun(seen, &mut plan.status);
         }
     }
+    catalogue::follow(seen, &mut plan);
     maintenance::follow(seen, &mut plan);
+    sweep(seen, &mut plan);
     // That nothing is locked where nothing was asked for is no news.
     let told: &[&str] = match repository.spec.lock() {
         Some(_) => {
@@ -198,8 +223,21 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         }
         None => &["Ready", "ConditionalWrites", "RequestAccepted", "MaintenanceHealthy"],
     };
-    plan.events = transitions(&before.conditions, &plan.status.conditions, told);
+    plan.events.extend(transitions(&before.conditions, &plan.status.conditions, told));
     plan
+}
+
+/// Jobs of earlier rounds. Those that are read now stay until their result stands in the status.
+fn sweep(seen: &Observed<'_>, plan: &mut Plan) {
+    let repository = seen.repository;
+    let read = repository.status.iter().flat_map(|status| {
+        let probe = status.probe.as_ref().map(|probe| job_name(repository, probe.number));
+        let catalogue = status.catalogue.as_ref().map(|round| catalogue::job_name(repository, round));
+        let maintenance = status.maintenance.as_ref().map(|round| maintenance::job_name(repository, round));
+        [probe, catalogue, maintenance].into_iter().flatten()
+    });
+    let read: Vec<String> = read.collect();
+    plan.sweep = seen.ended_jobs.iter().filter(|job| !read.contains(job)).cloned().collect();
 }
 
 /// Whether the last probe was good and told of the spec as it is.

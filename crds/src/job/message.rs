@@ -1,7 +1,8 @@
 //! A report as a termination message: every list and text is cut to its bound, so that the largest one fits.
 
 use super::{
-    Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_POINTS, MAX_TEXT, MAX_WORD, Report,
+    Captured, CataloguedPoint, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_POINTS,
+    MAX_TEXT, MAX_WORD, REPORT_LIMIT, Report,
 };
 
 impl Report {
@@ -22,18 +23,20 @@ impl Report {
                     cut(why, MAX_TEXT);
                 }
             }
-            Self::Captured(captured) => {
-                for word in [&mut captured.point, &mut captured.digest, &mut captured.migrations] {
-                    cut(word, MAX_WORD);
+            Self::Captured(captured) => bound_captured(captured),
+            Self::Catalogued(catalogued) => {
+                for point in &mut catalogued.points {
+                    cut(&mut point.policy, 253);
+                    cut(&mut point.image, 256);
+                    bound_captured(&mut point.captured);
+                    point.captured.collections.truncate(3);
+                    point.captured.findings.truncate(1);
                 }
-                captured.collections.truncate(MAX_COLLECTIONS);
-                for collection in &mut captured.collections {
-                    for word in [&mut collection.tenant, &mut collection.database, &mut collection.name] {
-                        cut(word, 40);
-                    }
-                    cut(&mut collection.digest, 16);
+                // What is left out is asked for again.
+                while size(&catalogued.points) > REPORT_LIMIT - 64 && catalogued.points.len() > 1 {
+                    catalogued.points.pop();
+                    catalogued.more = true;
                 }
-                bound_findings(&mut captured.findings);
             }
             Self::Judged(judged) => {
                 judged.more |= judged.remove.len() > MAX_POINTS;
@@ -59,6 +62,24 @@ impl Report {
             Self::Failed(failure) => cut(&mut failure.message, MAX_TEXT),
         }
     }
+}
+
+fn size(points: &[CataloguedPoint]) -> usize {
+    serde_json::to_string(points).map_or(usize::MAX, |text| text.len())
+}
+
+fn bound_captured(captured: &mut Captured) {
+    for word in [&mut captured.point, &mut captured.digest, &mut captured.migrations] {
+        cut(word, MAX_WORD);
+    }
+    captured.collections.truncate(MAX_COLLECTIONS);
+    for collection in &mut captured.collections {
+        for word in [&mut collection.tenant, &mut collection.database, &mut collection.name] {
+            cut(word, 40);
+        }
+        cut(&mut collection.digest, 16);
+    }
+    bound_findings(&mut captured.findings);
 }
 
 fn bound_points(points: &mut Vec<String>) {
@@ -104,8 +125,8 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::super::{
-        Captured, CheckResult, Checked, CollectionSummary, Failure, FailureReason, Judged, Probed, Pruned,
-        REPORT_LIMIT, Restored, Verified,
+        Captured, Catalogued, CataloguedPoint, CheckResult, Checked, CollectionSummary, Failure,
+        FailureReason, Judged, Probed, Pruned, REPORT_LIMIT, Restored, Verified,
     };
     use super::*;
     use crate::run::Verdict;
@@ -114,11 +135,48 @@ mod tests {
         "\u{1}\"ä\n".chars().cycle().take(len).collect()
     }
 
-    fn largest_reports() -> Vec<Report> {
-        let text = || hostile(5000);
-        let findings = || vec![Finding { subject: text(), message: text() }; 100];
+    fn text() -> String {
+        hostile(5000)
+    }
+
+    fn findings() -> Vec<Finding> {
+        vec![Finding { subject: text(), message: text() }; 100]
+    }
+
+    fn largest_capture() -> Captured {
         let time: Timestamp = "2026-11-23T09:00:03.123456789Z".parse().unwrap();
         let span = SignedDuration::new(86_399, 999_999_999);
+        Captured {
+            point: text(),
+            digest: text(),
+            consistency_time: time,
+            released_at: time,
+            longest_hold: span,
+            attempts: u32::MAX,
+            locked_until: Some(time),
+            bytes: u64::MAX,
+            new_bytes: u64::MAX,
+            files: u64::MAX,
+            migrations: text(),
+            collections: vec![
+                CollectionSummary {
+                    tenant: text(),
+                    database: text(),
+                    name: text(),
+                    count: u64::MAX,
+                    dimension: Some(u32::MAX),
+                    digest: text(),
+                };
+                100
+            ],
+            collection_count: u64::MAX,
+            records: u64::MAX,
+            findings: findings(),
+        }
+    }
+
+    fn largest_reports() -> Vec<Report> {
+        let time: Timestamp = "2026-11-23T09:00:03.123456789Z".parse().unwrap();
         vec![
             Report::Probed(Probed {
                 id: text(),
@@ -130,33 +188,14 @@ mod tests {
                 points: u64::MAX,
                 bytes: u64::MAX,
             }),
-            Report::Captured(Box::new(Captured {
-                point: text(),
-                digest: text(),
-                consistency_time: time,
-                released_at: time,
-                longest_hold: span,
-                attempts: u32::MAX,
-                locked_until: Some(time),
-                bytes: u64::MAX,
-                new_bytes: u64::MAX,
-                files: u64::MAX,
-                migrations: text(),
-                collections: vec![
-                    CollectionSummary {
-                        tenant: text(),
-                        database: text(),
-                        name: text(),
-                        count: u64::MAX,
-                        dimension: Some(u32::MAX),
-                        digest: text(),
-                    };
-                    100
+            Report::Catalogued(Catalogued {
+                points: vec![
+                    CataloguedPoint { policy: text(), image: text(), captured: largest_capture() };
+                    20
                 ],
-                collection_count: u64::MAX,
-                records: u64::MAX,
-                findings: findings(),
-            })),
+                more: false,
+            }),
+            Report::Captured(Box::new(largest_capture())),
             Report::Judged(Judged { remove: vec![text(); 100], more: true }),
             Report::Pruned(Pruned {
                 left: vec![text(); 100],

@@ -13,6 +13,8 @@ pub enum Report {
     Probed(Probed),
     /// A point was committed, read back and every object it needs was seen.
     Captured(Box<Captured>),
+    /// Points of the repository.
+    Catalogued(Catalogued),
     /// Which points no rule keeps.
     Judged(Judged),
     /// Points were removed.
@@ -68,6 +70,28 @@ pub enum LockTried {
     Shown,
     /// It is no use to ask for a lock: why, and what to do.
     NotEnforced(String),
+}
+
+/// Result of [`Request::Catalogue`](super::Request::Catalogue).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Catalogued {
+    /// The newest points that were not known, as many as fit.
+    pub points: Vec<CataloguedPoint>,
+    /// There are more.
+    pub more: bool,
+}
+
+/// A point that lies in the repository.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CataloguedPoint {
+    /// Name of the BackupPolicy that it was captured for.
+    pub policy: String,
+    /// Image of the ChromaDB container.
+    pub image: String,
+    /// What its capture reported.
+    pub captured: Captured,
 }
 
 /// Result of [`Request::Judge`](super::Request::Judge).

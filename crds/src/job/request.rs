@@ -21,6 +21,13 @@ pub enum Request {
         /// What is captured.
         source: CaptureSource,
     },
+    /// Say what points there are, the newest first.
+    Catalogue {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Ids of points that are known, and left out.
+        known: Vec<String>,
+    },
     /// Say which points no rule keeps. Changes nothing.
     Judge {
         /// The repository.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod by_cli;
 mod capture_live;
+mod catalogue_from_bucket;
 mod controller_killed_midway;
 mod dry_run;
 mod loss;
@@ -27,6 +28,7 @@ use crate::runner::Story;
 /// All of them, the longest first, so that the last ones end together.
 pub const ALL: &[&Story] = &[
     &bad_input::STORY,
+    &catalogue_from_bucket::STORY,
     &swap_is_safe::STORY,
     &replay_guard::STORY,
     &retention_and_pin::STORY,

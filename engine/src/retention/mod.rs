@@ -46,6 +46,9 @@ pub struct Candidate {
     pub id: PointId,
     /// The time it stands for: [`crate::Point::retention_time`].
     pub time: Timestamp,
+    /// The time that its capture gave, which settles the order of points that the store's clock (of whole seconds, often) shows
+    /// at one time.
+    pub said: Timestamp,
     /// Its content was whole when it was captured.
     pub good: bool,
     /// It was verified since, and passed.
@@ -138,7 +141,7 @@ impl Retention {
         let mut kept: BTreeMap<PointId, BTreeSet<Reason>> =
             points.iter().map(|point| (point.id, BTreeSet::new())).collect();
         let mut newest_first: Vec<&Candidate> = points.iter().collect();
-        newest_first.sort_by_key(|point| Reverse((point.time, point.id)));
+        newest_first.sort_by_key(|point| Reverse((point.time, point.said, point.id)));
         let mut keep = |reason: Reason, points: Vec<&Candidate>| {
             for point in points {
                 kept.entry(point.id).or_default().insert(reason);

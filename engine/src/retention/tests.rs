@@ -13,7 +13,7 @@ use crate::point::PointId;
 
 fn candidate(number: usize, time: Timestamp) -> Candidate {
     let id = format!("{number:032x}").parse().unwrap();
-    Candidate { id, time, good: true, verified: false, held: false }
+    Candidate { id, time, said: time, good: true, verified: false, held: false }
 }
 
 fn points(times: &[&str]) -> Vec<Candidate> {
@@ -99,6 +99,17 @@ fn now() -> Timestamp {
 }
 
 /// Points of a month in which a clock changes, dense enough for every rule to matter.
+#[test]
+fn i3_of_points_that_the_store_saw_within_a_second_the_later_capture_is_the_newest() {
+    let time: Timestamp = "2026-11-23T09:00:00Z".parse().unwrap();
+    for later in [0, 1] {
+        let mut points = vec![candidate(0, time), candidate(1, time)];
+        points[later].said = "2026-11-23T09:00:00.7Z".parse().unwrap();
+        let rules = Retention { last: 1, ..Retention::default() };
+        assert_eq!(kept(&rules, &points, &TimeZone::UTC, time), [points[later].id].into());
+    }
+}
+
 fn any_points() -> impl Strategy<Value = Vec<Candidate>> {
     let point = (NOW - 3_000_000..NOW, any::<bool>(), any::<bool>(), 0..12_u8);
     vec(point, 0..60).prop_map(|points| {

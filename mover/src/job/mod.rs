@@ -3,6 +3,7 @@
 //! then the controller asks again with Confirm.
 
 mod capture;
+mod catalogue;
 mod confirm;
 mod integrity;
 mod maintain;
@@ -98,6 +99,7 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Capture { repository, attempt, source } => {
             capture::capture(desk, &repository, attempt, source).await
         }
+        Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,

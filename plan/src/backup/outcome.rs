@@ -88,7 +88,13 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture) {
 }
 
 fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captured: &Captured) {
-    let point = points::new(seen, captured, active.origin);
+    let about = points::About {
+        policy: seen.policy.metadata.name.as_deref().unwrap_or_default(),
+        repository: &seen.policy.spec.repository_ref.name,
+        origin: active.origin,
+        image: seen.source.as_ref().map(|source| source.image.clone()).unwrap_or_default(),
+    };
+    let point = points::new(about, captured, points::taken(seen.points), seen.now);
     let pause = size::pause(captured.longest_hold);
     let whole = captured.findings.is_empty();
     let (reason, message) = if whole {

@@ -42,38 +42,63 @@ pub fn available<'a>(points: &'a [RecoveryPoint], policy: &str) -> Vec<(&'a Reco
     found
 }
 
-/// The point for a capture.
-pub(super) fn new(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> NewPoint {
-    let policy = seen.policy.metadata.name.as_deref().unwrap_or_default();
+/// What is known of a point besides what its capture reported.
+pub(crate) struct About<'a> {
+    /// The policy that it belongs to.
+    pub(crate) policy: &'a str,
+    /// The repository that holds it.
+    pub(crate) repository: &'a str,
+    /// Why there is an object for it.
+    pub(crate) origin: Origin,
+    /// Image of the ChromaDB container.
+    pub(crate) image: String,
+}
+
+/// The point for a capture, named as no other of `taken` is.
+pub(crate) fn new<'a>(
+    about: About<'_>,
+    captured: &Captured,
+    taken: impl IntoIterator<Item = (&'a str, &'a RecoveryPointSpec)>,
+    now: Timestamp,
+) -> NewPoint {
     NewPoint {
-        name: free_name(seen, policy, captured),
+        name: free_name(about.policy, captured, taken),
         spec: RecoveryPointSpec {
-            policy: policy.to_owned(),
-            repository_ref: NameRef::new(&seen.policy.spec.repository_ref.name),
+            policy: about.policy.to_owned(),
+            repository_ref: NameRef::new(about.repository),
             id: captured.point.clone(),
             hold: None,
         },
-        status: status(seen, captured, origin),
+        status: status(captured, about.origin, about.image, now),
     }
 }
 
+/// Names of points, and which points have them.
+pub(crate) fn taken(points: &[RecoveryPoint]) -> impl Iterator<Item = (&str, &RecoveryPointSpec)> {
+    points.iter().map(|point| (point.metadata.name.as_deref().unwrap_or_default(), &point.spec))
+}
+
 /// The plain name, unless another point of the same second has it.
-fn free_name(seen: &Observed<'_>, policy: &str, captured: &Captured) -> String {
+fn free_name<'a>(
+    policy: &str,
+    captured: &Captured,
+    taken: impl IntoIterator<Item = (&'a str, &'a RecoveryPointSpec)>,
+) -> String {
     let plain = names::point(policy, captured.consistency_time);
-    let holder = seen.points.iter().find(|point| point.metadata.name.as_deref() == Some(&plain));
+    let holder = taken.into_iter().find(|(name, _)| *name == plain);
     match holder {
-        Some(point) if point.spec.id != captured.point || point.spec.policy != policy => {
+        Some((_, spec)) if spec.id != captured.point || spec.policy != policy => {
             names::point_with_id(policy, captured.consistency_time, &captured.point)
         }
         _ => plain,
     }
 }
 
-fn status(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> RecoveryPointStatus {
+fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) -> RecoveryPointStatus {
     let whole = captured.findings.is_empty();
     let mut conditions = Vec::new();
     let mut set = |kind: &str, status: Status, reason: &str, message: String| {
-        condition::set(&mut conditions, kind, status, reason, message, 1, seen.now);
+        condition::set(&mut conditions, kind, status, reason, message, 1, now);
     };
     if whole {
         set("Ready", Status::True, "Available", "its commit record was read back, every object it needs exists, and the offline check found it whole".to_owned());
@@ -87,7 +112,6 @@ fn status(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> RecoveryP
     }
     let mut content = captured.collections.clone();
     content.truncate(crds::job::MAX_COLLECTIONS);
-    let image = seen.source.as_ref().map(|source| source.image.clone()).unwrap_or_default();
     RecoveryPointStatus {
         observed_generation: Some(1),
         phase: Some(if whole { PointPhase::Available } else { PointPhase::Quarantined }),
@@ -113,7 +137,7 @@ fn status(seen: &Observed<'_>, captured: &Captured, origin: Origin) -> RecoveryP
         }),
         verification: (!whole).then(|| Verification {
             verdict: Verdict::Failed,
-            time: seen.now,
+            time: now,
             by: "Capture".to_owned(),
         }),
         conditions,

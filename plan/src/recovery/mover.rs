@@ -373,6 +373,7 @@ pub(crate) fn unexpected(report: &Report) -> Progress {
 
 fn kind_of(report: &Report) -> &'static str {
     match report {
+        Report::Catalogued(_) => "Catalogued",
         Report::Judged(_) => "Judged",
         Report::Pruned(_) => "Pruned",
         Report::Probed(_) => "Probed",

@@ -296,6 +296,24 @@ pub(super) fn maintenance(
     }
 }
 
+/// Whether every point of the bucket is recorded here: how many were found, or a reason and a sentence.
+pub(super) fn catalogue(
+    seen: &Observed<'_>,
+    status: &mut RecoveryRepositoryStatus,
+    ended: Result<u32, (&str, String)>,
+) {
+    let mut board = board(seen, status);
+    match ended {
+        Ok(found) => board.set(
+            "CatalogueCurrent",
+            true,
+            "Current",
+            format!("every point of a ChromaDB in the bucket is recorded here; {found} were found by the last look"),
+        ),
+        Err((reason, why)) => board.set("CatalogueCurrent", false, reason, why),
+    }
+}
+
 /// A schedule of maintenance that was mended is not complained of until the next round.
 pub(super) fn maintenance_is_scheduled(status: &mut RecoveryRepositoryStatus) {
     let complains = |of: &Condition| of.type_ == "MaintenanceHealthy" && of.reason == "InvalidSpec";

@@ -14,7 +14,7 @@ use crds::repository::{Counted, MaintenanceRound, RepositoryMode, Usage};
 use crds::{BackupPolicy, RecoveryRepository, Span, names};
 use jiff::Timestamp;
 
-use super::{Observed, Plan, access, conditions, keys};
+use super::{Observed, Plan, access, catalogue, conditions, keys};
 use crate::backup::anomaly;
 use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, label_value};
 use crate::schedule::Slots;
@@ -70,6 +70,7 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     }
     // A run may need any point; its end wakes us.
     let able = seen.run.is_none()
+        && !catalogue::is_under_way(plan)
         && condition::is_true(&plan.status.conditions, "Ready")
         && repository.spec.mode == RepositoryMode::ReadWrite;
     if !able {

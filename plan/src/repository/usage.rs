@@ -6,6 +6,7 @@
 //! probe's, so the two records are compared.
 
 use crds::job::Probed;
+use crds::policy::Origin;
 use crds::repository::{Counted, RecoveryRepositoryStatus, Usage};
 use jiff::Timestamp;
 
@@ -26,7 +27,11 @@ pub(super) fn add_recorded(seen: &Observed<'_>, status: &mut RecoveryRepositoryS
     let name = seen.repository.metadata.name.as_deref().unwrap_or_default();
     let since = seen.points.iter().filter(|point| {
         let recorded = point.metadata.creation_timestamp.as_ref();
-        point.spec.repository_ref.name == name && recorded.is_some_and(|time| time.0 > counted.time)
+        let origin = point.status.as_ref().and_then(|status| status.origin);
+        // What was found in the bucket was counted there.
+        point.spec.repository_ref.name == name
+            && origin != Some(Origin::Discovered)
+            && recorded.is_some_and(|time| time.0 > counted.time)
     });
     let (mut points, mut bytes) = (counted.points, counted.bytes);
     for point in since {

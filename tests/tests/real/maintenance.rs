@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crds::job::{ComponentRules, FailureReason, Judged, Pruned, Report, Request, SOURCE_DIR};
+use crds::job::{Captured, ComponentRules, FailureReason, Judged, Pruned, Report, Request, SOURCE_DIR};
 use crds::retention::Retention;
 
 use super::pod::{Pod, ballast};
@@ -34,18 +34,47 @@ fn prune(pod: &Pod, remove: &[&str]) -> Pruned {
     }
 }
 
-#[test]
-fn what_no_rule_keeps_is_said_and_removed_and_what_is_left_restores() {
-    let pod = Pod::with_s3("maintenance");
+/// Captures so many times, something else each time.
+fn captures(pod: &Pod, attempts: &[&str]) -> Vec<Captured> {
     let data = pod.at(SOURCE_DIR);
     ballast(&data, 1);
     pod.run(&pod.probe());
-    let mut points = Vec::new();
-    for attempt in ["a", "b", "c"] {
+    let capture = |attempt: &&str| {
         let mut notes = OpenOptions::new().create(true).append(true).open(data.join("notes")).unwrap();
         writeln!(notes, "{attempt}").unwrap();
-        points.push(pod.captured(attempt).point);
-    }
+        pod.captured(attempt)
+    };
+    attempts.iter().map(capture).collect()
+}
+
+#[test]
+fn what_lies_in_the_bucket_is_listed_as_it_was_captured_the_newest_first() {
+    let pod = Pod::with_s3("catalogue");
+    let captured = captures(&pod, &["a", "b", "c"]);
+    let listed = |known: &[&Captured]| {
+        let known = known.iter().map(|captured| captured.point.clone()).collect();
+        let (report, code) = pod.run(&Request::Catalogue { repository: pod.access(), known });
+        let (Report::Catalogued(found), 0) = (report, code) else { panic!("{:?}", pod.report()) };
+        assert!(!found.more && found.points.iter().all(|of| of.policy == "chromadb"), "{found:?}");
+        assert!(found.points.iter().all(|of| of.image == "chroma@sha256:5b7e11aa"), "{found:?}");
+        found.points.into_iter().map(|of| of.captured).collect::<Vec<_>>()
+    };
+    let newest_first: Vec<Captured> = captured.iter().rev().cloned().collect();
+    // A Report that lists several has room for one finding of each.
+    let short = |of: &[Captured]| {
+        let mut of = of.to_vec();
+        of.iter_mut().for_each(|captured| captured.findings.truncate(1));
+        of
+    };
+    assert_eq!(listed(&[]), short(&newest_first));
+    assert_eq!(listed(&[&captured[1]]), short(&[captured[2].clone(), captured[0].clone()]));
+    assert!(listed(&captured.iter().collect::<Vec<_>>()).is_empty());
+}
+
+#[test]
+fn what_no_rule_keeps_is_said_and_removed_and_what_is_left_restores() {
+    let pod = Pod::with_s3("maintenance");
+    let points: Vec<String> = captures(&pod, &["a", "b", "c"]).into_iter().map(|of| of.point).collect();
     let [a, b, c] = points.as_slice() else { panic!("{points:?}") };
 
     assert_eq!(judge(&pod, "chromadb", 1, &[]), [a.as_str(), b]);

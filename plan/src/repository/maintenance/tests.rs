@@ -95,7 +95,9 @@ impl World {
             repository: &self.repository,
             terminating: false,
             job: JobState::Absent,
+            catalogue: JobState::Absent,
             maintenance,
+            ended_jobs: self.ended(),
             run: self.run.clone(),
             policies: &self.policies,
             points: &self.points,
@@ -114,11 +116,10 @@ impl World {
         if self.repository.status.as_ref() != Some(&plan.status) && may() {
             self.repository.status = Some(plan.status.clone());
         }
-        if let Some(name) = &plan.maintain.delete
-            && self.jobs.iter().any(|(job, _)| job.name == *name)
-            && may()
-        {
-            self.jobs.retain(|(job, _)| job.name != *name);
+        for name in plan.maintain.delete.iter().chain(&plan.sweep) {
+            if self.jobs.iter().any(|(job, _)| job.name == *name) && may() {
+                self.jobs.retain(|(job, _)| job.name != *name);
+            }
         }
         if let Some(job) = plan.maintain.start
             && !self.jobs.iter().any(|(known, _)| known.name == job.name)
@@ -128,6 +129,11 @@ impl World {
             self.jobs.push((job, JobState::Running { waiting: None }));
         }
         done
+    }
+
+    fn ended(&self) -> Vec<String> {
+        let ended = self.jobs.iter().filter(|(_, state)| !matches!(state, JobState::Running { .. }));
+        ended.map(|(job, _)| job.name.clone()).collect()
     }
 
     /// The movers do their work.
@@ -322,6 +328,11 @@ fn i5_killed_after_any_write_it_removes_the_same_points_and_only_their_objects()
             assert!(world.is_true(), "killed at look {dies_at} after {writes} writes");
             let names: BTreeSet<&String> = world.started.iter().collect();
             assert_eq!(names.len(), world.started.len(), "no Job runs twice");
+            assert!(
+                world.jobs.is_empty(),
+                "killed at look {dies_at} after {writes} writes: {:?}",
+                world.ended()
+            );
         }
     }
 }

@@ -1,0 +1,197 @@
+//! The catalogue of a repository: the bucket is the truth, RecoveryPoints are a cache of it. Where a probe counts more points
+//! than are recorded here, as in an empty cluster, a mover says what they are and they are recorded, the newest first.
+//!
+//! It never runs beside maintenance: what that removes must not be found.
+
+use std::collections::BTreeMap;
+
+use crds::condition;
+use crds::job::{Catalogued, Report, Request};
+use crds::policy::Origin;
+use crds::reference::REPOSITORY_LABEL;
+use crds::repository::CatalogueRound;
+use crds::{RecoveryPoint, RecoveryRepository, Span, names};
+
+use super::{Observed, Plan, access, conditions, keys};
+use crate::backoff;
+use crate::backup::points::{self, About};
+use crate::effect::{Event, Identity, JobState, MoverJob, Place, label_value};
+
+const DEADLINE: Span = Span::from_mins(15);
+/// More ids than this don't fit into the environment of a Job.
+const MOST: usize = 3_000;
+
+/// The name of the Job of the round that is under way.
+#[must_use]
+pub fn job_name(repository: &RecoveryRepository, round: &CatalogueRound) -> String {
+    let meta = &repository.metadata;
+    names::job(
+        meta.name.as_deref().unwrap_or_default(),
+        meta.uid.as_deref().unwrap_or_default(),
+        "Catalogue",
+        round.number,
+    )
+}
+
+/// The points of this repository that are recorded.
+fn recorded<'a>(seen: &Observed<'a>) -> impl Iterator<Item = &'a RecoveryPoint> + use<'a> {
+    let name = seen.repository.metadata.name.clone().unwrap_or_default();
+    seen.points.iter().filter(move |point| point.spec.repository_ref.name == name)
+}
+
+/// Whether one is under way.
+pub(super) fn is_under_way(plan: &Plan) -> bool {
+    plan.status.catalogue.as_ref().is_some_and(|round| round.finished.is_none())
+}
+
+/// What became of the round under way, and whether one begins.
+pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
+    if let Some(round) = plan.status.catalogue.clone() {
+        let name = job_name(seen.repository, &round);
+        match (round.finished, &seen.catalogue) {
+            (None, JobState::Absent) => plan.catalogue.start = Some(job(seen, &round)),
+            (None, JobState::Running { .. }) => {}
+            (None, JobState::Ended(report)) => {
+                plan.catalogue.delete = Some(name);
+                ended(seen, plan, round, report);
+            }
+            (None, JobState::Silent { why }) => {
+                plan.catalogue.delete = Some(name);
+                failed(seen, plan, round, &format!("its Job ended without a report: {why}"));
+            }
+            // Recorded, but we were stopped before the Job was deleted.
+            (Some(_), JobState::Running { .. } | JobState::Ended(_) | JobState::Silent { .. }) => {
+                plan.catalogue.delete = Some(name);
+            }
+            (Some(_), JobState::Absent) => {}
+        }
+    }
+    // What was found now is among the points only at the next look.
+    if matches!(seen.catalogue, JobState::Absent | JobState::Running { .. }) {
+        begin(seen, plan);
+    }
+}
+
+fn begin(seen: &Observed<'_>, plan: &mut Plan) {
+    let last = plan.status.catalogue.clone();
+    let maintained = plan.status.maintenance.as_ref().is_some_and(|round| round.finished.is_none());
+    if maintained || is_under_way(plan) || !condition::is_true(&plan.status.conditions, "Ready") {
+        return;
+    }
+    let Some(counted) = plan.status.usage.as_ref().map(|usage| usage.counted.points) else { return };
+    let known = recorded(seen).count() as u64;
+    // A capture is about to be recorded by its policy; that wakes us.
+    let name = seen.repository.metadata.name.as_deref().unwrap_or_default();
+    let capturing = seen.policies.iter().any(|policy| {
+        policy.spec.repository_ref.name == name && policy.status.as_ref().is_some_and(|s| s.active.is_some())
+    });
+    if counted <= known || capturing {
+        return;
+    }
+    match &last {
+        // These were looked at: what is not recorded then is no point of a ChromaDB.
+        Some(round) if round.failures == 0 && (round.counted, round.recorded) == (counted, known) => return,
+        Some(round) if round.failures > 0 => {
+            let finished = round.finished.unwrap_or(seen.now);
+            let due = finished + backoff::after(round.failures, &job_name(seen.repository, round));
+            if due > seen.now {
+                plan.next = plan.next.or_at(due);
+                return;
+            }
+        }
+        _ => {}
+    }
+    let round = CatalogueRound {
+        number: last.as_ref().map_or(1, |round| round.number.saturating_add(1)),
+        started: seen.now,
+        finished: None,
+        failures: last.as_ref().map_or(0, |round| round.failures),
+        found: 0,
+        counted,
+        recorded: known,
+    };
+    conditions::catalogue(
+        seen,
+        &mut plan.status,
+        Err(("Rebuilding", format!("the bucket holds {counted} points, {known} are recorded here"))),
+    );
+    plan.catalogue.start = Some(job(seen, &round));
+    plan.status.catalogue = Some(round);
+}
+
+fn ended(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, report: &Report) {
+    match report {
+        Report::Catalogued(Catalogued { points, more }) => {
+            for point in
+                points.iter().filter(|p| recorded(seen).all(|known| known.spec.id != p.captured.point))
+            {
+                let about = About {
+                    policy: &point.policy,
+                    repository: seen.repository.metadata.name.as_deref().unwrap_or_default(),
+                    origin: Origin::Discovered,
+                    image: point.image.clone(),
+                };
+                let beside = plan.catalogue.record.iter().map(|new| (new.name.as_str(), &new.spec));
+                let taken = points::taken(seen.points).chain(beside);
+                let new = points::new(about, &point.captured, taken, seen.now);
+                plan.catalogue.record.push(new);
+            }
+            let found = round.found.saturating_add(plan.catalogue.record.len() as u32);
+            // Of those that a Job was not told of it may find the same again and again.
+            let all_told = recorded(seen).count() <= MOST;
+            if *more && (all_told || !plan.catalogue.record.is_empty()) {
+                // The next look starts it: by then these are among those that are known.
+                let number = round.number.saturating_add(1);
+                plan.status.catalogue = Some(CatalogueRound { number, started: seen.now, found, ..round });
+                plan.next = plan.next.or_at(seen.now);
+                return;
+            }
+            let recorded = recorded(seen).count() as u64 + plan.catalogue.record.len() as u64;
+            conditions::catalogue(seen, &mut plan.status, Ok(found));
+            if found > 0 {
+                let message =
+                    format!("{found} points that lie in the bucket were recorded; kubectl get hfpoint");
+                plan.events.push(Event::normal("PointsDiscovered", message));
+            }
+            plan.status.catalogue =
+                Some(CatalogueRound { finished: Some(seen.now), failures: 0, found, recorded, ..round });
+        }
+        Report::Failed(failure) => failed(seen, plan, round, &failure.message),
+        _ => failed(
+            seen,
+            plan,
+            round,
+            "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart",
+        ),
+    }
+}
+
+fn failed(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, why: &str) {
+    let failures = round.failures.saturating_add(1);
+    conditions::catalogue(
+        seen,
+        &mut plan.status,
+        Err(("CatalogueFailed", format!("it is tried again: {why}"))),
+    );
+    plan.status.catalogue = Some(CatalogueRound { finished: Some(seen.now), failures, ..round });
+}
+
+fn job(seen: &Observed<'_>, round: &CatalogueRound) -> MoverJob {
+    let repository = seen.repository;
+    let name = repository.metadata.name.as_deref().unwrap_or_default();
+    let known = recorded(seen).map(|point| point.spec.id.clone()).take(MOST).collect();
+    MoverJob {
+        name: job_name(repository, round),
+        labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(name))]),
+        request: Request::Catalogue { repository: access(repository), known },
+        keys: Some(keys(repository)),
+        source: None,
+        target: None,
+        place: Place::default(),
+        identity: Identity::default(),
+        deadline: DEADLINE,
+    }
+}
+
+#[cfg(test)]
+mod tests;
