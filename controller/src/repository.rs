@@ -31,24 +31,16 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
     };
     let terminating =
         object.metadata.deletion_timestamp.is_some() || observe::is_terminating(ctx, &namespace).await?;
-    let job = match object.status.as_ref().and_then(|status| status.probe.as_ref()) {
-        Some(probe) => {
-            observe_job::observe(ctx, &object, &repository::job_name(&object, probe.number)).await?
-        }
-        None => JobState::Absent,
+    let status = object.status.clone().unwrap_or_default();
+    let job_of = async |name: Option<String>| match name {
+        Some(name) => observe_job::observe(ctx, &object, &name).await,
+        None => Ok(JobState::Absent),
     };
-    let maintenance = match object.status.as_ref().and_then(|status| status.maintenance.as_ref()) {
-        Some(round) => {
-            observe_job::observe(ctx, &object, &repository::maintenance::job_name(&object, round)).await?
-        }
-        None => JobState::Absent,
-    };
-    let catalogue = match object.status.as_ref().and_then(|status| status.catalogue.as_ref()) {
-        Some(round) => {
-            observe_job::observe(ctx, &object, &repository::catalogue::job_name(&object, round)).await?
-        }
-        None => JobState::Absent,
-    };
+    let probe = status.probe.map(|probe| repository::job_name(&object, probe.number));
+    let catalogue = status.catalogue.map(|round| repository::catalogue::job_name(&object, &round));
+    let maintenance = status.maintenance.map(|round| repository::maintenance::job_name(&object, &round));
+    let (job, catalogue, maintenance) =
+        futures::try_join!(job_of(probe), job_of(catalogue), job_of(maintenance))?;
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
