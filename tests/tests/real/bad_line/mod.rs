@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod proxy;
+mod pruning;
 
 use std::collections::BTreeSet;
 use std::fs;
