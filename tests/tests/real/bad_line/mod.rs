@@ -2,8 +2,8 @@
 //! verifies, or fails with a sentence; the point that was there before stays whole, and the next capture works.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod in_parts;
 mod proxy;
-mod pruning;
 
 use std::collections::BTreeSet;
 use std::fs;
