@@ -68,8 +68,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
     let before = object.status.replace(plan.status.clone());
     let api: Api<RecoveryRepository> = Api::namespaced(ctx.client.clone(), &namespace);
     status::write(&api, &object, before.as_ref(), &plan.status).await?;
-    let over = plan.delete.iter().chain(&plan.catalogue.delete).chain(&plan.maintain.delete);
-    for job in over.chain(&plan.sweep) {
+    for job in plan.delete.iter().chain(&plan.over) {
         execute::delete_job(ctx, &object, job).await?;
     }
     for job in plan.start.iter().chain(&plan.catalogue.start).chain(&plan.maintain.start) {

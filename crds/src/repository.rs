@@ -405,7 +405,7 @@ pub struct Probe {
 }
 
 /// One round of recording the points that lie in the bucket and not here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CatalogueRound {
     /// Number of its latest Job; part of that Job's name.
@@ -430,7 +430,7 @@ pub struct CatalogueRound {
 
 /// One round of maintenance: a mover judges which points no rule keeps, then another removes those that are written down
 /// here. So a controller that dies in between goes on with the same ones, and nobody takes a point that is gone for one lost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MaintenanceRound {
     /// Number of its latest Job; part of that Job's name.

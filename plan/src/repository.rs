@@ -6,21 +6,17 @@ pub mod catalogue;
 mod conditions;
 pub mod maintenance;
 mod usage;
-
-use std::collections::BTreeMap;
+mod work;
 
 use crds::job::{Failure, FailureReason, Report, RepositoryAccess, Request};
-use crds::names;
-use crds::reference::{REPOSITORY_LABEL, REQUESTED_AT};
+use crds::reference::REQUESTED_AT;
 use crds::repository::{Probe, RecoveryRepositoryStatus, RepositoryMode};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff;
 use crate::backup::points::NewPoint;
-use crate::effect::{
-    Event, Identity, JobState, MoverJob, Next, Place, RepositoryKeys, label_value, transitions,
-};
+use crate::effect::{Event, JobState, MoverJob, Next, RepositoryKeys, transitions};
 use crate::request;
 
 /// How long a good probe is believed.
@@ -65,12 +61,12 @@ pub struct Plan {
     pub start: Option<MoverJob>,
     /// A Job to delete: its result is in the status.
     pub delete: Option<String>,
-    /// The same of the catalogue.
+    /// What to do for the catalogue.
     pub catalogue: Catalogue,
-    /// The same of maintenance.
+    /// What to do for maintenance.
     pub maintain: Maintain,
-    /// Jobs to delete whose results were recorded by a controller that was stopped before it deleted them.
-    pub sweep: Vec<String>,
+    /// Other Jobs to delete whose results are in the status, those of earlier rounds too.
+    pub over: Vec<String>,
     /// What to tell.
     pub events: Vec<Event>,
     /// When to look again.
@@ -84,8 +80,6 @@ pub struct Catalogue {
     pub record: Vec<NewPoint>,
     /// A Job to start unless it exists.
     pub start: Option<MoverJob>,
-    /// A Job to delete: its result is in the status.
-    pub delete: Option<String>,
 }
 
 /// What to do for maintenance.
@@ -95,20 +89,12 @@ pub struct Maintain {
     pub forget: Vec<String>,
     /// A Job to start unless it exists.
     pub start: Option<MoverJob>,
-    /// A Job to delete: its result is in the status.
-    pub delete: Option<String>,
 }
 
 /// The name of the Job of probe `number`.
 #[must_use]
 pub fn job_name(repository: &RecoveryRepository, number: u32) -> String {
-    let meta = &repository.metadata;
-    names::job(
-        meta.name.as_deref().unwrap_or_default(),
-        meta.uid.as_deref().unwrap_or_default(),
-        "Probe",
-        number,
-    )
+    work::name(repository, "Probe", number)
 }
 
 /// How a mover reaches this repository.
@@ -150,7 +136,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         delete: None,
         catalogue: Catalogue::default(),
         maintain: Maintain::default(),
-        sweep: vec![],
+        over: vec![],
         events: vec![],
         next: Next::OnChange,
     };
@@ -190,7 +176,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 
     // The next probe.
     let asked = request::newest(&repository.metadata, REQUESTED_AT, plan.status.observed_requested_at);
-    let maintenance = maintenance::asked(repository, plan.status.maintenance.as_ref());
+    let maintenance =
+        maintenance::asked(repository, plan.status.maintenance.as_ref().and_then(|round| round.asked));
     conditions::requested(seen, &mut plan.status, asked.as_ref().err().or(maintenance.as_ref().err()));
     let asked = asked.ok().flatten();
     match due(repository, &plan.status, asked) {
@@ -215,7 +202,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
     catalogue::follow(seen, &mut plan);
     maintenance::follow(seen, &mut plan);
-    sweep(seen, &mut plan);
+    plan.over = work::over(repository, &plan.status, &seen.ended_jobs);
+    plan.over.retain(|job| plan.delete.as_ref() != Some(job));
     // That nothing is locked where nothing was asked for is no news.
     let told: &[&str] = match repository.spec.lock() {
         Some(_) => {
@@ -225,19 +213,6 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     };
     plan.events.extend(transitions(&before.conditions, &plan.status.conditions, told));
     plan
-}
-
-/// Jobs of earlier rounds. Those that are read now stay until their result stands in the status.
-fn sweep(seen: &Observed<'_>, plan: &mut Plan) {
-    let repository = seen.repository;
-    let read = repository.status.iter().flat_map(|status| {
-        let probe = status.probe.as_ref().map(|probe| job_name(repository, probe.number));
-        let catalogue = status.catalogue.as_ref().map(|round| catalogue::job_name(repository, round));
-        let maintenance = status.maintenance.as_ref().map(|round| maintenance::job_name(repository, round));
-        [probe, catalogue, maintenance].into_iter().flatten()
-    });
-    let read: Vec<String> = read.collect();
-    plan.sweep = seen.ended_jobs.iter().filter(|job| !read.contains(job)).cloned().collect();
 }
 
 /// Whether the last probe was good and told of the spec as it is.
@@ -271,19 +246,10 @@ fn due(
 }
 
 fn job(repository: &RecoveryRepository, number: u32) -> MoverJob {
-    let name = repository.metadata.name.as_deref().unwrap_or_default();
     let escrow = repository.spec.encryption.escrow.as_ref().and_then(|escrow| escrow.key_secret_ref.clone());
-    MoverJob {
-        name: job_name(repository, number),
-        labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(name))]),
-        request: Request::Probe { repository: access(repository) },
-        keys: Some(RepositoryKeys { escrow, ..keys(repository) }),
-        source: None,
-        target: None,
-        place: Place::default(),
-        identity: Identity::default(),
-        deadline: DEADLINE,
-    }
+    let keys = RepositoryKeys { escrow, ..keys(repository) };
+    let request = Request::Probe { repository: access(repository) };
+    work::job(repository, job_name(repository, number), request, keys, DEADLINE)
 }
 
 fn ended(
@@ -306,7 +272,7 @@ fn ended(
                 status.format_version = Some(probed.format_version);
                 status.key_fingerprint = Some(probed.key_fingerprint.clone());
                 status.key_slots = Some(probed.key_slots);
-                status.usage = Some(usage::counted(probed, seen.now));
+                status.usage = Some(usage::counted(probed.points, probed.bytes, seen.now));
                 conditions::probed(seen, status, probed);
             }
         }
@@ -316,10 +282,8 @@ fn ended(
         }
         Ok(_) => {
             probe.failures = probe.failures.saturating_add(1);
-            let failure = Failure {
-                reason: FailureReason::InvalidRequest,
-                message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
-            };
+            let failure =
+                Failure { reason: FailureReason::InvalidRequest, message: work::OTHER_ANSWER.to_owned() };
             conditions::failed(seen, status, &failure, probe.failures);
         }
         Err(why) => {
@@ -332,5 +296,7 @@ fn ended(
     status.probe = Some(probe);
 }
 
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;

@@ -3,19 +3,16 @@
 //!
 //! It never runs beside maintenance: what that removes must not be found.
 
-use std::collections::BTreeMap;
-
 use crds::condition;
 use crds::job::{Catalogued, Report, Request};
 use crds::policy::Origin;
-use crds::reference::REPOSITORY_LABEL;
 use crds::repository::CatalogueRound;
-use crds::{RecoveryPoint, RecoveryRepository, Span, names};
+use crds::{RecoveryPoint, RecoveryRepository, Span};
 
-use super::{Observed, Plan, access, conditions, keys};
+use super::{Observed, Plan, access, conditions, keys, maintenance, work};
 use crate::backoff;
 use crate::backup::points::{self, About};
-use crate::effect::{Event, Identity, JobState, MoverJob, Place, label_value};
+use crate::effect::{Event, JobState, MoverJob};
 
 const DEADLINE: Span = Span::from_mins(15);
 /// More ids than this don't fit into the environment of a Job.
@@ -24,13 +21,7 @@ const MOST: usize = 3_000;
 /// The name of the Job of the round that is under way.
 #[must_use]
 pub fn job_name(repository: &RecoveryRepository, round: &CatalogueRound) -> String {
-    let meta = &repository.metadata;
-    names::job(
-        meta.name.as_deref().unwrap_or_default(),
-        meta.uid.as_deref().unwrap_or_default(),
-        "Catalogue",
-        round.number,
-    )
+    work::name(repository, "Catalogue", round.number)
 }
 
 /// The points of this repository that are recorded.
@@ -47,23 +38,13 @@ pub(super) fn is_under_way(plan: &Plan) -> bool {
 /// What became of the round under way, and whether one begins.
 pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
     if let Some(round) = plan.status.catalogue.clone() {
-        let name = job_name(seen.repository, &round);
         match (round.finished, &seen.catalogue) {
             (None, JobState::Absent) => plan.catalogue.start = Some(job(seen, &round)),
-            (None, JobState::Running { .. }) => {}
-            (None, JobState::Ended(report)) => {
-                plan.catalogue.delete = Some(name);
-                ended(seen, plan, round, report);
-            }
+            (None, JobState::Ended(report)) => ended(seen, plan, round, report),
             (None, JobState::Silent { why }) => {
-                plan.catalogue.delete = Some(name);
                 failed(seen, plan, round, &format!("its Job ended without a report: {why}"));
             }
-            // Recorded, but we were stopped before the Job was deleted.
-            (Some(_), JobState::Running { .. } | JobState::Ended(_) | JobState::Silent { .. }) => {
-                plan.catalogue.delete = Some(name);
-            }
-            (Some(_), JobState::Absent) => {}
+            (None, JobState::Running { .. }) | (Some(_), _) => {}
         }
     }
     // What was found now is among the points only at the next look.
@@ -73,9 +54,10 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
 }
 
 fn begin(seen: &Observed<'_>, plan: &mut Plan) {
-    let last = plan.status.catalogue.clone();
-    let maintained = plan.status.maintenance.as_ref().is_some_and(|round| round.finished.is_none());
-    if maintained || is_under_way(plan) || !condition::is_true(&plan.status.conditions, "Ready") {
+    let able = !maintenance::is_under_way(plan)
+        && !is_under_way(plan)
+        && condition::is_true(&plan.status.conditions, "Ready");
+    if !able {
         return;
     }
     let Some(counted) = plan.status.usage.as_ref().map(|usage| usage.counted.points) else { return };
@@ -88,27 +70,26 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     if counted <= known || capturing {
         return;
     }
-    match &last {
-        // These were looked at: what is not recorded then is no point of a ChromaDB.
-        Some(round) if round.failures == 0 && (round.counted, round.recorded) == (counted, known) => return,
-        Some(round) if round.failures > 0 => {
-            let finished = round.finished.unwrap_or(seen.now);
-            let due = finished + backoff::after(round.failures, &job_name(seen.repository, round));
-            if due > seen.now {
-                plan.next = plan.next.or_at(due);
-                return;
-            }
+    let last = plan.status.catalogue.clone().unwrap_or_default();
+    // These were looked at: what is not recorded then is no point of a ChromaDB.
+    if last.failures == 0 && (last.counted, last.recorded) == (counted, known) {
+        return;
+    }
+    if let (1.., Some(finished)) = (last.failures, last.finished) {
+        let due = finished + backoff::after(last.failures, &job_name(seen.repository, &last));
+        if due > seen.now {
+            plan.next = plan.next.or_at(due);
+            return;
         }
-        _ => {}
     }
     let round = CatalogueRound {
-        number: last.as_ref().map_or(1, |round| round.number.saturating_add(1)),
+        number: last.number.saturating_add(1),
         started: seen.now,
         finished: None,
-        failures: last.as_ref().map_or(0, |round| round.failures),
         found: 0,
         counted,
         recorded: known,
+        failures: last.failures,
     };
     conditions::catalogue(
         seen,
@@ -157,12 +138,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, report: &R
                 Some(CatalogueRound { finished: Some(seen.now), failures: 0, found, recorded, ..round });
         }
         Report::Failed(failure) => failed(seen, plan, round, &failure.message),
-        _ => failed(
-            seen,
-            plan,
-            round,
-            "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart",
-        ),
+        _ => failed(seen, plan, round, work::OTHER_ANSWER),
     }
 }
 
@@ -178,19 +154,9 @@ fn failed(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, why: &str
 
 fn job(seen: &Observed<'_>, round: &CatalogueRound) -> MoverJob {
     let repository = seen.repository;
-    let name = repository.metadata.name.as_deref().unwrap_or_default();
     let known = recorded(seen).map(|point| point.spec.id.clone()).take(MOST).collect();
-    MoverJob {
-        name: job_name(repository, round),
-        labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(name))]),
-        request: Request::Catalogue { repository: access(repository), known },
-        keys: Some(keys(repository)),
-        source: None,
-        target: None,
-        place: Place::default(),
-        identity: Identity::default(),
-        deadline: DEADLINE,
-    }
+    let request = Request::Catalogue { repository: access(repository), known };
+    work::job(repository, job_name(repository, round), request, keys(repository), DEADLINE)
 }
 
 #[cfg(test)]

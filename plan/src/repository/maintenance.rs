@@ -4,21 +4,19 @@
 //! I3: the mover's rules never give up the newest point, the newest good and the newest verified one; here nothing of a policy
 //! with an anomaly (I4) is judged at all, and what is on hold is left out once more before it is removed.
 
-use std::collections::BTreeMap;
-
 use crds::condition;
 use crds::cron::Schedule;
-use crds::job::{ComponentRules, Failure, FailureReason, Judged, Pruned, Report, Request};
-use crds::reference::{MAINTENANCE_REQUESTED_AT, REPOSITORY_LABEL};
-use crds::repository::{Counted, MaintenanceRound, RepositoryMode, Usage};
-use crds::{BackupPolicy, RecoveryRepository, Span, names};
+use crds::job::{ComponentRules, Judged, Report, Request};
+use crds::reference::MAINTENANCE_REQUESTED_AT;
+use crds::repository::{MaintenanceRound, RepositoryMode};
+use crds::{BackupPolicy, RecoveryRepository, Span};
 use jiff::Timestamp;
 
-use super::{Observed, Plan, access, catalogue, conditions, keys};
+use super::{Observed, Plan, access, catalogue, conditions, keys, usage, work};
 use crate::backup::anomaly;
-use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, label_value};
+use crate::effect::{JobState, MoverJob};
 use crate::schedule::Slots;
-use crate::{backoff, request, size};
+use crate::{backoff, request};
 
 /// Reading what all points need takes time, copying packs too.
 const DEADLINE: Span = Span::from_hours(6);
@@ -27,35 +25,24 @@ const DEADLINE: Span = Span::from_hours(6);
 #[must_use]
 pub fn job_name(repository: &RecoveryRepository, round: &MaintenanceRound) -> String {
     let step = if round.removing.is_some() { "Prune" } else { "Judge" };
-    let meta = &repository.metadata;
-    names::job(
-        meta.name.as_deref().unwrap_or_default(),
-        meta.uid.as_deref().unwrap_or_default(),
-        step,
-        round.number,
-    )
+    work::name(repository, step, round.number)
+}
+
+/// Whether one is under way.
+pub(super) fn is_under_way(plan: &Plan) -> bool {
+    plan.status.maintenance.as_ref().is_some_and(|round| round.finished.is_none())
 }
 
 /// What became of the round under way, and whether the next one begins.
 pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
     if let Some(round) = plan.status.maintenance.clone() {
-        let name = job_name(seen.repository, &round);
         match (round.finished, &seen.maintenance) {
             (None, JobState::Absent) => plan.maintain.start = Some(job(seen, &round)),
-            (None, JobState::Running { .. }) => {}
-            (None, JobState::Ended(report)) => {
-                plan.maintain.delete = Some(name);
-                ended(seen, plan, round, report);
-            }
+            (None, JobState::Ended(report)) => ended(seen, plan, round, report),
             (None, JobState::Silent { why }) => {
-                plan.maintain.delete = Some(name);
                 failed(seen, plan, round, &format!("its Job ended without a report: {why}"));
             }
-            // Recorded, but we were stopped before the Job was deleted.
-            (Some(_), JobState::Running { .. } | JobState::Ended(_) | JobState::Silent { .. }) => {
-                plan.maintain.delete = Some(name);
-            }
-            (Some(_), JobState::Absent) => {}
+            (None, JobState::Running { .. }) | (Some(_), _) => {}
         }
     }
     begin(seen, plan);
@@ -64,12 +51,9 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
 /// Starts a round that is due: by the schedule, by a request, because there is more to do, or once more after a failure.
 fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     let repository = seen.repository;
-    let last = plan.status.maintenance.clone();
-    if last.as_ref().is_some_and(|round| round.finished.is_none()) {
-        return;
-    }
     // A run may need any point; its end wakes us.
     let able = seen.run.is_none()
+        && !is_under_way(plan)
         && !catalogue::is_under_way(plan)
         && condition::is_true(&plan.status.conditions, "Ready")
         && repository.spec.mode == RepositoryMode::ReadWrite;
@@ -88,19 +72,20 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
         }
     };
     conditions::maintenance_is_scheduled(&mut plan.status);
+    let last = plan.status.maintenance.clone().unwrap_or_default();
     let created = repository.metadata.creation_timestamp.as_ref().map_or(seen.now, |time| time.0);
-    let since = last.as_ref().and_then(|round| round.last_slot).unwrap_or(created);
+    let since = last.last_slot.unwrap_or(created);
     let slot = slots.newest_due(since, seen.now);
     if let Some(next) = slots.after(seen.now) {
         plan.next = plan.next.or_at(next);
     }
-    let asked = asked(repository, last.as_ref()).ok().flatten();
+    let asked = asked(repository, last.asked).ok().flatten();
     // A request from a clock that runs ahead waits for its time.
     if let Some(time) = asked.filter(|time| *time > seen.now) {
         plan.next = plan.next.or_at(time);
     }
     let asked = asked.filter(|time| *time <= seen.now);
-    let again = last.as_ref().and_then(|round| again(repository, round));
+    let again = again(repository, &last);
     if let Some(time) = again.filter(|time| *time > seen.now) {
         plan.next = plan.next.or_at(time);
     }
@@ -109,29 +94,27 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
         return;
     }
     let round = MaintenanceRound {
-        number: last.as_ref().map_or(1, |round| round.number.saturating_add(1)),
+        number: last.number.saturating_add(1),
         started: seen.now,
-        removing: last.as_ref().and_then(|round| round.removing.clone()),
-        locked: last.as_ref().map_or(0, |round| round.locked),
         more: false,
         finished: None,
-        failures: last.as_ref().map_or(0, |round| round.failures),
-        last_slot: slot.or(last.as_ref().and_then(|round| round.last_slot)),
-        asked: asked.or(last.as_ref().and_then(|round| round.asked)),
+        last_slot: slot.or(last.last_slot),
+        asked: asked.or(last.asked),
+        ..last
     };
     plan.maintain.start = Some(job(seen, &round));
     plan.status.maintenance = Some(round);
 }
 
-/// What is asked for by the annotation.
+/// What is asked for by the annotation, later than what was `acted` upon.
 ///
 /// # Errors
 /// The sentence for the user when its value is no time.
 pub(super) fn asked(
     repository: &RecoveryRepository,
-    last: Option<&MaintenanceRound>,
+    acted: Option<Timestamp>,
 ) -> Result<Option<Timestamp>, String> {
-    request::newest(&repository.metadata, MAINTENANCE_REQUESTED_AT, last.and_then(|round| round.asked))
+    request::newest(&repository.metadata, MAINTENANCE_REQUESTED_AT, acted)
 }
 
 /// When a round is begun anew without being asked for.
@@ -170,7 +153,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, report: 
                 .filter(|point| point.spec.repository_ref.name == name && gone(&point.spec.id))
                 .filter_map(|point| point.metadata.name.clone())
                 .collect();
-            plan.status.usage = Some(counted(pruned, seen.now));
+            plan.status.usage = Some(usage::counted(pruned.points, pruned.bytes, seen.now));
             conditions::maintenance(seen, &mut plan.status, Ok((removing.len(), pruned)));
             // What is locked would be judged the same again at once.
             let more = round.more && pruned.left.is_empty();
@@ -184,13 +167,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, report: 
             });
         }
         (Report::Failed(failure), _) => failed(seen, plan, round, &failure.message),
-        _ => {
-            let failure = Failure {
-                reason: FailureReason::InvalidRequest,
-                message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
-            };
-            failed(seen, plan, round, &failure.message);
-        }
+        _ => failed(seen, plan, round, work::OTHER_ANSWER),
     }
 }
 
@@ -199,11 +176,6 @@ fn failed(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, why: &s
     let round = MaintenanceRound { finished: Some(seen.now), failures, ..round };
     conditions::maintenance(seen, &mut plan.status, Err(("SweepFailed", why.to_owned())));
     plan.status.maintenance = Some(round);
-}
-
-fn counted(pruned: &Pruned, now: Timestamp) -> Usage {
-    let counted = Counted { time: now, points: pruned.points, bytes: pruned.bytes };
-    Usage { points: counted.points, bytes: counted.bytes, size: size::bytes(counted.bytes), counted }
 }
 
 fn held(seen: &Observed<'_>) -> Vec<String> {
@@ -218,30 +190,17 @@ fn without_held(seen: &Observed<'_>, remove: &[String]) -> Vec<String> {
 /// The Job of a round.
 fn job(seen: &Observed<'_>, round: &MaintenanceRound) -> MoverJob {
     let repository = seen.repository;
-    let name = repository.metadata.name.as_deref().unwrap_or_default();
-    let maintenance = repository.spec.s3.credentials.maintenance.as_ref();
-    let writer = keys(repository);
-    let (request, credentials) = match &round.removing {
-        None => (
-            Request::Judge { repository: access(repository), rules: rules(seen), held: held(seen) },
-            writer.credentials.clone(),
-        ),
-        Some(remove) => (
-            Request::Prune { repository: access(repository), remove: without_held(seen, remove) },
-            maintenance.map_or_else(|| writer.credentials.clone(), |own| own.secret_ref.clone()),
-        ),
+    let mut keys = keys(repository);
+    let request = match &round.removing {
+        None => Request::Judge { repository: access(repository), rules: rules(seen), held: held(seen) },
+        Some(remove) => {
+            if let Some(own) = &repository.spec.s3.credentials.maintenance {
+                keys.credentials = own.secret_ref.clone();
+            }
+            Request::Prune { repository: access(repository), remove: without_held(seen, remove) }
+        }
     };
-    MoverJob {
-        name: job_name(repository, round),
-        labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(name))]),
-        request,
-        keys: Some(RepositoryKeys { credentials, ..writer }),
-        source: None,
-        target: None,
-        place: Place::default(),
-        identity: Identity::default(),
-        deadline: DEADLINE,
-    }
+    work::job(repository, job_name(repository, round), request, keys, DEADLINE)
 }
 
 /// What each policy of this repository keeps. One that is not named keeps everything: a policy with an anomaly, one that is gone.

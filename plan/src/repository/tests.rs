@@ -36,11 +36,12 @@ fn probed() -> Probed {
     }
 }
 
-fn look(repository: &RecoveryRepository, job: JobState, now: Timestamp) -> Plan {
-    plan(&Observed {
+/// A repository beside which there is nothing.
+pub(super) fn alone(repository: &RecoveryRepository, now: Timestamp) -> Observed<'_> {
+    Observed {
         repository,
         terminating: false,
-        job,
+        job: JobState::Absent,
         catalogue: JobState::Absent,
         maintenance: JobState::Absent,
         run: None,
@@ -48,7 +49,11 @@ fn look(repository: &RecoveryRepository, job: JobState, now: Timestamp) -> Plan 
         policies: &[],
         points: &[],
         now,
-    })
+    }
+}
+
+fn look(repository: &RecoveryRepository, job: JobState, now: Timestamp) -> Plan {
+    plan(&Observed { job, ..alone(repository, now) })
 }
 
 fn condition_of<'a>(
@@ -117,19 +122,7 @@ fn points_recorded_since_the_last_count_are_added_once_and_only_here() {
     let mut repository = repository();
     let now = at("2026-11-23T09:50:00Z");
     let look = |repository: &RecoveryRepository, points: &[RecoveryPoint]| {
-        let seen = Observed {
-            repository,
-            terminating: false,
-            job: JobState::Absent,
-            catalogue: JobState::Absent,
-            maintenance: JobState::Absent,
-            run: None,
-            ended_jobs: vec![],
-            policies: &[],
-            points,
-            now,
-        };
-        plan(&seen).status.usage
+        plan(&Observed { points, ..alone(repository, now) }).status.usage
     };
     assert_eq!(
         look(&repository, &[point("primary", "2026-11-23T09:45:00Z")]),
@@ -553,18 +546,7 @@ fn in_every_observation_the_plan_is_safe_and_does_not_wake_itself() {
                     [(false, &every_points[0]), (false, &every_points[1]), (true, &every_points[0])]
                 {
                     let job = job.clone();
-                    holds(&Observed {
-                        repository: &repository,
-                        terminating,
-                        job,
-                        catalogue: JobState::Absent,
-                        maintenance: JobState::Absent,
-                        run: None,
-                        ended_jobs: vec![],
-                        policies: &[],
-                        points,
-                        now: at(NOW),
-                    });
+                    holds(&Observed { terminating, job, points, ..alone(&repository, at(NOW)) });
                 }
             }
         }

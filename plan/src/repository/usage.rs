@@ -5,7 +5,6 @@
 //! A point recorded while a probe runs may be in its count or not. A capture's end takes about as long to be recorded as a
 //! probe's, so the two records are compared.
 
-use crds::job::Probed;
 use crds::policy::Origin;
 use crds::repository::{Counted, RecoveryRepositoryStatus, Usage};
 use jiff::Timestamp;
@@ -13,10 +12,9 @@ use jiff::Timestamp;
 use super::Observed;
 use crate::size;
 
-/// What a probe counted, its result recorded at `now`.
-pub(super) fn counted(probed: &Probed, now: Timestamp) -> Usage {
-    let counted = Counted { time: now, points: probed.points, bytes: probed.bytes };
-    Usage { points: counted.points, bytes: counted.bytes, size: size::bytes(counted.bytes), counted }
+/// What a mover counted in the repository itself, its result recorded at `now`.
+pub(super) fn counted(points: u64, bytes: u64, now: Timestamp) -> Usage {
+    Usage { points, bytes, size: size::bytes(bytes), counted: Counted { time: now, points, bytes } }
 }
 
 /// Adds the points that were recorded since the last count. Nothing before the first one: the repository may hold points

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::*;
 use crate::repository::plan;
+use crate::repository::simulated::{Jobs, Writes};
+use crate::repository::tests::alone;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -48,9 +50,7 @@ struct World {
     points: Vec<RecoveryPoint>,
     /// What lies in the bucket, the newest first.
     bucket: Vec<CataloguedPoint>,
-    jobs: Vec<(MoverJob, JobState)>,
-    fails: Option<JobState>,
-    started: Vec<String>,
+    jobs: Jobs,
     now: Timestamp,
 }
 
@@ -61,41 +61,25 @@ impl World {
             policies: vec![],
             points: vec![],
             bucket: (1..=points).rev().map(|number| lying(number, number != 2)).collect(),
-            jobs: vec![],
-            fails: None,
-            started: vec![],
+            jobs: Jobs::default(),
             now: at("2026-11-23T09:40:01Z"),
         }
     }
 
     /// One look; the controller dies after so many of its writes.
     fn look(&mut self, writes: usize) {
-        let round = self.repository.status.as_ref().and_then(|status| status.catalogue.clone());
-        let name = round.map(|round| job_name(&self.repository, &round));
-        let found = self.jobs.iter().find(|(job, _)| Some(&job.name) == name.as_ref());
-        let catalogue = found.map_or(JobState::Absent, |(_, state)| state.clone());
-        let ended = self.jobs.iter().filter(|(_, state)| !matches!(state, JobState::Running { .. }));
-        let ended_jobs = ended.map(|(job, _)| job.name.clone()).collect();
+        let round = self.repository.status.as_ref().and_then(|status| status.catalogue.as_ref());
         let plan = plan(&Observed {
-            repository: &self.repository,
-            terminating: false,
-            job: JobState::Absent,
-            catalogue,
-            maintenance: JobState::Absent,
-            ended_jobs,
-            run: None,
+            catalogue: self.jobs.state(round.map(|round| job_name(&self.repository, round))),
+            ended_jobs: self.jobs.ended(),
             policies: &self.policies,
             points: &self.points,
-            now: self.now,
+            ..alone(&self.repository, self.now)
         });
-        let mut done = 0;
-        let mut may = || {
-            done += 1;
-            done <= writes
-        };
+        let mut writes = Writes(writes);
         for new in plan.catalogue.record {
             let known = self.points.iter().any(|point| point.metadata.name.as_ref() == Some(&new.name));
-            if !known && may() {
+            if !known && writes.come_through() {
                 let mut point = RecoveryPoint::new(&new.name, new.spec);
                 point.status = Some(new.status);
                 point.metadata.creation_timestamp =
@@ -103,33 +87,22 @@ impl World {
                 self.points.push(point);
             }
         }
-        if self.repository.status.as_ref() != Some(&plan.status) && may() {
+        if self.repository.status.as_ref() != Some(&plan.status) && writes.come_through() {
             self.repository.status = Some(plan.status);
         }
-        for name in plan.catalogue.delete.iter().chain(&plan.sweep) {
-            if self.jobs.iter().any(|(job, _)| job.name == *name) && may() {
-                self.jobs.retain(|(job, _)| job.name != *name);
-            }
-        }
-        if let Some(job) = plan.catalogue.start
-            && !self.jobs.iter().any(|(known, _)| known.name == job.name)
-            && may()
-        {
-            self.started.push(job.name.clone());
-            self.jobs.push((job, JobState::Running { waiting: None }));
-        }
+        self.jobs.carry_out(&plan.over, plan.catalogue.start, &mut writes);
     }
 
     fn movers(&mut self) {
-        for (job, state) in self.jobs.iter_mut().filter(|(_, s)| matches!(s, JobState::Running { .. })) {
+        let Self { jobs, bucket, .. } = self;
+        jobs.work(|job| {
             let Request::Catalogue { known, .. } = &job.request else { panic!("{:?}", job.request) };
-            let unknown = self.bucket.iter().filter(|point| !known.contains(&point.captured.point));
+            let unknown = bucket.iter().filter(|point| !known.contains(&point.captured.point));
             let mut points: Vec<CataloguedPoint> = unknown.cloned().collect();
             let more = points.len() > 3;
             points.truncate(3);
-            let said = JobState::Ended(Report::Catalogued(Catalogued { points, more }));
-            *state = self.fails.take().unwrap_or(said);
-        }
+            Report::Catalogued(Catalogued { points, more })
+        });
     }
 
     fn settle(&mut self) {
@@ -158,7 +131,7 @@ fn in_an_empty_cluster_every_point_of_the_bucket_is_recorded_the_newest_first() 
     world.look(usize::MAX);
     assert_eq!(world.ids(), ["id-6", "id-7", "id-8"].into());
     world.settle();
-    assert_eq!((world.points.len(), world.reason(), world.started.len()), (8, "Current", 3));
+    assert_eq!((world.points.len(), world.reason(), world.jobs.started.len()), (8, "Current", 3));
     let point = world.points.iter().find(|point| point.spec.id == "id-7").unwrap();
     let status = point.status.as_ref().unwrap();
     assert_eq!(point.spec.policy, "chromadb");
@@ -176,13 +149,13 @@ fn in_an_empty_cluster_every_point_of_the_bucket_is_recorded_the_newest_first() 
 fn what_is_known_is_not_asked_for_and_a_point_deleted_by_hand_comes_back() {
     let mut world = World::new(4);
     world.settle();
-    let before = world.started.len();
+    let before = world.jobs.started.len();
     world.now += SignedDuration::from_mins(30);
     world.settle();
-    assert_eq!(world.started.len(), before);
+    assert_eq!(world.jobs.started.len(), before);
     world.points.retain(|point| point.spec.id != "id-3");
     world.settle();
-    assert_eq!((world.points.len(), world.started.len()), (4, before + 1));
+    assert_eq!((world.points.len(), world.jobs.started.len()), (4, before + 1));
 }
 
 #[test]
@@ -190,10 +163,10 @@ fn points_that_are_none_of_a_chromadb_are_looked_for_once() {
     let mut world = World::new(3);
     world.bucket.remove(0);
     world.settle();
-    assert_eq!((world.points.len(), world.started.len(), world.reason()), (2, 1, "Current"));
+    assert_eq!((world.points.len(), world.jobs.started.len(), world.reason()), (2, 1, "Current"));
     world.now += SignedDuration::from_mins(30);
     world.settle();
-    assert_eq!(world.started.len(), 1);
+    assert_eq!(world.jobs.started.len(), 1);
 }
 
 #[test]
@@ -206,7 +179,7 @@ fn it_waits_for_a_capture_and_for_maintenance() {
     });
     world.policies = vec![serde_json::from_value(policy).unwrap()];
     world.settle();
-    assert!(world.started.is_empty());
+    assert!(world.jobs.started.is_empty());
     world.policies[0].status.as_mut().unwrap().active = None;
     world.repository.status.as_mut().unwrap().maintenance = Some(MaintenanceRound {
         number: 1,
@@ -220,7 +193,7 @@ fn it_waits_for_a_capture_and_for_maintenance() {
         asked: None,
     });
     world.settle();
-    assert!(world.started.is_empty());
+    assert!(world.jobs.started.is_empty());
     world.repository.status.as_mut().unwrap().maintenance.as_mut().unwrap().finished = Some(world.now);
     world.settle();
     assert_eq!(world.points.len(), 3);
@@ -231,12 +204,12 @@ fn a_failure_is_told_and_tried_again_ever_more_slowly() {
     for state in [JobState::Silent { why: "evicted".into() }, JobState::Ended(Report::NotCommitted)] {
         let mut world = World::new(5);
         world.look(usize::MAX);
-        world.fails = Some(state);
+        world.jobs.fails = Some(state);
         world.movers();
         world.look(usize::MAX);
         assert_eq!(world.reason(), "CatalogueFailed");
         world.look(usize::MAX);
-        assert_eq!(world.started.len(), 1, "not at once");
+        assert_eq!(world.jobs.started.len(), 1, "not at once");
         world.now += SignedDuration::from_mins(10);
         world.settle();
         assert_eq!((world.points.len(), world.reason()), (5, "Current"));

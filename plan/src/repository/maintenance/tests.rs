@@ -1,10 +1,13 @@
 use std::collections::BTreeSet;
 
+use crds::job::{Failure, FailureReason, Pruned};
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::*;
 use crate::repository::plan;
+use crate::repository::simulated::{Jobs, Writes};
+use crate::repository::tests::alone;
 use crds::RecoveryPoint;
 
 fn at(text: &str) -> Timestamp {
@@ -57,10 +60,7 @@ struct World {
     points: Vec<RecoveryPoint>,
     bucket: BTreeSet<String>,
     locked: BTreeSet<String>,
-    jobs: Vec<(MoverJob, JobState)>,
-    /// What the next mover does instead of its work.
-    fails: Option<JobState>,
-    started: Vec<String>,
+    jobs: Jobs,
     run: Option<String>,
     now: Timestamp,
 }
@@ -74,102 +74,67 @@ impl World {
             bucket: points.iter().map(|point| point.spec.id.clone()).collect(),
             points,
             locked: BTreeSet::new(),
-            jobs: vec![],
-            fails: None,
-            started: vec![],
+            jobs: Jobs::default(),
             run: None,
             // A probe was just made.
             now: at("2026-11-23T02:00:00Z"),
         }
     }
 
-    /// One look; the controller dies after so many of its writes. Returns how many it would have made.
-    fn look(&mut self, writes: usize) -> usize {
-        let round = self.repository.status.as_ref().and_then(|status| status.maintenance.clone());
-        let job = |name: &str| {
-            let found = self.jobs.iter().find(|(job, _)| job.name == name);
-            found.map_or(JobState::Absent, |(_, state)| state.clone())
-        };
-        let maintenance = round.map_or(JobState::Absent, |round| job(&job_name(&self.repository, &round)));
+    /// One look; the controller dies after so many of its writes.
+    fn look(&mut self, writes: usize) {
+        let round = self.repository.status.as_ref().and_then(|status| status.maintenance.as_ref());
         let plan = plan(&Observed {
-            repository: &self.repository,
-            terminating: false,
-            job: JobState::Absent,
-            catalogue: JobState::Absent,
-            maintenance,
-            ended_jobs: self.ended(),
+            maintenance: self.jobs.state(round.map(|round| job_name(&self.repository, round))),
+            ended_jobs: self.jobs.ended(),
             run: self.run.clone(),
             policies: &self.policies,
             points: &self.points,
-            now: self.now,
+            ..alone(&self.repository, self.now)
         });
-        let mut done = 0;
-        let mut may = || {
-            done += 1;
-            done <= writes
-        };
+        let mut writes = Writes(writes);
         for name in &plan.maintain.forget {
-            if may() {
+            if writes.come_through() {
                 self.points.retain(|point| point.metadata.name.as_ref() != Some(name));
             }
         }
-        if self.repository.status.as_ref() != Some(&plan.status) && may() {
-            self.repository.status = Some(plan.status.clone());
+        if self.repository.status.as_ref() != Some(&plan.status) && writes.come_through() {
+            self.repository.status = Some(plan.status);
         }
-        for name in plan.maintain.delete.iter().chain(&plan.sweep) {
-            if self.jobs.iter().any(|(job, _)| job.name == *name) && may() {
-                self.jobs.retain(|(job, _)| job.name != *name);
-            }
-        }
-        if let Some(job) = plan.maintain.start
-            && !self.jobs.iter().any(|(known, _)| known.name == job.name)
-            && may()
-        {
-            self.started.push(job.name.clone());
-            self.jobs.push((job, JobState::Running { waiting: None }));
-        }
-        done
-    }
-
-    fn ended(&self) -> Vec<String> {
-        let ended = self.jobs.iter().filter(|(_, state)| !matches!(state, JobState::Running { .. }));
-        ended.map(|(job, _)| job.name.clone()).collect()
+        self.jobs.carry_out(&plan.over, plan.maintain.start, &mut writes);
     }
 
     /// The movers do their work.
     fn movers(&mut self) {
-        for (job, state) in self.jobs.iter_mut().filter(|(_, s)| matches!(s, JobState::Running { .. })) {
-            let said = match &job.request {
-                Request::Judge { rules, held, .. } => {
-                    let ruled = rules.iter().any(|of| of.policy == "chromadb" && of.retention.last == 2);
-                    assert!(rules.iter().all(|of| of.policy != "other"), "a policy of another repository");
-                    let mut ids: Vec<&String> = self.bucket.iter().collect();
-                    ids.sort_by_key(|id| id[3..].parse::<u64>().unwrap());
-                    ids.truncate(ids.len().saturating_sub(2));
-                    let going = ids.into_iter().filter(|id| ruled && !held.contains(id));
-                    let mut remove: Vec<String> = going.cloned().collect();
-                    let more = remove.len() > 3;
-                    remove.truncate(3);
-                    Report::Judged(Judged { remove, more })
-                }
-                Request::Prune { remove, .. } => {
-                    assert_eq!(job.keys.as_ref().unwrap().credentials.name, "s3-maintenance");
-                    self.bucket.retain(|id| !remove.contains(id) || self.locked.contains(id));
-                    let left: Vec<String> =
-                        remove.iter().filter(|id| self.bucket.contains(*id)).cloned().collect();
-                    Report::Pruned(Pruned {
-                        locked_until: (!left.is_empty()).then(|| at("2026-12-01T00:00:00Z")),
-                        left,
-                        bytes_swept: 10,
-                        bytes_condemned: 20,
-                        points: self.bucket.len() as u64,
-                        bytes: 1000,
-                    })
-                }
-                other => panic!("{other:?} is no maintenance"),
-            };
-            *state = self.fails.take().unwrap_or(JobState::Ended(said));
-        }
+        let Self { jobs, bucket, locked, .. } = self;
+        jobs.work(|job| match &job.request {
+            Request::Judge { rules, held, .. } => {
+                let ruled = rules.iter().any(|of| of.policy == "chromadb" && of.retention.last == 2);
+                assert!(rules.iter().all(|of| of.policy != "other"), "a policy of another repository");
+                let mut ids: Vec<&String> = bucket.iter().collect();
+                ids.sort_by_key(|id| id[3..].parse::<u64>().unwrap());
+                ids.truncate(ids.len().saturating_sub(2));
+                let going = ids.into_iter().filter(|id| ruled && !held.contains(id));
+                let mut remove: Vec<String> = going.cloned().collect();
+                let more = remove.len() > 3;
+                remove.truncate(3);
+                Report::Judged(Judged { remove, more })
+            }
+            Request::Prune { remove, .. } => {
+                assert_eq!(job.keys.as_ref().unwrap().credentials.name, "s3-maintenance");
+                bucket.retain(|id| !remove.contains(id) || locked.contains(id));
+                let left: Vec<String> = remove.iter().filter(|id| bucket.contains(*id)).cloned().collect();
+                Report::Pruned(Pruned {
+                    locked_until: (!left.is_empty()).then(|| at("2026-12-01T00:00:00Z")),
+                    left,
+                    bytes_swept: 10,
+                    bytes_condemned: 20,
+                    points: bucket.len() as u64,
+                    bytes: 1000,
+                })
+            }
+            other => panic!("{other:?} is no maintenance"),
+        });
     }
 
     fn settle(&mut self) {
@@ -195,11 +160,11 @@ impl World {
 fn nothing_happens_before_the_schedule_or_a_request_says_so() {
     let mut world = World::new(5);
     world.settle();
-    assert!(world.started.is_empty());
+    assert!(world.jobs.started.is_empty());
     world.now = at("2026-11-23T03:17:00Z");
     world.settle();
     // Judged, pruned: three points go, two are kept.
-    assert_eq!(world.started.len(), 2);
+    assert_eq!(world.jobs.started.len(), 2);
     assert_eq!(world.bucket.iter().map(String::as_str).collect::<Vec<_>>(), ["id-4", "id-5"]);
     assert!(world.is_true());
     let (status, reason, message) = world.healthy();
@@ -211,13 +176,13 @@ fn nothing_happens_before_the_schedule_or_a_request_says_so() {
     world.repository.metadata.annotations = asked("2026-11-23T03:20:00Z");
     world.now = at("2026-11-23T03:19:00Z");
     world.settle();
-    assert_eq!(world.started.len(), 2, "a request from a clock that runs ahead waits for its time");
+    assert_eq!(world.jobs.started.len(), 2, "a request from a clock that runs ahead waits for its time");
     world.now = at("2026-11-23T03:21:00Z");
     world.settle();
-    assert_eq!(world.started.len(), 4);
+    assert_eq!(world.jobs.started.len(), 4);
     world.repository.metadata.annotations = asked("2026-11-23T03:10:00Z");
     world.settle();
-    assert_eq!(world.started.len(), 4, "an older time asks for nothing");
+    assert_eq!(world.jobs.started.len(), 4, "an older time asks for nothing");
 }
 
 #[test]
@@ -227,8 +192,13 @@ fn what_does_not_fit_one_round_goes_in_the_next_and_each_round_has_its_jobs() {
     world.settle();
     assert_eq!(world.bucket.len(), 2);
     assert!(world.is_true());
-    let names: BTreeSet<&String> = world.started.iter().collect();
-    assert_eq!((names.len(), world.started.len()), (8, 8), "four rounds of three: {:?}", world.started);
+    let names: BTreeSet<&String> = world.jobs.started.iter().collect();
+    assert_eq!(
+        (names.len(), world.jobs.started.len()),
+        (8, 8),
+        "four rounds of three: {:?}",
+        world.jobs.started
+    );
 }
 
 #[test]
@@ -294,7 +264,7 @@ fn a_failure_is_told_and_tried_again_ever_more_slowly_with_the_same_points() {
             world.movers();
         }
         world.look(usize::MAX);
-        world.fails = Some(state.clone());
+        world.jobs.fails = Some(state.clone());
         world.movers();
         // The mover that failed had removed all the same.
         if when == 1 {
@@ -302,9 +272,9 @@ fn a_failure_is_told_and_tried_again_ever_more_slowly_with_the_same_points() {
         }
         world.look(usize::MAX);
         assert_eq!(world.healthy().1, "SweepFailed", "{state:?}");
-        let before = world.started.len();
+        let before = world.jobs.started.len();
         world.look(usize::MAX);
-        assert_eq!(world.started.len(), before, "not at once");
+        assert_eq!(world.jobs.started.len(), before, "not at once");
         world.now += SignedDuration::from_mins(10);
         world.settle();
         assert_eq!(world.healthy().1, "Swept", "{state:?}");
@@ -326,12 +296,12 @@ fn i5_killed_after_any_write_it_removes_the_same_points_and_only_their_objects()
             let left: Vec<&str> = world.bucket.iter().map(String::as_str).collect();
             assert_eq!(left, ["id-6", "id-7"], "killed at look {dies_at} after {writes} writes");
             assert!(world.is_true(), "killed at look {dies_at} after {writes} writes");
-            let names: BTreeSet<&String> = world.started.iter().collect();
-            assert_eq!(names.len(), world.started.len(), "no Job runs twice");
+            let names: BTreeSet<&String> = world.jobs.started.iter().collect();
+            assert_eq!(names.len(), world.jobs.started.len(), "no Job runs twice");
             assert!(
                 world.jobs.is_empty(),
                 "killed at look {dies_at} after {writes} writes: {:?}",
-                world.ended()
+                world.jobs.ended()
             );
         }
     }
@@ -360,7 +330,7 @@ fn nothing_is_removed_from_a_repository_that_is_read_only_or_not_ready() {
         world.repository.status.as_mut().unwrap().key_fingerprint = None;
         world.now = at("2026-11-23T03:17:00Z");
         world.settle();
-        assert!(world.started.is_empty());
+        assert!(world.jobs.started.is_empty());
     }
 }
 

@@ -1,0 +1,64 @@
+//! What the Jobs of a repository have in common: how they are called, what they may do, and which are over.
+
+use std::collections::BTreeMap;
+
+use crds::job::Request;
+use crds::reference::REPOSITORY_LABEL;
+use crds::repository::RecoveryRepositoryStatus;
+use crds::{RecoveryRepository, Span, names};
+
+use super::{catalogue, job_name, maintenance};
+use crate::effect::{Identity, MoverJob, Place, RepositoryKeys, label_value};
+
+/// What is told of a mover that reports something else than it was asked.
+pub(super) const OTHER_ANSWER: &str = "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart";
+
+/// The name of the Job with this number for a step.
+pub(super) fn name(repository: &RecoveryRepository, step: &str, number: u32) -> String {
+    let meta = &repository.metadata;
+    names::job(
+        meta.name.as_deref().unwrap_or_default(),
+        meta.uid.as_deref().unwrap_or_default(),
+        step,
+        number,
+    )
+}
+
+/// A Job that has to do with the bucket alone.
+pub(super) fn job(
+    repository: &RecoveryRepository,
+    name: String,
+    request: Request,
+    keys: RepositoryKeys,
+    deadline: Span,
+) -> MoverJob {
+    let of = repository.metadata.name.as_deref().unwrap_or_default();
+    MoverJob {
+        name,
+        labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(of))]),
+        request,
+        keys: Some(keys),
+        source: None,
+        target: None,
+        place: Place::default(),
+        identity: Identity::default(),
+        deadline,
+    }
+}
+
+/// The Jobs of `ended` whose results stand in this status: no round that is under way reads them.
+pub(super) fn over(
+    repository: &RecoveryRepository,
+    status: &RecoveryRepositoryStatus,
+    ended: &[String],
+) -> Vec<String> {
+    let probe = status.probe.iter().filter(|probe| probe.finished.is_none());
+    let catalogue = status.catalogue.iter().filter(|round| round.finished.is_none());
+    let maintenance = status.maintenance.iter().filter(|round| round.finished.is_none());
+    let read: Vec<String> = probe
+        .map(|probe| job_name(repository, probe.number))
+        .chain(catalogue.map(|round| catalogue::job_name(repository, round)))
+        .chain(maintenance.map(|round| maintenance::job_name(repository, round)))
+        .collect();
+    ended.iter().filter(|job| !read.contains(job)).cloned().collect()
+}
