@@ -1,11 +1,14 @@
 //! Effects on child objects: create and delete, each safe to repeat.
 
+use std::fmt::Debug;
+
 use crds::job::Request;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt};
 use plan::effect::MoverJob;
+use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::error::{Error, is_code};
@@ -92,15 +95,31 @@ where
     if !ours || found.meta().deletion_timestamp.is_some() {
         return Ok(());
     }
+    delete_this(&api, &found, Some(PropagationPolicy::Background)).await
+}
+
+/// Deletes this very object if it is still there, and no other of its name.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn delete_this<K>(
+    api: &Api<K>,
+    object: &K,
+    propagation_policy: Option<PropagationPolicy>,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
     let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions { uid: found.uid(), resource_version: None }),
+        propagation_policy,
+        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
         ..DeleteParams::default()
     };
-    match api.delete(name, &params).await {
+    let name = object.name_any();
+    match api.delete(&name, &params).await {
         Ok(_) => Ok(()),
         // Gone already, or another object of that name.
         Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
-        Err(error) => Err(Error::api("delete", format!("Job/{name}"))(error)),
+        Err(error) => Err(Error::api("delete", format!("{}/{name}", K::kind(&())))(error)),
     }
 }

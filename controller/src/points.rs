@@ -2,15 +2,15 @@
 
 use crds::RecoveryPoint;
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL};
-use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
-use kube::{Api, ResourceExt};
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
 use plan::backup::points::NewPoint;
 use plan::effect::label_value;
 
 use crate::context::Context;
 use crate::error::{Error, is_code};
 use crate::fail_point::fail_point;
-use crate::status;
+use crate::{execute, status};
 
 /// Records a point: the object, then its status. It has no owner reference: deleting a policy must not take the catalogue
 /// of its points along.
@@ -61,15 +61,6 @@ pub async fn record(ctx: &Context, namespace: &str, point: &NewPoint) -> Result<
 /// When the API server refuses.
 pub async fn forget(ctx: &Context, namespace: &str, point: &RecoveryPoint) -> Result<(), Error> {
     let api: Api<RecoveryPoint> = Api::namespaced(ctx.client.clone(), namespace);
-    let name = point.name_any();
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: point.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
     fail_point("before", Some("ForgetPoint"));
-    match api.delete(&name, &params).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
-        Err(error) => Err(Error::api("delete", format!("RecoveryPoint/{name}"))(error)),
-    }
+    execute::delete_this(&api, point, None).await
 }

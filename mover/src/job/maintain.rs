@@ -7,6 +7,7 @@ use engine::{Point, PointId, Prune};
 use jiff::tz::TimeZone;
 
 use super::Desk;
+use super::probe::held;
 use crate::failure::{Failure, Result};
 use crate::retention::{WAIT, WASTE, judge as judge_points};
 
@@ -67,15 +68,14 @@ pub(super) async fn prune(desk: &Desk, access: &RepositoryAccess, remove: &[Stri
     };
     let done = engine::prune(&repository, &request, desk.telling.stage("look at what points need")).await?;
     desk.telling.end_stage();
-    let points = repository.points().await?.points;
-    let left = points.iter().filter(|point| asked.contains(&point.id)).map(|point| point.id.to_string());
-    let objects = repository.store().list("").await?;
+    let kept = held(repository.store()).await?;
+    let left = asked.iter().map(PointId::to_string).filter(|id| kept.points.contains(id));
     Ok(Report::Pruned(Pruned {
         left: left.collect(),
         locked_until: done.locked_until,
         bytes_swept: done.bytes_swept,
         bytes_condemned: done.bytes_condemned,
-        points: points.len() as u64,
-        bytes: objects.iter().map(|object| object.size).sum(),
+        points: kept.points.len() as u64,
+        bytes: kept.bytes,
     }))
 }

@@ -1,9 +1,10 @@
 //! Opens the repository, or makes it where nothing is and nothing is expected, and finds out what the store really does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crds::job::{FailureReason, LockTried, Probed, Report, RepositoryAccess};
-use engine::store::{ConditionalWrites, LockFinding, probe as probe_store};
+use engine::store::{ConditionalWrites, LockFinding, Store, probe as probe_store};
 use engine::{FORMAT, Password, Repository};
 
 use super::Desk;
@@ -45,7 +46,7 @@ pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Repo
         repository.slots().await?.into_iter().map(|slot| slot.fingerprint).collect();
     fingerprints.sort();
     fingerprints.dedup();
-    let objects = store.list("").await?;
+    let Held { points, bytes } = held(store.as_ref()).await?;
     Ok(Report::Probed(Probed {
         id: repository.id(),
         format_version: FORMAT,
@@ -53,9 +54,26 @@ pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Repo
         key_slots: fingerprints.len().try_into().unwrap_or(u32::MAX),
         conditional_writes,
         lock,
-        points: objects.iter().filter(|object| object.name.starts_with("points/")).count() as u64,
-        bytes: objects.iter().map(|object| object.size).sum(),
+        points: points.len() as u64,
+        bytes,
     }))
+}
+
+/// What a repository holds, by one listing: no commit record is read for it.
+pub(super) struct Held {
+    /// Ids of its points.
+    pub(super) points: BTreeSet<String>,
+    /// Bytes of all its objects.
+    pub(super) bytes: u64,
+}
+
+pub(super) async fn held(store: &dyn Store) -> Result<Held> {
+    let objects = store.list("").await?;
+    let points = objects.iter().filter_map(|object| object.name.strip_prefix("points/"));
+    Ok(Held {
+        points: points.map(str::to_owned).collect(),
+        bytes: objects.iter().map(|object| object.size).sum(),
+    })
 }
 
 /// The escrow key, if one is mounted. One that protects nothing is refused like the repository's own.
