@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use crate::ahead::ahead;
 use crate::block::{Against, Alone, BlockId};
 use crate::error::{Error, Result};
-use crate::read::Reader;
+use crate::read::{Fetched, Reader};
 use crate::tree::{Content, Extent};
 
 /// Requests under way at once.
@@ -37,21 +37,19 @@ impl Reader {
             let extents: Vec<Extent> = extents?;
             let wanted = reader.locate(&extents, at, &file)?;
             at += extents.iter().map(|extent| u64::from(extent.raw)).sum::<u64>();
-            let (reader, file) = (reader.clone(), file.clone());
-            let runs = ahead(Self::runs(wanted), RUNS_AT_ONCE, move |run| {
-                let (reader, file) = (reader.clone(), file.clone());
-                async move {
-                    let fetched = reader.fetch(Alone::Data, &run, Against::Length, &file).await?;
-                    let at = run.parts.first().map_or(0, |part| part.at);
-                    let blocks = run.parts.iter().map(|part| part.id).collect();
-                    Ok(Piece { at, bytes: joined(fetched), blocks })
-                }
-                .boxed()
-            });
-            Ok::<_, Error>(runs)
+            let runs = reader.fetched(wanted, RUNS_AT_ONCE, Alone::Data, Against::Length, &file);
+            Ok::<_, Error>(runs.map_ok(Piece::of))
         })
         .try_flatten()
         .boxed()
+    }
+}
+
+impl Piece {
+    fn of(fetched: Vec<Fetched>) -> Self {
+        let at = fetched.first().map_or(0, |(part, _)| part.at);
+        let (blocks, bytes) = fetched.into_iter().map(|(part, bytes)| (part.id, bytes)).unzip();
+        Self { at, bytes: joined(bytes), blocks }
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{FutureExt, TryStreamExt};
 
 use crate::ahead::ahead;
@@ -30,6 +31,9 @@ pub(crate) struct Wanted {
     pub(crate) at: u64,
     pub(crate) place: Place,
 }
+
+/// A block that was read, with its bytes.
+pub(crate) type Fetched = (Wanted, Vec<u8>);
 
 /// Blocks that lie next to each other in a pack.
 #[derive(Debug, Clone)]
@@ -115,6 +119,26 @@ impl Reader {
         self.each(run, needed_by, open).await
     }
 
+    /// Blocks with their bytes, a run at a time, several requests ahead, in the order given.
+    pub(crate) fn fetched(
+        &self,
+        wanted: Vec<Wanted>,
+        at_once: usize,
+        class: Alone,
+        against: Against,
+        needed_by: &str,
+    ) -> BoxStream<'static, Result<Vec<Fetched>>> {
+        let (reader, needed_by) = (self.clone(), needed_by.to_owned());
+        ahead(Self::runs(wanted), at_once, move |run| {
+            let (reader, needed_by) = (reader.clone(), needed_by.clone());
+            async move {
+                let fetched = reader.fetch(class, &run, against, &needed_by).await?;
+                Ok(run.parts.into_iter().zip(fetched).collect())
+            }
+            .boxed()
+        })
+    }
+
     /// Checks each part of a run as far as that can be done without other blocks.
     pub(crate) async fn prove(&self, run: &Run, needed_by: &str) -> Result<()> {
         let prove = |repo: &Repository, part: &Wanted, sealed: &[u8]| {
@@ -186,18 +210,10 @@ impl Reader {
             wanted.push(Wanted { id: *id, at: number, place: self.find(Class::Meta, id, needed_by)? });
         }
         wanted.sort_by_key(|part| (part.place.pack.id, part.place.offset, part.at));
-        let (reader, needed_by) = (self.clone(), needed_by.to_owned());
-        let mut read = ahead(Self::runs(wanted), READS_AT_ONCE, move |run| {
-            let (reader, needed_by) = (reader.clone(), needed_by.clone());
-            async move {
-                let fetched = reader.fetch(Alone::Meta, &run, Against::Name, &needed_by).await?;
-                Ok::<_, Error>((fetched, run))
-            }
-            .boxed()
-        });
+        let mut read = self.fetched(wanted, READS_AT_ONCE, Alone::Meta, Against::Name, needed_by);
         let mut blocks = vec![Vec::new(); ids.len()];
-        while let Some((fetched, run)) = read.try_next().await? {
-            for (bytes, part) in fetched.into_iter().zip(run.parts) {
+        while let Some(fetched) = read.try_next().await? {
+            for (part, bytes) in fetched {
                 blocks[part.at as usize] = bytes;
             }
         }

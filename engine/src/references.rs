@@ -167,29 +167,20 @@ async fn of_units(
     of_dictionaries(reader, point, file, shown, each).await?;
     let mut blocks = 0;
     let mut seen = HashSet::new();
-    let mut first = 0;
-    let mut at_once = STATES_AT_ONCE;
-    while first < file.maps.len() {
-        let segments = first..(first + at_once).min(file.maps.len());
-        let states = match reader.states(file, segments.clone(), shown).await {
-            Ok(states) => states,
-            // One by one, so that each that is damaged is named and none hides another.
-            Err(e) if at_once > 1 => {
-                finding(e, point)?;
-                at_once = 1;
-                continue;
-            }
-            Err(e) => {
-                each(Reference::Block(file.maps[first], Class::Meta));
-                each(Reference::Broken(finding(e, point)?));
-                first += 1;
-                continue;
-            }
-        };
-        for (number, state) in segments.clone().zip(&states) {
+    for first in (0..file.maps.len()).step_by(STATES_AT_ONCE) {
+        let segments = first..(first + STATES_AT_ONCE).min(file.maps.len());
+        for (number, state) in reader.each_state(file, segments, shown).await {
+            let state = match state {
+                Ok(state) => state,
+                Err(e) => {
+                    each(Reference::Block(file.maps[number], Class::Meta));
+                    each(Reference::Broken(finding(e, point)?));
+                    continue;
+                }
+            };
             state.chain().iter().for_each(|id| each(Reference::Block(*id, Class::Meta)));
             let section = file.geometry.section(file.size, number as u64);
-            match reader.locate_units(&section, state, shown) {
+            match reader.locate_units(&section, &state, shown) {
                 Ok(frames) => {
                     blocks += frames.len() as u64;
                     for frame in frames.into_iter().filter(|frame| seen.insert(frame.id)) {
@@ -199,7 +190,6 @@ async fn of_units(
                 Err(e) => each(Reference::Broken(finding(e, point)?)),
             }
         }
-        first = segments.end;
         // Blocks shared between segments are rare: what was told is forgotten before it grows.
         seen.clear();
     }

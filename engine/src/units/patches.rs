@@ -6,15 +6,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 
 use super::map::PatchId;
 use super::read::Segmented;
 use super::reference::{LONGEST, LONGEST_ALL, MOST, Reference, Stretch};
-use crate::ahead::ahead;
 use crate::block::{Against, Alone, BlockId, Class, open_patch};
-use crate::error::{Error, Result};
-use crate::read::{Reader, Wanted};
+use crate::error::Result;
+use crate::read::{Fetched, Reader, Wanted};
 use crate::repository::Repository;
 use crate::tree::Extent;
 
@@ -27,9 +26,6 @@ pub(crate) fn bounded(references: &[Extent]) -> bool {
         && bytes <= LONGEST_ALL
         && references.iter().all(|reference| reference.raw <= LONGEST)
 }
-
-/// A frame that was read.
-type Frame = (BlockId, Vec<u8>);
 
 /// A stretch of a frame, and where in a dictionary it goes.
 #[derive(Debug)]
@@ -116,8 +112,8 @@ impl Reader {
     pub(crate) async fn fill(&self, gathering: &Gathering, file: &str) {
         let mut read = self.frames(gathering.missing(), file);
         while let Some(read) = read.next().await {
-            for (id, frame) in read.into_iter().flatten() {
-                gathering.offer(&id, &frame);
+            for (part, frame) in read.into_iter().flatten() {
+                gathering.offer(&part.id, &frame);
             }
         }
     }
@@ -137,7 +133,7 @@ impl Reader {
         let missing: Vec<Wanted> = begun.missing().copied().collect();
         let mut read = self.frames(missing, file);
         while let Some(read) = read.try_next().await? {
-            read.iter().for_each(|(id, frame)| begun.offer(id, frame));
+            read.iter().for_each(|(part, frame)| begun.offer(&part.id, frame));
         }
         Ok(Arc::new(begun.bytes))
     }
@@ -156,17 +152,9 @@ impl Reader {
         self.one(Class::Patch, patch.id, file, open).await
     }
 
-    fn frames(&self, mut wanted: Vec<Wanted>, file: &str) -> BoxStream<'static, Result<Vec<Frame>>> {
+    fn frames(&self, mut wanted: Vec<Wanted>, file: &str) -> BoxStream<'static, Result<Vec<Fetched>>> {
         wanted.sort_by_key(|part| (part.place.pack.id, part.place.offset));
-        let (reader, needed_by) = (self.clone(), file.to_owned());
-        ahead(Self::runs(wanted), READS_AT_ONCE, move |run| {
-            let (reader, file) = (reader.clone(), needed_by.clone());
-            async move {
-                let fetched = reader.fetch(Alone::Data, &run, Against::Name, &file).await?;
-                Ok::<_, Error>(run.parts.iter().map(|part| part.id).zip(fetched).collect())
-            }
-            .boxed()
-        })
+        self.fetched(wanted, READS_AT_ONCE, Alone::Data, Against::Name, file)
     }
 
     /// Adds the dictionary of a reference, empty yet, for patches with units so many bytes apart.

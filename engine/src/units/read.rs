@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt};
 
 use super::frame::{combine, unsort};
 use super::geometry::{Geometry, Section, Unit};
@@ -136,6 +136,31 @@ impl Reader {
             states.push(made.map_err(|bad| self.bad_map(&head, shown, bad.what()))?);
         }
         Ok(states)
+    }
+
+    /// The states of some segments; one by one if need be, so that none that is damaged hides another. It ends early where the
+    /// store fails.
+    pub(crate) async fn each_state(
+        &self,
+        file: &Segmented,
+        segments: Range<usize>,
+        shown: &str,
+    ) -> Vec<(usize, Result<State>)> {
+        if let Ok(states) = self.states(file, segments.clone(), shown).await {
+            return segments.zip(states.into_iter().map(Ok)).collect();
+        }
+        let mut states = Vec::new();
+        for number in segments {
+            let state = self.states(file, number..number + 1, shown).await;
+            let state = state.map(|mut one| one.pop().expect("one segment was asked for"));
+            let ends =
+                matches!(&state, Err(e) if !matches!(e, Error::Damaged { .. } | Error::Missing { .. }));
+            states.push((number, state));
+            if ends {
+                break;
+            }
+        }
+        states
     }
 
     /// Does something with each segment of a file of records, several ahead, answers in order.
@@ -303,22 +328,13 @@ impl Reader {
             frames.push(wanted);
             uses.insert(wanted.id, of);
         }
-        let (reader, shown) = (self.clone(), file.to_owned());
-        let mut read = ahead(Self::runs(frames), READS_AT_ONCE, move |run| {
-            let (reader, file) = (reader.clone(), shown.clone());
-            async move {
-                let fetched = reader.fetch(Alone::Data, &run, against, &file).await?;
-                Ok::<_, Error>((fetched, run))
-            }
-            .boxed()
-        });
+        let mut read = self.fetched(frames, READS_AT_ONCE, Alone::Data, against, file);
         // A unit is what its places combine to, in whatever order they come.
         let mut bytes = vec![0; section.bytes()];
-        while let Some((fetched, run)) = read.try_next().await? {
+        while let Some(fetched) = read.try_next().await? {
             let work: Vec<(BlockId, Vec<u8>, Vec<Use>)> = fetched
                 .into_iter()
-                .zip(run.parts)
-                .map(|(frame, part)| (part.id, frame, uses.remove(&part.id).unwrap_or_default()))
+                .map(|(part, frame)| (part.id, frame, uses.remove(&part.id).unwrap_or_default()))
                 .collect();
             let (section, dictionaries) = (section.clone(), dictionaries.clone());
             bytes = blocking(move || {

@@ -60,7 +60,7 @@ impl Reader {
                 async move {
                     let mut segments: BTreeMap<usize, Vec<(usize, Result<State>)>> = BTreeMap::new();
                     for (version, file) in versions.iter().enumerate() {
-                        for (number, state) in reader.each_state(file, first, &shown).await {
+                        for (number, state) in reader.next_states(file, first, &shown).await {
                             segments.entry(number).or_default().push((version, state));
                         }
                     }
@@ -74,20 +74,9 @@ impl Reader {
             .boxed()
     }
 
-    /// Some states of a file from a segment on; one by one if need be, so that none that is damaged hides another.
-    async fn each_state(&self, file: &Segmented, first: usize, shown: &str) -> Vec<(usize, Result<State>)> {
+    /// The states of a file from a segment on, as many as are read by one go.
+    async fn next_states(&self, file: &Segmented, first: usize, shown: &str) -> Vec<(usize, Result<State>)> {
         let segments = first..(first + STATES_AT_ONCE).min(file.maps.len());
-        if segments.is_empty() {
-            return Vec::new();
-        }
-        if let Ok(states) = self.states(file, segments.clone(), shown).await {
-            return segments.zip(states.into_iter().map(Ok)).collect();
-        }
-        let mut states = Vec::new();
-        for number in segments {
-            let state = self.states(file, number..number + 1, shown).await;
-            states.push((number, state.map(|mut one| one.pop().expect("one segment was asked for"))));
-        }
-        states
+        if segments.is_empty() { Vec::new() } else { self.each_state(file, segments, shown).await }
     }
 }

@@ -4,13 +4,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use futures::{FutureExt, TryStreamExt};
+use futures::TryStreamExt;
 
 use super::patches::{Patches, patched};
 use super::{Hashed, Segment};
-use crate::ahead::ahead;
 use crate::block::{Against, Alone, BlockId};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::read::{Reader, Wanted};
 use crate::repository::blocking;
 use crate::subtrees::{Part, parts_around};
@@ -151,17 +150,9 @@ impl Pass {
                 waiting.insert(wanted.id, (planes, uses));
             }
         }
-        let (reader, shown) = (self.reader.clone(), self.shown.clone());
-        let mut read = ahead(Reader::runs(missing), READS_AT_ONCE, move |run| {
-            let (reader, file) = (reader.clone(), shown.clone());
-            async move {
-                let fetched = reader.fetch(Alone::Data, &run, Against::Length, &file).await?;
-                Ok::<_, Error>((fetched, run))
-            }
-            .boxed()
-        });
-        while let Some((fetched, run)) = read.try_next().await? {
-            for (bytes, part) in fetched.into_iter().zip(run.parts) {
+        let mut read = self.reader.fetched(missing, READS_AT_ONCE, Alone::Data, Against::Length, &self.shown);
+        while let Some(fetched) = read.try_next().await? {
+            for (part, bytes) in fetched {
                 let Some((planes, uses)) = waiting.remove(&part.id) else { continue };
                 let bytes = Arc::new(unsort(bytes, planes));
                 self.frames.keep((part.id, planes), &bytes);

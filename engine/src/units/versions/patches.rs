@@ -122,7 +122,7 @@ impl Reader {
             }
             let segments = if file.references.is_empty() { 0 } else { file.maps.len() };
             for first in (0..segments).step_by(STATES_AT_ONCE) {
-                for (number, state) in self.each_state(file, first, shown).await {
+                for (number, state) in self.next_states(file, first, shown).await {
                     let Ok(state) = state else { continue };
                     let section = file.geometry.section(file.size, number as u64);
                     let units = patched(&section, &state);
