@@ -7,8 +7,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -19,6 +18,8 @@ use chroma::guard::{
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
+
+use super::rival::{Rival, Tries};
 
 const SEGMENT: &str = "c03507a1-ab9b-417f-ab21-fa635468b284";
 
@@ -41,78 +42,6 @@ fn data_dir(megabytes: usize) -> TempDir {
 
 fn options(data: &Path) -> CaptureOptions {
     CaptureOptions::new(data, lock_process("hold"))
-}
-
-/// A rival process that tries the write lock every 200 µs, and what came of it.
-struct Rival {
-    child: Child,
-    tries: Arc<(Mutex<Tries>, Condvar)>,
-    reader: thread::JoinHandle<()>,
-}
-
-#[derive(Default, Debug)]
-struct Tries {
-    busy: Vec<i128>,
-    got: Vec<(i128, i128)>,
-}
-
-impl Rival {
-    fn start(data: &Path) -> Rival {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lock_process"))
-            .arg("contend")
-            .arg(data.join("chroma.sqlite3"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let tries = Arc::new((Mutex::new(Tries::default()), Condvar::new()));
-        let told = tries.clone();
-        let reader = thread::spawn(move || {
-            for line in output.lines() {
-                let line = line.unwrap();
-                let words: Vec<&str> = line.split(' ').collect();
-                let mut tries = told.0.lock().unwrap();
-                match words.as_slice() {
-                    ["ready"] => {}
-                    ["busy", at] => tries.busy.push(at.parse().unwrap()),
-                    ["got", before, after] => {
-                        tries.got.push((before.parse().unwrap(), after.parse().unwrap()));
-                    }
-                    _ => panic!("the rival said {line:?}"),
-                }
-                told.1.notify_all();
-            }
-        });
-        let rival = Rival { child, tries, reader };
-        rival.tries_more(1);
-        rival
-    }
-
-    /// Returns after `more` further tries, however busy the machine is.
-    fn tries_more(&self, more: usize) {
-        let count = |tries: &Tries| tries.busy.len() + tries.got.len();
-        let tries = self.tries.0.lock().unwrap();
-        let goal = count(&tries) + more;
-        let patience = Duration::from_secs(8);
-        let waited = self.tries.1.wait_timeout_while(tries, patience, |tries| count(tries) < goal).unwrap();
-        assert!(!waited.1.timed_out(), "the rival does not try");
-    }
-
-    fn stop(mut self) -> Tries {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-        self.reader.join().unwrap();
-        std::mem::take(&mut *self.tries.0.lock().unwrap())
-    }
-}
-
-/// How often the rival failed and how often it succeeded while the capture said it held the lock.
-fn within(captured: &Captured, tries: &Tries) -> (usize, usize) {
-    let (from, to) = (captured.locked_at.as_nanosecond(), captured.released_at.as_nanosecond());
-    let failed = tries.busy.iter().filter(|at| (from..to).contains(at)).count();
-    let succeeded = tries.got.iter().filter(|(before, after)| *before > from && *after < to).count();
-    (failed, succeeded)
 }
 
 fn captures_against_a_rival(holder: &str) -> (Vec<Captured>, Tries) {
@@ -139,7 +68,7 @@ fn a_second_process_never_gets_the_write_lock_during_the_read_phase() {
     let (captured, tries) = captures_against_a_rival("hold");
     assert!(!tries.got.is_empty(), "a rival that never gets the lock proves nothing");
     for captured in &captured {
-        let (failed, succeeded) = within(captured, &tries);
+        let (failed, succeeded) = tries.within(captured.locked_at, captured.released_at);
         assert!(failed >= 10, "only {failed} tries fell into the hold of {} ms", captured.longest_hold_ms);
         assert_eq!(succeeded, 0, "of {failed} tries under the lock");
     }
@@ -149,7 +78,8 @@ fn a_second_process_never_gets_the_write_lock_during_the_read_phase() {
 #[test]
 fn the_rival_does_get_the_lock_when_its_holder_closes_a_descriptor_of_the_database() {
     let (captured, tries) = captures_against_a_rival("hold-and-close-a-descriptor");
-    let succeeded: usize = captured.iter().map(|captured| within(captured, &tries).1).sum();
+    let succeeded: usize =
+        captured.iter().map(|captured| tries.within(captured.locked_at, captured.released_at).1).sum();
     assert!(succeeded > 0, "the seeded mistake went unseen");
 }
 

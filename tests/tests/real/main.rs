@@ -18,6 +18,7 @@ mod maintenance;
 mod mover_cli;
 mod mover_jobs;
 mod pod;
+mod rival;
 mod s3;
 mod stand_alone_reader;
 mod store_conformance;

@@ -14,8 +14,8 @@ use std::{
 
 use crds::{
     job::{
-        CA_DIR, Captured, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report, RepositoryAccess,
-        Request, SOURCE_DIR, TARGET_DIR,
+        CA_DIR, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report, RepositoryAccess, Request,
+        SOURCE_DIR, TARGET_DIR,
     },
     repository::{Lock, Strength},
     run::Verdict,
@@ -28,42 +28,7 @@ use tests::{
 };
 
 use super::pod::{KEY, Pod, ballast};
-
-/// A process that tries the write lock all the time.
-struct Rival(Child);
-
-impl Rival {
-    fn start(data: &Path) -> Rival {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_lock_process"))
-            .arg("contend")
-            .arg(data.join("chroma.sqlite3"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::from(fs::File::create(data.with_extension("rival")).unwrap()))
-            .spawn()
-            .unwrap();
-        assert!(child.try_wait().unwrap().is_none());
-        Rival(child)
-    }
-
-    /// How often it failed, and how often it had the lock, while `captured` says that it was held.
-    fn stop(mut self, data: &Path, captured: &Captured) -> (usize, usize) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
-        let (from, to) = (captured.consistency_time.as_nanosecond(), captured.released_at.as_nanosecond());
-        let number = |word: &str| word.parse::<i128>().unwrap();
-        let (mut failed, mut succeeded) = (0, 0);
-        for line in fs::read_to_string(data.with_extension("rival")).unwrap().lines() {
-            match line.split(' ').collect::<Vec<_>>().as_slice() {
-                ["busy", at] => failed += usize::from((from..to).contains(&number(at))),
-                ["got", before, after] => {
-                    succeeded += usize::from(number(before) > from && number(after) < to)
-                }
-                _ => {}
-            }
-        }
-        (failed, succeeded)
-    }
-}
+use super::rival::Rival;
 
 fn can_lock(data: &Path) -> bool {
     let connection = Connection::open(data.join("chroma.sqlite3")).unwrap();
@@ -130,7 +95,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     writer.progress(60, Duration::from_secs(90)).await.unwrap();
     let rival = Rival::start(&data);
     let captured = pod.captured("capture-1");
-    let (failed, succeeded) = rival.stop(&data, &captured);
+    let (failed, succeeded) = rival.stop().within(captured.consistency_time, captured.released_at);
     assert!(failed > 0, "no try of the rival fell into the hold of {:?}", captured.longest_hold);
     assert_eq!(succeeded, 0, "of {failed} tries under the lock");
     writer.progress(10, Duration::from_secs(90)).await.unwrap();
