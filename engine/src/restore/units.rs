@@ -15,7 +15,7 @@ use crate::repository::blocking;
 use crate::subtrees::{Part, Subtrees, parts, parts_around};
 use crate::tree::Units;
 use crate::units::map::{PatchId, hash};
-use crate::units::{Gathering, Patched, Section, State, Stored, Unit};
+use crate::units::{Gathering, Patched, Places, Section, State, Stored, Unit, whole};
 
 const SECTIONS_AT_ONCE: usize = 2;
 
@@ -78,7 +78,8 @@ impl Bringer {
         let Self { reader, target, dictionaries } = self;
         let shown = &target.shown;
         if !target.existed {
-            let framed = reader.framed(&section, &state, &section.units(), &dictionaries, shown).await?;
+            let (nothing, all) = (vec![0; section.bytes()], section.units());
+            let framed = reader.framed(&section, &state, nothing, whole(&all), &dictionaries, shown).await?;
             return blocking(move || {
                 let (apart, patched) = framed;
                 let bytes = section.join(apart.into());
@@ -89,32 +90,19 @@ impl Bringer {
         }
         let state = Arc::new(state);
         let (from, of, known) = (target.clone(), section.clone(), Arc::clone(&state));
-        let (there, readable, apart, wanted) = blocking(move || {
+        let known_to = Arc::clone(&dictionaries);
+        let (there, readable, found) = blocking(move || {
             let (there, readable) = from.read(of.at, of.bytes());
-            let apart = of.split(there.clone());
-            let differs = |unit: &Unit| {
-                let bytes = &apart[unit.at..unit.at + unit.length];
-                known.unit(unit.number).is_none_or(|located| located.hash != hash(bytes))
-            };
-            let wanted: Vec<Unit> = of.units().into_iter().filter(differs).collect();
-            (there, readable, apart, wanted)
+            let found = Found::of(&of, &known, of.split(there.clone()), &known_to);
+            (there, readable, found)
         })
         .await;
-        if wanted.is_empty() && readable == there.len() {
+        if found.wanted.is_empty() && readable == there.len() {
             return Ok(blocking(move || Placed::new(&section, &there, Vec::new(), 0)).await);
         }
-        let (fetched, patched) = reader.framed(&section, &state, &wanted, &dictionaries, shown).await?;
+        let Found { apart, wanted } = found;
+        let (apart, patched) = reader.framed(&section, &state, apart, wanted, &dictionaries, shown).await?;
         blocking(move || {
-            let mut apart = apart;
-            let framed = |unit: &Unit| {
-                state
-                    .unit(unit.number)
-                    .is_some_and(|located| !matches!(located.stored, Stored::Patched { .. }))
-            };
-            for unit in wanted.into_iter().filter(framed) {
-                let range = unit.at..unit.at + unit.length;
-                apart[range.clone()].copy_from_slice(&fetched[range]);
-            }
             let bytes = section.join(apart.into());
             let missing = ranges(&bytes, |from, grain| {
                 from + grain.len() > readable || there[from..from + grain.len()] != *grain
@@ -151,6 +139,45 @@ impl Bringer {
             }
         }
         Ok(())
+    }
+}
+
+/// What an existing target has of a section.
+struct Found {
+    /// Its bytes, columns apart. Zeros are where frames have all of a unit.
+    apart: Vec<u8>,
+    /// What has to be read.
+    wanted: Vec<(Unit, Places)>,
+}
+
+impl Found {
+    /// Holds the units that are there against the state. The last whole version of one serves too: to apply a change to it, and
+    /// as a piece of a dictionary.
+    fn of(section: &Section, state: &State, mut apart: Vec<u8>, dictionaries: &Gathering) -> Self {
+        let (mut wanted, mut bases) = (Vec::new(), Vec::new());
+        for unit in section.units() {
+            let bytes = &mut apart[unit.at..unit.at + unit.length];
+            let named = hash(bytes);
+            let base = state.base(unit.number).filter(|(_, hash)| *hash == named);
+            bases.extend(base.filter(|_| section.can_be_patched()).map(|(spot, _)| (unit, spot)));
+            let Some(located) = state.unit(unit.number).filter(|located| located.hash != named) else {
+                continue;
+            };
+            match (base, located.stored) {
+                (Some(_), Stored::Changed { .. }) => wanted.push((unit, Places::Change)),
+                (_, Stored::Patched { .. }) => wanted.push((unit, Places::All)),
+                (_, Stored::Whole(_) | Stored::Changed { .. }) => {
+                    bytes.fill(0);
+                    wanted.push((unit, Places::All));
+                }
+            }
+        }
+        // A section that can be patched is one column, whose frames hold its bytes as they are.
+        dictionaries.offer_units(bases.iter().map(|(unit, spot)| {
+            let bytes = &apart[unit.at..unit.at + unit.length];
+            (state.held_by(*spot).id(), usize::from(spot.position) * unit.slot, bytes)
+        }));
+        Self { apart, wanted }
     }
 }
 

@@ -44,10 +44,25 @@ struct Begun {
 }
 
 impl Begun {
-    fn offer(&mut self, frame: &BlockId, bytes: &[u8]) {
-        for Stretched { of, at } in self.uses.remove(frame).unwrap_or_default() {
-            let end = at + of.len();
-            self.bytes[at..end].copy_from_slice(&bytes[of]);
+    /// Takes what it misses of these bytes, which stand in a frame from an offset on.
+    fn offer(&mut self, frame: &BlockId, from: usize, bytes: &[u8]) {
+        let Some(stretches) = self.uses.get_mut(frame) else { return };
+        let mut missing = Vec::new();
+        for Stretched { of, at } in stretches.drain(..) {
+            let (start, end) = (of.start.max(from), of.end.min(from + bytes.len()));
+            if start >= end {
+                missing.push(Stretched { of, at });
+                continue;
+            }
+            let to = at + start - of.start;
+            self.bytes[to..to + (end - start)].copy_from_slice(&bytes[start - from..end - from]);
+            let before = Stretched { of: of.start..start, at };
+            let behind = Stretched { of: end..of.end, at: to + (end - start) };
+            missing.extend([before, behind].into_iter().filter(|stretch| !stretch.of.is_empty()));
+        }
+        *stretches = missing;
+        if stretches.is_empty() {
+            self.uses.remove(frame);
         }
     }
 
@@ -67,7 +82,15 @@ impl Gathering {
 
     /// Takes what the dictionaries need of a frame, which has the length that the index tells.
     pub(super) fn offer(&self, frame: &BlockId, bytes: &[u8]) {
-        self.begun().values_mut().for_each(|begun| begun.offer(frame, bytes));
+        self.offer_units([(*frame, 0, bytes)]);
+    }
+
+    /// Takes what the dictionaries need of bytes that stand in frames, from an offset on each, wherever they were come by.
+    pub(crate) fn offer_units<'a>(&self, units: impl IntoIterator<Item = (BlockId, usize, &'a [u8])>) {
+        let mut begun = self.begun();
+        for (frame, from, bytes) in units {
+            begun.values_mut().for_each(|begun| begun.offer(&frame, from, bytes));
+        }
     }
 
     /// The frames that nobody offered yet, each once.
@@ -133,7 +156,7 @@ impl Reader {
         let missing: Vec<Wanted> = begun.missing().copied().collect();
         let mut read = self.frames(missing, file);
         while let Some(read) = read.try_next().await? {
-            read.iter().for_each(|(part, frame)| begun.offer(&part.id, frame));
+            read.iter().for_each(|(part, frame)| begun.offer(&part.id, 0, frame));
         }
         Ok(Arc::new(begun.bytes))
     }

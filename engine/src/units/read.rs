@@ -37,9 +37,11 @@ pub(crate) struct Segmented {
 
 /// Which places of a unit to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Places {
+pub(crate) enum Places {
     /// What the unit is made of.
     All,
+    /// What the unit is made of but its last whole version, which is there already.
+    Change,
     /// Its last whole version only, which it has to have.
     Base,
 }
@@ -67,6 +69,11 @@ impl Use {
         let to = frame.len().min(from + unit.length);
         combine(&mut apart[unit.at..unit.at + unit.length], &frame[*from.min(&to)..to]);
     }
+}
+
+/// Units as they are read where nothing of them is there.
+pub(crate) fn whole(units: &[Unit]) -> impl Iterator<Item = (Unit, Places)> + '_ {
+    units.iter().map(|unit| (*unit, Places::All))
 }
 
 /// Into how many planes a frame is sorted that is used so.
@@ -199,8 +206,7 @@ impl Reader {
         &self,
         section: &Section,
         state: &State,
-        units: &[Unit],
-        places: Places,
+        units: impl IntoIterator<Item = (Unit, Places)>,
         file: &str,
     ) -> Result<Uses> {
         let mut frames: HashMap<u32, (Wanted, Vec<Use>)> = HashMap::new();
@@ -245,15 +251,16 @@ impl Reader {
             uses.push(Use { unit: *unit, from });
             Ok(())
         };
-        for unit in units {
-            let Some(located) = state.unit(unit.number) else { continue };
+        for (unit, places) in units {
+            let (Some(located), unit) = (state.unit(unit.number), &unit) else { continue };
             match (places, located.stored) {
-                (Places::All, Stored::Whole(spot)) => frame(unit, spot, false)?,
+                (Places::All | Places::Change, Stored::Whole(spot)) => frame(unit, spot, false)?,
                 (Places::All, Stored::Changed { base, delta }) => {
                     frame(unit, base, true)?;
                     frame(unit, delta, false)?;
                 }
-                (Places::All, Stored::Patched { patch: spot, .. }) => patch(unit, spot)?,
+                (Places::Change, Stored::Changed { delta, .. }) => frame(unit, delta, false)?,
+                (Places::All | Places::Change, Stored::Patched { patch: spot, .. }) => patch(unit, spot)?,
                 (Places::Base, _) => {
                     if let Some(base) = located.base() {
                         frame(unit, base, true)?;
@@ -271,7 +278,7 @@ impl Reader {
 
     /// Checks that all blocks of a section are known and hold what the state says.
     pub(crate) fn locate_units(&self, section: &Section, state: &State, file: &str) -> Result<Vec<Wanted>> {
-        let uses = self.uses(section, state, &section.units(), Places::All, file)?;
+        let uses = self.uses(section, state, whole(&section.units()), file)?;
         let frames = uses.frames.into_iter().map(|(wanted, _)| wanted);
         Ok(frames.chain(uses.patches.into_iter().map(|(_, wanted, _)| wanted)).collect())
     }
@@ -284,23 +291,25 @@ impl Reader {
         units: &[Unit],
         file: &str,
     ) -> Result<Vec<u8>> {
-        let uses = self.uses(section, state, units, Places::Base, file)?;
-        self.combined(section, uses.frames, Against::Name, None, file).await
+        let bases = units.iter().map(|unit| (*unit, Places::Base));
+        let uses = self.uses(section, state, bases, file)?;
+        self.combined(section, uses.frames, vec![0; section.bytes()], Against::Name, None, file).await
     }
 
-    /// The bytes of those units of a section that lie in frames, columns apart, zeros elsewhere; and where the others lie. Nobody
-    /// has held them against a name yet. What is read on the way is offered to the dictionaries.
+    /// Combines the bytes of a section, columns apart, with what its frames have of some units: zeros become those that lie in frames.
+    /// Also says where the others lie. Nobody has held them against a name yet. What is read on the way is offered to the dictionaries.
     pub(crate) async fn framed(
         &self,
         section: &Section,
         state: &State,
-        units: &[Unit],
+        apart: Vec<u8>,
+        units: impl IntoIterator<Item = (Unit, Places)>,
         dictionaries: &Arc<Gathering>,
         file: &str,
     ) -> Result<(Vec<u8>, Vec<Patched>)> {
-        let Uses { frames, patches } = self.uses(section, state, units, Places::All, file)?;
+        let Uses { frames, patches } = self.uses(section, state, units, file)?;
         let offered = Some(Arc::clone(dictionaries));
-        let bytes = self.combined(section, frames, Against::Length, offered, file).await?;
+        let bytes = self.combined(section, frames, apart, Against::Length, offered, file).await?;
         let patched = patches.into_iter().flat_map(|(patch, _, uses)| {
             // Of a file that has patches a section is one column: what stands apart stands there in the file.
             uses.into_iter().map(move |Use { unit, from }| Patched {
@@ -313,11 +322,12 @@ impl Reader {
         Ok((bytes, patched.collect()))
     }
 
-    /// What frames combine to.
+    /// What frames combine to with what is there.
     async fn combined(
         &self,
         section: &Section,
         of: Vec<(Wanted, Vec<Use>)>,
+        mut bytes: Vec<u8>,
         against: Against,
         dictionaries: Option<Arc<Gathering>>,
         file: &str,
@@ -330,7 +340,6 @@ impl Reader {
         }
         let mut read = self.fetched(frames, READS_AT_ONCE, Alone::Data, against, file);
         // A unit is what its places combine to, in whatever order they come.
-        let mut bytes = vec![0; section.bytes()];
         while let Some(fetched) = read.try_next().await? {
             let work: Vec<(BlockId, Vec<u8>, Vec<Use>)> = fetched
                 .into_iter()

@@ -75,6 +75,8 @@ pub(crate) struct State {
     holders: Vec<Holder>,
     numbers: HashMap<Holder, u32>,
     units: Vec<Option<Located>>,
+    /// What the last whole version of each unit hashes to, where a map said so.
+    bases: Vec<Option<UnitHash>>,
     /// Units that a map named, be they there or not: whoever follows those maps must not take one for new.
     named: Vec<bool>,
     /// Of the longest chains also what the complete map said, to express the next version by it.
@@ -108,7 +110,8 @@ impl BadChain {
 impl State {
     /// Applies maps to one another, the complete one first. `numbers` bounds those of units.
     pub(crate) fn of(chain: &[(BlockId, Map)], numbers: usize) -> Result<Self, BadChain> {
-        let mut state = Self { units: vec![None; numbers], named: vec![false; numbers], ..Self::default() };
+        let (units, bases, named) = (vec![None; numbers], vec![None; numbers], vec![false; numbers]);
+        let mut state = Self { units, bases, named, ..Self::default() };
         for (n, (id, map)) in chain.iter().enumerate() {
             if usize::from(map.depth) != n {
                 return Err(BadChain::Depth);
@@ -134,6 +137,7 @@ impl State {
         for (unit, base) in map.fulls.iter().flat_map(|piece| spots(piece, &frames)) {
             *self.units.get_mut(unit).ok_or(BadChain::Number)? =
                 Some(Located { hash: [0; 16], stored: Stored::Whole(base) });
+            self.bases[unit] = None;
         }
         for (unit, delta) in map.deltas.iter().flat_map(|piece| spots(piece, &frames)) {
             let place = self.units.get_mut(unit).ok_or(BadChain::Number)?.as_mut();
@@ -148,7 +152,11 @@ impl State {
         }
         for (unit, hash) in map.named().into_iter().zip(&map.hashes) {
             let place = self.units.get_mut(usize::from(unit)).ok_or(BadChain::Number)?;
-            place.as_mut().ok_or(BadChain::Baseless)?.hash = *hash;
+            let place = place.as_mut().ok_or(BadChain::Baseless)?;
+            place.hash = *hash;
+            if matches!(place.stored, Stored::Whole(_)) {
+                self.bases[usize::from(unit)] = Some(*hash);
+            }
             self.named[usize::from(unit)] = true;
         }
         Ok(())
@@ -177,6 +185,12 @@ impl State {
         self.units.get(usize::from(number))?.as_ref()
     }
 
+    /// Where the last whole version of a unit is, and what it hashes to: of a state that was read, where a map said so.
+    pub(crate) fn base(&self, number: u16) -> Option<(Spot, UnitHash)> {
+        let spot = self.unit(number)?.base()?;
+        Some((spot, (*self.bases.get(usize::from(number))?)?))
+    }
+
     /// Whether both read a unit from the same places.
     pub(crate) fn reads_alike(&self, other: &Self, number: u16) -> bool {
         let (Some(here), Some(there)) = (self.unit(number), other.unit(number)) else { return false };
@@ -190,7 +204,13 @@ impl State {
         if self.units.len() < needed {
             self.units.resize(needed, None);
         }
-        self.units[usize::from(number)] = Some(located);
+        let place = &mut self.units[usize::from(number)];
+        let base = place.as_ref().and_then(Located::base);
+        *place = Some(located);
+        // It is known again once the map was read that says so.
+        if let Some(hash) = self.bases.get_mut(usize::from(number)) {
+            *hash = hash.filter(|_| base == located.base());
+        }
     }
 
     /// Forgets the units that are in blocks which don't pass, so that they are stored anew.

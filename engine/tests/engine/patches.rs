@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::support::clocked::{Clock, Clocked};
 use crate::support::{Bench, noise, password, request, same_tree, tree_of};
+use engine::store::{Counting, Traffic};
 use engine::{Error, Level, Point, Prune, Repository, RestoreMode, backup, prune, restore, silent, verify};
 use jiff::SignedDuration;
 
@@ -60,6 +61,28 @@ async fn pages_rewritten_out_of_one_another_cost_what_is_new_in_them() {
     same_tree(bench.source(), &target);
     let again = restore(&bench.repo, &second, &target, RestoreMode::OntoExisting, silent()).await.unwrap();
     assert_eq!(again.bytes_written, 0);
+}
+
+#[tokio::test]
+async fn what_a_target_has_of_the_version_before_is_not_read_again() {
+    let bench = Bench::new().await;
+    let db = noise(1, 2000 * PAGE);
+    let first = captured(&bench, &db, "0").await;
+    // Pages put together out of others, for which a dictionary is needed, and here and there a page of which little changed.
+    let mut after = rewritten(&db, 900, 512, 1);
+    (0..800).step_by(16).for_each(|page| after[page * PAGE + 100] ^= 1);
+    let second = captured(&bench, &after, "1").await;
+    assert!(second.totals.bytes_stored < 200_000);
+
+    let target = bench.scratch("onto");
+    restore(&bench.repo, &first, &target, RestoreMode::EmptyTarget, silent()).await.unwrap();
+    let traffic = Arc::new(Traffic::default());
+    let store = Arc::new(Counting::new(bench.store(), Arc::clone(&traffic)));
+    let repo = Repository::open(store, &password()).await.unwrap();
+    restore(&repo, &second, &target, RestoreMode::OntoExisting, silent()).await.unwrap();
+    same_tree(bench.source(), &target);
+    let read = traffic.tally().bytes_received;
+    assert!(read < 500_000, "{read} bytes were read, of which the new point has at most 200,000");
 }
 
 #[tokio::test]

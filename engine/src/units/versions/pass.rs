@@ -14,7 +14,7 @@ use crate::read::{Reader, Wanted};
 use crate::repository::blocking;
 use crate::subtrees::{Part, parts_around};
 use crate::units::frame::unsort;
-use crate::units::read::{Places, Segmented, Use, planes_of};
+use crate::units::read::{Segmented, Use, planes_of, whole};
 use crate::units::state::{State, Stored};
 use crate::units::{Section, Unit};
 
@@ -117,8 +117,8 @@ impl Pass {
             self.filled.remove(&unit.number);
         }
         let reader = self.reader.clone();
-        let of_frames = reader.uses(&section, &state, &wanted, Places::All, &self.shown);
-        let of_patches = reader.uses(&section, &state, &in_patches, Places::All, &self.shown);
+        let of_frames = reader.uses(&section, &state, whole(&wanted), &self.shown);
+        let of_patches = reader.uses(&section, &state, whole(&in_patches), &self.shown);
         self.last = Some((section.clone(), state));
         self.put(&section, of_frames?.frames).await?;
         self.filled.extend(wanted.iter().map(|unit| unit.number));

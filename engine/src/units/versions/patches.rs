@@ -13,7 +13,7 @@ use crate::subtrees::{Part, parts};
 use crate::tree::Extent;
 use crate::units::map::PatchId;
 use crate::units::patches::Gathering;
-use crate::units::read::{Places, Segmented, Use};
+use crate::units::read::{Segmented, Use, whole};
 use crate::units::reference::LONGEST_ALL;
 use crate::units::state::{State, Stored};
 use crate::units::{Section, Unit};
@@ -126,7 +126,7 @@ impl Reader {
                     let Ok(state) = state else { continue };
                     let section = file.geometry.section(file.size, number as u64);
                     let units = patched(&section, &state);
-                    let Ok(uses) = self.uses(&section, &state, &units, Places::All, shown) else { continue };
+                    let Ok(uses) = self.uses(&section, &state, whole(&units), shown) else { continue };
                     for (patch, _, uses) in uses.patches {
                         let Some(of) = needed.get_mut(&patch.reference) else { continue };
                         let places = uses.iter().map(|of| (place(&section, of), of.unit.length));
