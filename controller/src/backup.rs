@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use crds::reference::POLICY_LABEL;
+use crds::reference::{POLICY_LABEL, STOPPED_FINALIZER};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use plan::backup;
 use plan::effect::JobState;
+use plan::workload::WorkloadSeen;
 
 use crate::context::Context;
 use crate::controllers::{action, measured};
 use crate::error::Error;
 use crate::fail_point::fail_point;
-use crate::{events, execute, observe, observe_job, points, status};
+use crate::status::{self, Written};
+use crate::{events, execute, observe, observe_job, points, workloads};
 
 /// One reconciliation.
 ///
@@ -30,14 +32,27 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     let Some(mut object) = observe::get::<BackupPolicy>(ctx, &namespace, &name).await? else {
         return Ok(Action::await_change());
     };
-    let terminating =
-        object.metadata.deletion_timestamp.is_some() || observe::is_terminating(ctx, &namespace).await?;
-    if terminating {
+    let namespace_terminating = observe::is_terminating(ctx, &namespace).await?;
+    let terminating = namespace_terminating || object.metadata.deletion_timestamp.is_some();
+    let finalizer = object.finalizers().iter().any(|known| known == STOPPED_FINALIZER);
+    if terminating && !finalizer {
         return Ok(Action::await_change());
     }
     let repository: Option<RecoveryRepository> =
         observe::get(ctx, &namespace, &object.spec.repository_ref.name).await?;
-    let source = observe::source(ctx, &object).await?;
+    let found = observe::workloads(ctx, &namespace, &object.spec).await?;
+    let source = observe::source(ctx, &object, &found).await?;
+    // Whom it concerns only where something is stopped, or may be.
+    let pods = match &source {
+        Ok(source) if object.spec.capture.offline.is_some() => {
+            observe::using(ctx, &namespace, &source.located.claim).await?
+        }
+        _ => Vec::new(),
+    };
+    let workloads: Vec<WorkloadSeen> = found
+        .iter()
+        .filter_map(|(reference, found)| Some(workloads::seen(reference, found.as_ref()?)))
+        .collect();
     let shared_with = match &source {
         Ok(source) => {
             let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
@@ -55,8 +70,12 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     let plan = backup::plan(&backup::Observed {
         policy: &object,
         terminating,
+        namespace_terminating,
+        finalizer,
         repository: repository.as_ref(),
         source,
+        workloads: &workloads,
+        pods: &pods,
         shared_with,
         held_by: observe::held_by(&runs, &name),
         job,
@@ -72,7 +91,20 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     }
     let before = object.status.replace(plan.status.clone());
     let api: Api<BackupPolicy> = Api::namespaced(ctx.client.clone(), &namespace);
-    status::write(&api, &object, before.as_ref(), &plan.status).await?;
+    let object = match status::write(&api, &object, before.as_ref(), &plan.status).await? {
+        Written::Changed(written) => *written,
+        Written::Unchanged => object,
+    };
+    if let Some(held) = plan.finalizer {
+        fail_point("before", Some("Finalizer"));
+        execute::finalizer(ctx, &object, STOPPED_FINALIZER, held).await?;
+        fail_point("after", Some("Finalizer"));
+    }
+    for scale in &plan.scale {
+        fail_point("before", Some("Scale"));
+        execute::scale(ctx, &namespace, scale).await?;
+        fail_point("after", Some("Scale"));
+    }
     for job in &plan.delete {
         execute::delete_job(ctx, &object, job).await?;
     }

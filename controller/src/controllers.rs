@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kube::core::PartialObjectMeta;
 use kube::runtime::Controller;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::ObjectRef;
@@ -64,8 +65,8 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
         let found = store.state().into_iter().filter(|p| p.namespace() == namespace && wanted(p));
         found.map(|policy| ObjectRef::from_obj(policy.as_ref())).collect::<Vec<_>>()
     };
-    let (by_repository, by_run, by_set, by_deployment, by_policy) =
-        (naming.clone(), naming.clone(), naming.clone(), naming.clone(), naming);
+    let (by_repository, by_run, by_set, by_deployment, by_pod, by_policy) =
+        (naming.clone(), naming.clone(), naming.clone(), naming.clone(), naming.clone(), naming);
     controller
         // The end of a capture.
         .owns(Api::<Job>::all(client()), ours())
@@ -97,6 +98,12 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
             let wanted = WorkloadRef { kind: WorkloadKind::Deployment, name: deployment.name_any() };
             by_deployment(deployment.namespace(), &|policy| policy.spec.component.workloads.contains(&wanted))
         })
+        // The last pod of a workload that is stopped for a capture went. Metadata only: everything is read anew.
+        .watches(every::<Pod>(&ctx.client), Config::default(), move |pod: PartialObjectMeta<Pod>| {
+            by_pod(pod.metadata.namespace, &|policy| {
+                policy.status.as_ref().is_some_and(|status| status.stopped.is_some())
+            })
+        })
         // An older policy that goes frees the claim for the newer one.
         .watches(Api::<BackupPolicy>::all(client()), Config::default(), move |changed: BackupPolicy| {
             let claim = claim_of(&changed).map(str::to_owned);
@@ -104,6 +111,14 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
                 claim.is_some() && claim_of(policy) == claim.as_deref() && policy.uid() != changed.uid()
             })
         })
+}
+
+/// All objects of a kind, their metadata only.
+pub(crate) fn every<K>(client: &kube::Client) -> Api<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = ()>,
+{
+    Api::all(client.clone())
 }
 
 /// Only what the controller made; so it holds no list of everybody's pods.

@@ -3,17 +3,22 @@
 use std::fmt::Debug;
 
 use crds::job::Request;
+use crds::reference::WorkloadKind;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt};
 use plan::effect::MoverJob;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::context::Context;
 use crate::error::{Error, is_code};
 use crate::fail_point::fail_point;
 use crate::job;
+use crate::observe::Kept;
 
 /// The owner reference that makes `object` the controller of its children.
 ///
@@ -122,4 +127,52 @@ where
         Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
         Err(error) => Err(Error::api("delete", format!("{}/{name}", K::kind(&())))(error)),
     }
+}
+
+/// Scales a workload as it was seen; a look that is outdated is refused with a conflict.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn scale(ctx: &Context, namespace: &str, scale: &plan::workload::Scale) -> Result<(), Error> {
+    let plan::workload::Scale { workload, resource_version, replicas } = scale;
+    let asked = Scale {
+        metadata: ObjectMeta {
+            name: Some(workload.name.clone()),
+            namespace: Some(namespace.to_owned()),
+            resource_version: Some(resource_version.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ScaleSpec { replicas: Some(*replicas) }),
+        status: None,
+    };
+    let (client, name, params) = (ctx.client.clone(), &workload.name, PostParams::default());
+    let done = match workload.kind {
+        WorkloadKind::StatefulSet => {
+            Api::<StatefulSet>::namespaced(client, namespace).replace_scale(name, &params, &asked).await
+        }
+        WorkloadKind::Deployment => {
+            Api::<Deployment>::namespaced(client, namespace).replace_scale(name, &params, &asked).await
+        }
+    };
+    done.map(drop).map_err(Error::api("scale", format!("{:?}/{name}", workload.kind)))
+}
+
+/// Puts a finalizer on an object as it was seen, or takes it away; a look that is outdated is refused with a conflict.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn finalizer<K>(ctx: &Context, object: &K, finalizer: &str, held: bool) -> Result<(), Error>
+where
+    K: Kept,
+{
+    let mut list: Vec<String> =
+        object.finalizers().iter().filter(|known| *known != finalizer).cloned().collect();
+    if held {
+        list.push(finalizer.to_owned());
+    }
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    let name = object.name_any();
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": list}});
+    let done = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    done.map(drop).map_err(Error::api("patch", format!("{}/{name}", K::kind(&()))))
 }

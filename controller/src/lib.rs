@@ -18,3 +18,4 @@ pub mod points;
 pub mod repository;
 pub mod run;
 pub mod status;
+mod workloads;

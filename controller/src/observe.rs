@@ -2,7 +2,7 @@
 //! destructive.
 
 use crds::policy::BackupPolicySpec;
-use crds::reference::{WorkloadKind, WorkloadRef};
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, WorkloadKind, WorkloadRef};
 use crds::run::RunPhase;
 use crds::{BackupPolicy, RecoveryRun};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -12,12 +12,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
 use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Api, Resource, ResourceExt};
-use plan::backup::source::{self, Problem, Source, Workload};
+use plan::backup::source::{self, Around, Problem, Source, Workload};
 use plan::effect::label_value;
+use plan::workload::PodSeen;
 use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::workloads;
 
 /// Whether nothing can be created in the namespace any more.
 ///
@@ -96,22 +98,36 @@ pub async fn workloads(
 ///
 /// # Errors
 /// When the API server can't be read. That something is missing is an answer and no error.
-pub async fn source(ctx: &Context, policy: &BackupPolicy) -> Result<Result<Source, Problem>, Error> {
+pub async fn source(
+    ctx: &Context,
+    policy: &BackupPolicy,
+    workloads: &[(WorkloadRef, Option<Workload>)],
+) -> Result<Result<Source, Problem>, Error> {
     let namespace = policy.namespace().unwrap_or_default();
-    let workloads = workloads(ctx, &namespace, &policy.spec).await?;
-    let located = match source::locate(&policy.spec, &workloads) {
+    let located = match source::locate(&policy.spec, workloads) {
         Ok(located) => located,
         Err(problem) => return Ok(Err(problem)),
     };
     let claim: Option<PersistentVolumeClaim> = get(ctx, &namespace, &located.claim).await?;
-    let selector = workloads
+    let workload = workloads
         .iter()
         .find(|(reference, _)| *reference == located.workload)
-        .and_then(|(_, workload)| workload.as_ref()?.selector());
+        .and_then(|(_, workload)| workload.as_ref());
+    let selector = workload.and_then(Workload::selector);
     let pods: Vec<Pod> = list(ctx, &namespace, &pods_of(selector)).await?;
     let services: Vec<Service> = list(ctx, &namespace, &ListParams::default()).await?;
-    let chroma = policy.spec.component.chroma_db.clone().unwrap_or_default();
-    Ok(source::resolve(&chroma, located, claim.as_ref(), &pods, &services))
+    let around = Around { workload, claim: claim.as_ref(), pods: &pods, services: &services };
+    Ok(source::resolve(&policy.spec, located, around))
+}
+
+/// The pods that mount a claim; what the controller started itself is none of them.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn using(ctx: &Context, namespace: &str, claim: &str) -> Result<Vec<PodSeen>, Error> {
+    let others = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}!={MANAGED_BY}"));
+    let pods: Vec<Pod> = list(ctx, namespace, &others).await?;
+    workloads::mounting(ctx, &pods, |mounted| mounted == claim).await
 }
 
 fn pods_of(selector: Option<&LabelSelector>) -> ListParams {

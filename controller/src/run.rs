@@ -18,11 +18,11 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use plan::recovery::{self, Plan};
 
 use crate::context::Context;
-use crate::controllers::{action, error_policy, measured};
+use crate::controllers::{action, error_policy, every, measured};
 use crate::error::{Category, Error};
 use crate::events;
 use crate::fail_point::fail_point;
@@ -81,14 +81,6 @@ pub async fn carry(ctx: Arc<Context>) {
             }
         })
         .await;
-}
-
-/// All objects of a kind, their metadata only.
-fn every<K>(client: &kube::Client) -> Api<PartialObjectMeta<K>>
-where
-    K: Resource<DynamicType = ()>,
-{
-    Api::all(client.clone())
 }
 
 fn by_namespace<K>(

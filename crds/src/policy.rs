@@ -10,6 +10,7 @@ use crate::Span;
 use crate::cron::Schedule;
 use crate::reference::{NameRef, WorkloadRef};
 use crate::retention::Retention;
+use crate::run::StoppedWorkload;
 
 /// One component to protect: what, how, how often, where to, with which objectives and priority.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -159,11 +160,15 @@ impl Default for Objectives {
 /// One-of: how a volume is captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.live)", "message": "set live: {}; it is the method that this version knows"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.live) != has(self.offline)", "message": "set one of live: {} and offline: {}"}]))]
 pub struct CaptureMethod {
     /// Beside the running server: writers wait for a moment, readers don't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Live>,
+    /// With the workloads scaled to zero meanwhile: for volumes beside whose server nothing can run, or whose locks don't reach another
+    /// pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<Offline>,
     /// A point with fewer records or bytes than the largest one before it, by more than this, is an anomaly: nothing of the
     /// policy is removed until somebody has looked. 100 turns this off.
     #[serde(default = "default_shrink")]
@@ -180,7 +185,12 @@ fn default_shrink() -> u8 {
 
 impl Default for CaptureMethod {
     fn default() -> Self {
-        Self { live: Some(Live::default()), max_shrink_percent: default_shrink(), shrink_acknowledged: None }
+        Self {
+            live: Some(Live::default()),
+            offline: None,
+            max_shrink_percent: default_shrink(),
+            shrink_acknowledged: None,
+        }
     }
 }
 
@@ -195,6 +205,20 @@ pub struct Live {
 impl Default for Live {
     fn default() -> Self {
         Self { max_writer_pause: Span::from_secs(5) }
+    }
+}
+
+/// Bounds of an offline capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Offline {
+    /// Longest time that the workloads may be stopped. A capture that would exceed it is given up, and they are started again.
+    pub max_downtime: Span,
+}
+
+impl Default for Offline {
+    fn default() -> Self {
+        Self { max_downtime: Span::from_mins(15) }
     }
 }
 
@@ -247,6 +271,9 @@ pub struct BackupPolicyStatus {
     /// The capture under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<ActiveCapture>,
+    /// What an offline capture has stopped: written before anything is scaled, there until everything has its replicas again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// The newest Available point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_point: Option<LastPoint>,
@@ -310,6 +337,39 @@ pub struct ActiveCapture {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub not_before: Option<Timestamp>,
+}
+
+/// Workloads that are stopped for an offline capture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopped {
+    /// Since when.
+    #[schemars(with = "Time")]
+    pub since: Timestamp,
+    /// What runs again afterwards, with as many replicas.
+    #[schemars(length(max = 16))]
+    pub workloads: Vec<StoppedWorkload>,
+    /// Image of the server, as its pod named it.
+    #[schemars(length(max = 512))]
+    pub image: String,
+    /// As whom the server ran.
+    pub user: User,
+}
+
+/// As whom a server ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    /// User id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<i64>,
+    /// Group id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<i64>,
+    /// Further groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub groups: Vec<i64>,
 }
 
 /// Why a capture was taken.

@@ -59,6 +59,8 @@ pub const MEMORY_LABEL: &str = "holdfast.dev/remembers";
 pub const BINDING: &str = "holdfast.dev/binding";
 /// Label on the objects that remember which runs were carried out.
 pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
+/// Finalizer on a policy while its workloads are stopped for a capture: the policy stays until they run again.
+pub const STOPPED_FINALIZER: &str = "holdfast.dev/stopped";
 /// Finalizer on a run while its claims are taken apart: the run stays until they are whole again.
 pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
 /// Label on everything the controller creates.

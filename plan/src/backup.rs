@@ -5,6 +5,7 @@
 
 pub mod anomaly;
 mod conditions;
+mod offline;
 mod outcome;
 pub mod points;
 mod retention;
@@ -23,6 +24,7 @@ use crate::effect::{Event, Identity, JobState, MoverJob, Next, Place, Volume, la
 use crate::repository;
 use crate::request;
 use crate::schedule::{self, Slots};
+use crate::workload::{PodSeen, Scale, WorkloadSeen};
 use points::NewPoint;
 use source::{Problem, Source};
 
@@ -38,10 +40,18 @@ pub struct Observed<'a> {
     pub policy: &'a BackupPolicy,
     /// It or its namespace is being deleted.
     pub terminating: bool,
+    /// Its namespace is being deleted: nothing can be started there any more.
+    pub namespace_terminating: bool,
+    /// It carries our finalizer.
+    pub finalizer: bool,
     /// The repository that it names.
     pub repository: Option<&'a RecoveryRepository>,
     /// What is captured.
     pub source: Result<Source, Problem>,
+    /// Its workloads that exist.
+    pub workloads: &'a [WorkloadSeen],
+    /// Pods that mount the claim, movers of this policy left out.
+    pub pods: &'a [PodSeen],
     /// An older policy that captures the same claim.
     pub shared_with: Option<String>,
     /// A RecoveryRun that has not ended and works on this policy.
@@ -56,13 +66,17 @@ pub struct Observed<'a> {
     pub now: Timestamp,
 }
 
-/// What to do, in this order: record the point, write the status, then delete and start Jobs.
+/// What to do, in this order: record the point, write the status, then put on or take away the finalizer, scale, delete and start Jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// A point to record unless it is recorded. Before the status, which forgets where it came from.
     pub record: Option<Box<NewPoint>>,
     /// The status as it has to be.
     pub status: BackupPolicyStatus,
+    /// Whether the policy is to carry our finalizer, where that changes.
+    pub finalizer: Option<bool>,
+    /// Workloads to scale. What they are given back stands in the status.
+    pub scale: Vec<Scale>,
     /// Jobs to delete: their results are in the status.
     pub delete: Vec<String>,
     /// A Job to start unless it exists.
@@ -128,6 +142,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     let mut plan = Plan {
         record: None,
         status: before.clone(),
+        finalizer: None,
+        scale: vec![],
         delete: vec![],
         start: None,
         events: vec![],
@@ -135,6 +151,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     };
     if seen.terminating {
         // No Job can start any more; points stay, and what is in the bucket too.
+        offline::leave(seen, &mut plan);
         return plan;
     }
     let calendar = calendar(policy);
@@ -142,16 +159,21 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     plan.status.mode = Some(policy.spec.mode);
     plan.status.resolved = Some(resolved(&before, &calendar, &seen.source));
 
-    // What became of the capture under way.
-    if let Some(active) = before.active.clone() {
-        outcome::follow(seen, &mut plan, active);
-    }
+    // What became of the capture under way, and whether it needs the workloads to be stopped.
+    let mut stopped = match before.active.clone() {
+        Some(active) => outcome::follow(seen, &mut plan, active),
+        None => false,
+    };
 
     // The next capture.
     let parked = parked(seen);
     let request = request::newest(&policy.metadata, REQUESTED_AT, plan.status.observed_requested_at);
     if plan.status.active.is_none() {
-        next_capture(seen, &mut plan, &calendar, parked.as_ref(), request.as_ref().ok().copied().flatten());
+        let request = request.as_ref().ok().copied().flatten();
+        stopped = next_capture(seen, &mut plan, &calendar, parked.as_ref(), request);
+    }
+    if !stopped {
+        offline::start(seen, &mut plan);
     }
     plan.status.next_capture = calendar
         .slots
@@ -227,7 +249,7 @@ fn resolved(before: &BackupPolicyStatus, calendar: &Calendar, source: &Result<So
                 Ok(address) => address.as_ref().map(|address| address.service.clone()),
                 Err(_) => None,
             },
-            node: Some(source.node.clone()),
+            node: source.place.node.clone(),
         },
         Err(_) => Resolved {
             schedule: calendar.schedule.clone(),
@@ -243,8 +265,8 @@ fn parked(seen: &Observed<'_>) -> Option<Parked> {
     if let Err(problem) = conditions::repository(&spec.repository_ref.name, seen.repository) {
         return Some(Parked::Repository(problem));
     }
-    if let Err(problem) = &seen.source {
-        return Some(Parked::Source(problem.clone()));
+    if let Err(problem) = offline::source(seen) {
+        return Some(Parked::Source(problem));
     }
     if let Some(other) = &seen.shared_with {
         return Some(Parked::Shared(other.clone()));
@@ -256,17 +278,18 @@ fn parked(seen: &Observed<'_>) -> Option<Parked> {
 }
 
 /// Starts a capture when one is due and nothing stands in its way. What is due stays due while parked, several missed
-/// slots as one.
+/// slots as one. Returns whether it needs the workloads to be stopped.
 fn next_capture(
     seen: &Observed<'_>,
     plan: &mut Plan,
     calendar: &Calendar,
     parked: Option<&Parked>,
     request: Option<Timestamp>,
-) {
+) -> bool {
     let slot = due_slot(seen, plan, calendar);
-    if parked.is_some() {
-        return;
+    // Whatever the last one stopped runs again before the next one begins.
+    if parked.is_some() || plan.status.stopped.is_some() {
+        return false;
     }
     // A request from a clock that runs ahead waits for its time.
     if let Some(time) = request.filter(|time| *time > seen.now) {
@@ -276,7 +299,7 @@ fn next_capture(
     let (origin, name) = match (request, slot) {
         (Some(time), _) => (Origin::Requested, format!("r{}", time.strftime("%Y%m%d-%H%M%S%3f"))),
         (None, Some(slot)) => (Origin::Scheduled, slot.strftime("%Y%m%d-%H%M%S").to_string()),
-        (None, None) => return,
+        (None, None) => return false,
     };
     // One capture serves both: a slot that is due at a request is not captured a second time.
     if let Some(time) = request {
@@ -294,8 +317,8 @@ fn next_capture(
         confirms: 0,
         not_before: None,
     };
-    plan.start = job(seen, &active).map(Box::new);
-    plan.status.active = Some(active);
+    plan.status.active = Some(active.clone());
+    outcome::begin(seen, plan, &active)
 }
 
 /// The newest slot that was missed or is due now. One that is too late is skipped for good.
@@ -319,7 +342,7 @@ fn due_slot(seen: &Observed<'_>, plan: &mut Plan, calendar: &Calendar) -> Option
 }
 
 /// The Job for `active`: the capture itself, or the search for its commit record. None while it can't be made.
-fn job(seen: &Observed<'_>, active: &ActiveCapture) -> Option<MoverJob> {
+fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<MoverJob> {
     let policy = seen.policy;
     let repository = seen.repository?;
     let meta = &policy.metadata;
@@ -340,7 +363,16 @@ fn job(seen: &Observed<'_>, active: &ActiveCapture) -> Option<MoverJob> {
         return Some(common);
     }
     let source = seen.source.as_ref().ok()?;
-    let pause = policy.spec.capture.live.unwrap_or_default().max_writer_pause;
+    let (image, identity) = offline::remembered(plan.status.stopped.as_ref(), source);
+    let capture = &policy.spec.capture;
+    // The lock is taken also where nothing should run: somebody may have started it behind our back.
+    let (pause, deadline) = match capture.offline {
+        Some(offline) => (offline.max_downtime, offline::deadline(seen, plan, offline)),
+        None => (
+            capture.live.unwrap_or_default().max_writer_pause,
+            Span::from_secs(policy.spec.objectives.rpo.as_secs().clamp(600, 6 * 3600)),
+        ),
+    };
     Some(MoverJob {
         request: Request::Capture {
             repository: repository::access(repository),
@@ -350,20 +382,16 @@ fn job(seen: &Observed<'_>, active: &ActiveCapture) -> Option<MoverJob> {
                 namespace: meta.namespace.clone().unwrap_or_default(),
                 claim: source.located.claim.clone(),
                 data_path: source.located.data_path.clone(),
-                image: source.image.clone(),
+                image,
                 max_writer_pause: pause.to_duration(),
                 policy_spec: serde_json::to_value(&policy.spec).unwrap_or_default(),
             },
         },
         // Writable: taking the lock needs a writable descriptor. Nothing is ever written.
         source: Some(Volume { claim: source.located.claim.clone(), read_only: false }),
-        place: Place {
-            node: Some(source.node.clone()),
-            tolerations: source.tolerations.clone(),
-            ..Place::default()
-        },
-        identity: source.identity.clone(),
-        deadline: Span::from_secs(policy.spec.objectives.rpo.as_secs().clamp(600, 6 * 3600)),
+        place: source.place.clone(),
+        identity,
+        deadline,
         ..common
     })
 }

@@ -11,3 +11,4 @@ pub mod repository;
 pub mod request;
 pub mod schedule;
 pub mod size;
+pub mod workload;

@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use crds::RecoveryRun;
 use crds::reference::{
     BINDING, EXECUTED_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MEMORY_LABEL, RUN_LABEL, SWAP_FINALIZER,
-    WorkloadKind,
 };
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
@@ -46,8 +43,8 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             let created = maps.create(&PostParams::default(), &map).await;
             exists_is_fine(created).map_err(Error::api("create", format!("ConfigMap/{name}")))
         }
-        Effect::AddFinalizer => finalizers(ctx, run, true).await,
-        Effect::RemoveFinalizer => finalizers(ctx, run, false).await,
+        Effect::AddFinalizer => crate::execute::finalizer(ctx, run, SWAP_FINALIZER, true).await,
+        Effect::RemoveFinalizer => crate::execute::finalizer(ctx, run, SWAP_FINALIZER, false).await,
         Effect::RememberClaims { name, remembered } => {
             let remembered =
                 serde_json::to_string(remembered).expect("what is remembered holds only strings and numbers");
@@ -73,29 +70,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             patched(&Api::<PersistentVolume>::all(ctx.client.clone()), volume, "PersistentVolume", &patch)
                 .await
         }
-        Effect::Scale { workload, resource_version, replicas } => {
-            let scale = Scale {
-                metadata: ObjectMeta {
-                    name: Some(workload.name.clone()),
-                    namespace: Some(namespace.clone()),
-                    resource_version: Some(resource_version.clone()),
-                    ..ObjectMeta::default()
-                },
-                spec: Some(ScaleSpec { replicas: Some(*replicas) }),
-                status: None,
-            };
-            let client = ctx.client.clone();
-            let object = format!("{:?}/{}", workload.kind, workload.name);
-            match workload.kind {
-                WorkloadKind::StatefulSet => {
-                    scaled(&Api::<StatefulSet>::namespaced(client, &namespace), &workload.name, &scale).await
-                }
-                WorkloadKind::Deployment => {
-                    scaled(&Api::<Deployment>::namespaced(client, &namespace), &workload.name, &scale).await
-                }
-            }
-            .map_err(Error::api("scale", object))
-        }
+        Effect::Scale(scale) => crate::execute::scale(ctx, &namespace, scale).await,
         Effect::CreateClaim(claim) => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
             let created = claims.create(&PostParams::default(), &new_claim(&namespace, claim)).await;
@@ -177,17 +152,6 @@ fn new_claim(namespace: &str, claim: &NewClaim) -> PersistentVolumeClaim {
     }
 }
 
-async fn finalizers(ctx: &Context, run: &RecoveryRun, held: bool) -> Result<(), Error> {
-    let mut list: Vec<String> =
-        run.finalizers().iter().filter(|finalizer| *finalizer != SWAP_FINALIZER).cloned().collect();
-    if held {
-        list.push(SWAP_FINALIZER.to_owned());
-    }
-    let runs: Api<RecoveryRun> = Api::namespaced(ctx.client.clone(), &run.namespace().unwrap_or_default());
-    let patch = json!({"metadata": {"resourceVersion": run.resource_version(), "finalizers": list}});
-    patched(&runs, &run.name_any(), "RecoveryRun", &patch).await
-}
-
 fn exists_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
     match result {
         Ok(_) => Ok(()),
@@ -195,13 +159,6 @@ fn exists_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> 
         Err(error) if is_code(&error, 409) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-async fn scaled<K>(api: &Api<K>, name: &str, scale: &Scale) -> Result<(), kube::Error>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    api.replace_scale(name, &PostParams::default(), scale).await.map(|_| ())
 }
 
 async fn patched<K>(api: &Api<K>, name: &str, kind: &str, patch: &Value) -> Result<(), Error>

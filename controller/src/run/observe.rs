@@ -6,18 +6,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::reference::{RUN_LABEL, WorkloadRef};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::source::{Workload, locate};
 use plan::effect::Place;
-use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, PodSeen, Source, VolumeSeen};
+use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, Source, VolumeSeen};
 
 use super::{probe, read, service};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
-use crate::observe_job;
+use crate::{observe_job, workloads};
 
 /// Looks.
 ///
@@ -55,7 +55,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         components,
         points: points.iter().map(read::point).collect(),
         jobs,
-        pods: look.pods(&pods, &claims).await?,
+        pods: workloads::mounting(ctx, &pods, |claim| claims.contains_key(claim)).await?,
         claims,
         volumes,
         memory,
@@ -93,10 +93,13 @@ impl Look<'_> {
             objectives: policy.spec.objectives,
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
+            stopped: policy.status.as_ref().is_some_and(|status| status.stopped.is_some()),
             source: self.source(policy, &workloads, pods, &services),
             workloads: workloads
                 .iter()
-                .filter_map(|(reference, found)| found.as_ref().map(|found| read::workload(reference, found)))
+                .filter_map(|(reference, found)| {
+                    found.as_ref().map(|found| workloads::seen(reference, found))
+                })
                 .collect(),
         })
     }
@@ -125,7 +128,7 @@ impl Look<'_> {
         let server = pods.iter().find(|pod| {
             let labels = pod.labels().get(crds::reference::MANAGED_BY_LABEL);
             labels.is_none_or(|by| by != crds::reference::MANAGED_BY)
-                && read::claims_of(pod).contains(&located.claim)
+                && workloads::claims_of(pod).contains(&located.claim)
         });
         Ok(Source {
             url: service::url(&self.namespace, &chroma, workload, services),
@@ -220,25 +223,5 @@ impl Look<'_> {
                 (job.name_any(), JobSeen { uid, deleting, ended: observe_job::ended_at(job), state })
             })
             .collect())
-    }
-
-    /// Pods that mount one of `claims`, and whether their nodes answer.
-    async fn pods(&self, pods: &[Pod], claims: &BTreeMap<String, ClaimSeen>) -> Result<Vec<PodSeen>, Error> {
-        let nodes: Api<Node> = Api::all(self.ctx.client.clone());
-        let mut known: BTreeMap<String, Option<Node>> = BTreeMap::new();
-        let mut seen = Vec::new();
-        for pod in pods {
-            if !read::claims_of(pod).iter().any(|claim| claims.contains_key(claim)) {
-                continue;
-            }
-            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-            if let Some(name) = node.as_ref().filter(|name| !known.contains_key(*name)) {
-                let found = nodes.get_opt(name).await.map_err(Error::api("get", format!("Node/{name}")))?;
-                known.insert(name.clone(), found);
-            }
-            let node = node.as_ref().and_then(|name| known.get(name)).and_then(Option::as_ref);
-            seen.push(read::pod(pod, node));
-        }
-        Ok(seen)
     }
 }

@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunStatus, RunMode};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, condition};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use plan::backup::source::Workload;
 use plan::effect::Identity;
 use plan::recovery::seen::{
-    Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PodSeen, PointSeen, PointState, Proof, RunSeen,
-    VolumeSeen, WorkloadSeen,
+    Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PointSeen, PointState, Proof, RunSeen, VolumeSeen,
 };
 
 use crate::error::Error;
@@ -94,44 +92,6 @@ pub(super) fn access(
     Ok(Access { access: plan::repository::access(repository), keys: plan::repository::keys(repository) })
 }
 
-pub(super) fn workload(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
-    let (meta, replicas, ready, deletes_claims) = match found {
-        Workload::StatefulSet(set) => {
-            let spec = set.spec.as_ref();
-            let retention = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
-            (
-                &set.metadata,
-                spec.and_then(|spec| spec.replicas),
-                set.status.as_ref().and_then(|status| {
-                    // What an older generation of the pods says does not count.
-                    (status.observed_generation >= set.metadata.generation)
-                        .then_some(status.ready_replicas)
-                        .flatten()
-                }),
-                retention.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete"),
-            )
-        }
-        Workload::Deployment(deployment) => (
-            &deployment.metadata,
-            deployment.spec.as_ref().and_then(|spec| spec.replicas),
-            deployment.status.as_ref().and_then(|status| {
-                (status.observed_generation >= deployment.metadata.generation)
-                    .then_some(status.ready_replicas)
-                    .flatten()
-            }),
-            false,
-        ),
-    };
-    WorkloadSeen {
-        workload: reference.clone(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        resource_version: meta.resource_version.clone().unwrap_or_default(),
-        replicas: replicas.unwrap_or(1),
-        ready: ready.unwrap_or(0),
-        deletes_claims,
-    }
-}
-
 pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
     let status = point.status.clone().unwrap_or_default();
     let why = || {
@@ -198,44 +158,6 @@ pub(super) fn volume(volume: &PersistentVolume) -> VolumeSeen {
         phase: volume.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default(),
         class: spec.storage_class_name,
         size: spec.capacity.and_then(|mut all| all.remove("storage")).map(|size| size.0).unwrap_or_default(),
-    }
-}
-
-/// Names of the claims that `pod` mounts.
-pub(super) fn claims_of(pod: &Pod) -> Vec<String> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes
-        .filter_map(|volume| {
-            let claim = volume.persistent_volume_claim.as_ref().map(|source| source.claim_name.clone());
-            // A generic ephemeral volume has a claim named after the pod.
-            claim.or_else(|| volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.name_any(), volume.name)))
-        })
-        .collect()
-}
-
-/// `pod`; `node` is what is known of its node, absent when the node does not exist.
-pub(super) fn pod(pod: &Pod, node: Option<&Node>) -> PodSeen {
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
-    let placed = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    let answers = node.is_some_and(|node| {
-        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        conditions
-            .filter(|condition| condition.type_ == "Ready")
-            .all(|condition| condition.status != "Unknown")
-    });
-    let conditions = status.and_then(|status| status.conditions.as_ref());
-    PodSeen {
-        name: pod.name_any(),
-        claims: claims_of(pod),
-        ended: matches!(phase, "Succeeded" | "Failed"),
-        lost_on: placed.filter(|_| !answers || phase == "Unknown"),
-        ready: conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
-        restarts: status
-            .into_iter()
-            .flat_map(|status| status.container_statuses.iter().flatten())
-            .map(|container| container.restart_count)
-            .sum(),
     }
 }
 

@@ -85,7 +85,7 @@ async fn told(stage: &Stage, address: Arc<dyn Address>) -> Result<()> {
 }
 
 /// Sets the marks at which the controller ends itself; without any, waits until a controller runs that doesn't.
-async fn fail_at(place: &Place, marks: &[&str]) -> Result<()> {
+pub(super) async fn fail_at(place: &Place, marks: &[&str]) -> Result<()> {
     let setting = match marks {
         [] => "HOLDFAST_FAILPOINT-".to_owned(),
         marks => format!("HOLDFAST_FAILPOINT={}", marks.join(",")),
@@ -100,14 +100,14 @@ async fn fail_at(place: &Place, marks: &[&str]) -> Result<()> {
 }
 
 /// The last words of every controller that died since the watch began.
-struct Deaths<'a> {
+pub(super) struct Deaths<'a> {
     stage: &'a Stage,
     words: tokio::sync::watch::Receiver<BTreeSet<String>>,
     watch: JoinHandle<()>,
 }
 
 impl<'a> Deaths<'a> {
-    fn watch(stage: &'a Stage) -> Self {
+    pub(super) fn watch(stage: &'a Stage) -> Self {
         let api: Api<Pod> = Api::namespaced(stage.place.client.clone(), install::NAMESPACE);
         let config = watcher::Config::default().labels("app.kubernetes.io/component=controller");
         let (noted, words) = tokio::sync::watch::channel(BTreeSet::new());
@@ -126,7 +126,7 @@ impl<'a> Deaths<'a> {
     }
 
     /// Waits until one has died at a mark.
-    async fn at(&mut self, mark: &str) -> Result<()> {
+    pub(super) async fn at(&mut self, mark: &str) -> Result<()> {
         let wanted = format!("fail point {mark}:");
         let said = self.words.wait_for(|words| words.iter().any(|said| said.contains(&wanted)));
         match tokio::time::timeout(PATIENCE, said).await {

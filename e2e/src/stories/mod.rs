@@ -3,6 +3,7 @@
 mod bad_input;
 mod by_cli;
 mod capture_live;
+mod capture_offline;
 mod catalogue_from_bucket;
 mod controller_killed_midway;
 mod dry_run;
@@ -34,6 +35,7 @@ pub const ALL: &[&Story] = &[
     &retention_and_pin::STORY,
     &recover_corruption::STORY,
     &capture_live::STORY,
+    &capture_offline::STORY,
     &dry_run::STORY,
     &controller_killed_midway::STORY,
     &uninstall_keeps_data::STORY,

@@ -7,7 +7,7 @@ use crds::repository::RepositoryMode;
 use crds::{RecoveryRepository, Span};
 
 use super::source::Problem;
-use super::{Calendar, Observed, Parked, Plan, points, retention};
+use super::{Calendar, Observed, Parked, Plan, offline, points, retention};
 
 /// Reasons of a failed capture that say something about the source.
 const SOURCE_REASONS: [&str; 3] = ["ChromaDBNotFound", "VersionUnsupported", "LocksNotShared"];
@@ -113,7 +113,7 @@ pub(super) fn set(
 
 /// What was found, or what the last capture found out about it.
 fn source(seen: &Observed<'_>, plan: &Plan) -> Result<String, Problem> {
-    let source = seen.source.clone()?;
+    let source = offline::source(seen)?.clone();
     if let Some(reason) = plan
         .status
         .last_attempt
@@ -123,7 +123,10 @@ fn source(seen: &Observed<'_>, plan: &Plan) -> Result<String, Problem> {
         let told = condition::get(&plan.status.conditions, "LastCaptureSucceeded");
         return Err(Problem { reason, message: told.map(|c| c.message.clone()).unwrap_or_default() });
     }
-    source.service.map(|_| format!("claim {} of pod {}", source.located.claim, source.pod))
+    source.service.map(|_| match &source.pod {
+        Some(pod) => format!("claim {} of pod {pod}", source.located.claim),
+        None => format!("claim {}, whose workload is stopped for each capture", source.located.claim),
+    })
 }
 
 /// RPOMet, which turns False at one instant that is known beforehand.

@@ -3,17 +3,32 @@
 use crds::job::{Captured, Failure, FailureReason, Report};
 use crds::policy::{ActiveCapture, LastAttempt, PolicyMode};
 
-use super::{ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job, job_name, points};
+use super::{ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job, job_name, offline, points};
 use crate::backoff;
 use crate::effect::{Event, JobState};
 use crate::size;
 
-/// Goes on with `active`.
-pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture) {
+/// Goes on with `active`. Returns whether it needs the workloads to be stopped.
+pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture) -> bool {
     let name = job_name(seen.policy, &active);
+    let going = matches!(seen.job, JobState::Absent | JobState::Running { .. }) && !active.confirming;
+    let offline = seen.policy.spec.capture.offline.filter(|_| going);
+    if let Some(why) = offline.and_then(|offline| offline::overdue(seen, offline)) {
+        failed(seen, plan, &active, "DeadlineExceeded", &why);
+        // What came due meanwhile would stop them again at once.
+        plan.status.last_slot = Some(seen.now);
+        plan.delete.push(name);
+        return false;
+    }
     match &seen.job {
-        JobState::Absent => begin(seen, plan, &active),
-        JobState::Running { waiting } => conditions::waiting(seen, plan, waiting.as_deref()),
+        JobState::Absent => return begin(seen, plan, &active),
+        JobState::Running { waiting } => {
+            conditions::waiting(seen, plan, waiting.as_deref());
+            if let Some(offline) = offline {
+                offline::watch(seen, plan, offline);
+            }
+            return !active.confirming;
+        }
         JobState::Ended(Report::Captured(captured)) => {
             succeeded(seen, plan, &active, captured);
             plan.delete.push(name);
@@ -34,7 +49,7 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
             if failure.reason.is_transient() {
                 retry(seen, plan, active, failure);
             } else {
-                failed(seen, plan, &active, failure);
+                final_failure(seen, plan, &active, failure);
             }
             plan.delete.push(name);
         }
@@ -43,7 +58,7 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
                 reason: FailureReason::InvalidRequest,
                 message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
             };
-            failed(seen, plan, &active, &failure);
+            final_failure(seen, plan, &active, &failure);
             plan.delete.push(name);
         }
         JobState::Silent { why } if active.confirming => {
@@ -61,11 +76,12 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
             plan.status.active = Some(next);
         }
     }
+    false
 }
 
-/// Starts the Job of `active` when its time has come and the repository can be used. A capture also needs its source and
-/// nobody who forbids it; a search for a commit record doesn't.
-fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture) {
+/// Starts the Job of `active` when its time has come and the repository can be used. A capture also needs its source, nobody
+/// who forbids it and perhaps stopped workloads; a search for a commit record doesn't. Returns whether it needs them stopped.
+pub(super) fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture) -> bool {
     let forbidden = seen.held_by.is_some()
         || seen.shared_with.is_some()
         || seen.policy.spec.mode == PolicyMode::Suspended;
@@ -76,15 +92,26 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture) {
             format!("capture {} is not started any more: see Ready", active.slot),
         ));
         plan.status.active = None;
-        return;
+        return false;
     }
     if let Some(time) = active.not_before.filter(|time| *time > seen.now) {
         plan.next = plan.next.or_at(time);
-        return;
+        return false;
     }
-    if conditions::repository(&seen.policy.spec.repository_ref.name, seen.repository).is_ok() {
-        plan.start = job(seen, active).map(Box::new);
+    if conditions::repository(&seen.policy.spec.repository_ref.name, seen.repository).is_err() {
+        return false;
     }
+    let offline = seen.policy.spec.capture.offline.filter(|_| !active.confirming);
+    if let Some(offline) = offline {
+        if offline::source(seen).is_err() {
+            return false;
+        }
+        if !offline::stop(seen, plan, offline, active) {
+            return true;
+        }
+    }
+    plan.start = job(seen, plan, active).map(Box::new);
+    offline.is_some()
 }
 
 fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captured: &Captured) {
@@ -92,16 +119,19 @@ fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captu
         policy: seen.policy.metadata.name.as_deref().unwrap_or_default(),
         repository: &seen.policy.spec.repository_ref.name,
         origin: active.origin,
-        image: seen.source.as_ref().map(|source| source.image.clone()).unwrap_or_default(),
+        image: match (&seen.source, &plan.status.stopped) {
+            (Ok(source), stopped) => offline::remembered(stopped.as_ref(), source).0,
+            (Err(_), Some(stopped)) => stopped.image.clone(),
+            (Err(_), None) => String::new(),
+        },
     };
     let point = points::new(about, captured, points::taken(seen.points), seen.now);
-    let pause = size::pause(captured.longest_hold);
     let whole = captured.findings.is_empty();
+    let stopped = plan.status.stopped.as_ref().map(|stopped| seen.now.duration_since(stopped.since));
+    let pause = size::pause(stopped.unwrap_or(captured.longest_hold));
+    let waited = if stopped.is_some() { "its workloads were stopped" } else { "writers were held" };
     let (reason, message) = if whole {
-        (
-            "Captured",
-            format!("{} holds {} records; writers were held for {pause}", point.name, captured.records),
-        )
+        ("Captured", format!("{} holds {} records; {waited} for {pause}", point.name, captured.records))
     } else {
         ("OfflineCheckFailed", format!("{} is quarantined: {}", point.name, points::findings(captured)))
     };
@@ -114,7 +144,7 @@ fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captu
 
 fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &Failure) {
     if active.attempt >= ATTEMPTS {
-        failed(seen, plan, &active, failure);
+        final_failure(seen, plan, &active, failure);
         return;
     }
     if active.confirming {
@@ -145,7 +175,7 @@ fn confirm_again(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, wh
                 active.attempt
             ),
         };
-        failed(seen, plan, &active, &failure);
+        final_failure(seen, plan, &active, &failure);
         return;
     }
     let wait = backoff::after(active.confirms, &job_name(seen.policy, &active));
@@ -154,15 +184,18 @@ fn confirm_again(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, wh
         Some(ActiveCapture { confirms: active.confirms + 1, not_before: Some(seen.now + wait), ..active });
 }
 
-fn failed(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, failure: &Failure) {
-    let reason = format!("{:?}", failure.reason);
+fn final_failure(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, failure: &Failure) {
+    failed(seen, plan, active, &format!("{:?}", failure.reason), &failure.message);
+}
+
+fn failed(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, reason: &str, why: &str) {
     let message = match active.attempt {
-        1 => failure.message.clone(),
-        attempts => format!("after {attempts} attempts: {}", failure.message),
+        1 => why.to_owned(),
+        attempts => format!("after {attempts} attempts: {why}"),
     };
-    conditions::captured(seen, plan, false, &reason, &message);
+    conditions::captured(seen, plan, false, reason, &message);
     plan.status.consecutive_failures = plan.status.consecutive_failures.saturating_add(1);
-    ended(seen, plan, active, &reason, None);
+    ended(seen, plan, active, reason, None);
 }
 
 fn ended(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, reason: &str, pause: Option<String>) {

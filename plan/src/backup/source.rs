@@ -5,13 +5,16 @@ use crds::policy::{BackupPolicySpec, ChromaDb};
 use crds::reference::{WorkloadKind, WorkloadRef};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{
-    Container, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, Service, Toleration,
+    Container, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, PodTemplateSpec, Service,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube_name::name;
 
-use crate::effect::Identity;
+use crate::effect::{Identity, Place};
+
+mod service;
+pub use service::Address;
+use service::service;
 
 /// A workload as it was fetched.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +26,21 @@ pub enum Workload {
 }
 
 impl Workload {
-    fn template(&self) -> Option<&PodSpec> {
+    fn pods(&self) -> Option<&PodTemplateSpec> {
         match self {
-            Self::StatefulSet(set) => set.spec.as_ref()?.template.spec.as_ref(),
-            Self::Deployment(deployment) => deployment.spec.as_ref()?.template.spec.as_ref(),
+            Self::StatefulSet(set) => set.spec.as_ref().map(|spec| &spec.template),
+            Self::Deployment(deployment) => deployment.spec.as_ref().map(|spec| &spec.template),
         }
+    }
+
+    fn template(&self) -> Option<&PodSpec> {
+        self.pods()?.spec.as_ref()
+    }
+
+    /// A pod as it would be made.
+    fn pod(&self) -> Pod {
+        let template = self.pods().cloned().unwrap_or_default();
+        Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, status: None }
     }
 
     /// The selector of its pods.
@@ -194,46 +207,70 @@ fn place(
     })
 }
 
-/// A live source: everything that a capture beside the running server needs.
+/// Everything that a capture needs to know of its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Where the data is.
     pub located: Located,
-    /// The pod.
-    pub pod: String,
-    /// Its node.
-    pub node: String,
+    /// The pod beside which it is captured; of a live capture only.
+    pub pod: Option<String>,
+    /// Where captures run: on the pod's node, or, with the workload stopped, where its pods may run.
+    pub place: Place,
     /// Image of the server as the pod's status names it, by digest where the runtime knows it.
     pub image: String,
     /// As whom the server runs.
     pub identity: Identity,
-    /// The pod's tolerations.
-    pub tolerations: Vec<Toleration>,
     /// The Service in front of it. A missing or ambiguous one hinders no capture, only a validation later.
     pub service: Result<Option<Address>, Problem>,
 }
 
-/// A Service and its port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// Name of the Service.
-    pub service: String,
-    /// Port of the Service, not of the container.
-    pub port: u16,
+/// What was fetched around a claim.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// The workload that mounts it.
+    pub workload: Option<&'a Workload>,
+    /// The claim.
+    pub claim: Option<&'a PersistentVolumeClaim>,
+    /// Pods of the workload.
+    pub pods: &'a [Pod],
+    /// Services of the namespace.
+    pub services: &'a [Service],
+}
+
+/// Finds out how `located` is captured in the way that the policy asks for.
+///
+/// # Errors
+/// When the claim is missing; for a live capture also when no Ready pod mounts it, or another pod can't join.
+pub fn resolve(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Result<Source, Problem> {
+    check_claim(&located.claim, around.claim)?;
+    let chroma = spec.component.chroma_db.clone().unwrap_or_default();
+    match spec.capture.offline {
+        None => {
+            check_access(&located.claim, around.claim)?;
+            live(&chroma, located, around)
+        }
+        Some(_) => Ok(stopped(&chroma, located, around)),
+    }
+}
+
+/// With the workload stopped: nothing has to run before, and what does tells as whom.
+fn stopped(chroma: &ChromaDb, located: Located, around: Around<'_>) -> Source {
+    let template = around.workload.map(Workload::pod).unwrap_or_default();
+    let mounting = || around.pods.iter().filter(|pod| mounts(pod, &located.claim));
+    let pod = mounting().find(|pod| ready(pod)).or_else(|| mounting().next()).unwrap_or(&template);
+    let spec = template.spec.clone().unwrap_or_default();
+    let place = Place {
+        node: None,
+        node_selector: spec.node_selector.unwrap_or_default(),
+        affinity: spec.affinity,
+        tolerations: spec.tolerations.unwrap_or_default(),
+    };
+    of(chroma, located, around.services, pod, place)
 }
 
 /// Finds the running server behind `located`.
-///
-/// # Errors
-/// When the claim, or a Ready pod that mounts it, is missing, or when another pod can't join.
-pub fn resolve(
-    chroma: &ChromaDb,
-    located: Located,
-    claim: Option<&PersistentVolumeClaim>,
-    pods: &[Pod],
-    services: &[Service],
-) -> Result<Source, Problem> {
-    check_claim(&located.claim, claim)?;
+fn live(chroma: &ChromaDb, located: Located, around: Around<'_>) -> Result<Source, Problem> {
+    let pods = around.pods;
     let pod = pods.iter().find(|pod| ready(pod) && mounts(pod, &located.claim)).ok_or_else(|| {
         let why = match pods.iter().find(|pod| mounts(pod, &located.claim)) {
             Some(pod) => format!("pod {} is not Ready", name(&pod.metadata)),
@@ -258,21 +295,32 @@ pub fn resolve(
             ),
         ));
     }
+    let place = Place {
+        node: spec.and_then(|s| s.node_name.clone()),
+        tolerations: spec.and_then(|s| s.tolerations.clone()).unwrap_or_default(),
+        ..Place::default()
+    };
+    let name = Some(pod_name.to_owned());
+    Ok(Source { pod: name, ..of(chroma, located, around.services, pod, place) })
+}
+
+/// What a pod, or the template of one, says about the server.
+fn of(chroma: &ChromaDb, located: Located, services: &[Service], pod: &Pod, place: Place) -> Source {
+    let spec = pod.spec.as_ref();
     let container = spec.into_iter().flat_map(|s| &s.containers).find(|c| c.name == located.container);
     let status = pod
         .status
         .iter()
         .flat_map(|s| s.container_statuses.iter().flatten())
         .find(|status| status.name == located.container);
-    Ok(Source {
-        node: spec.and_then(|s| s.node_name.clone()).unwrap_or_default(),
-        image: image(status),
+    Source {
+        pod: None,
+        place,
+        image: image(container, status),
         identity: identity(spec, container, status),
-        tolerations: spec.and_then(|s| s.tolerations.clone()).unwrap_or_default(),
         service: service(chroma, pod, services),
-        pod: pod_name.to_owned(),
         located,
-    })
+    }
 }
 
 fn check_claim(wanted: &str, claim: Option<&PersistentVolumeClaim>) -> Result<(), Problem> {
@@ -292,12 +340,17 @@ fn check_claim(wanted: &str, claim: Option<&PersistentVolumeClaim>) -> Result<()
             format!("claim {wanted} is {phase}; captures start once it is bound to a volume"),
         ));
     }
-    let modes = claim.spec.as_ref().and_then(|s| s.access_modes.as_deref()).unwrap_or_default();
+    Ok(())
+}
+
+/// Whether another pod can have the volume beside the server.
+fn check_access(wanted: &str, claim: Option<&PersistentVolumeClaim>) -> Result<(), Problem> {
+    let modes = claim.and_then(|claim| claim.spec.as_ref()?.access_modes.as_deref()).unwrap_or_default();
     if modes.iter().any(|mode| mode == "ReadWriteOncePod") {
         return Err(Problem::new(
             "VolumeExclusive",
             format!(
-                "claim {wanted} can be mounted by one pod only (ReadWriteOncePod); a live capture needs ReadWriteOnce or ReadWriteMany"
+                "claim {wanted} can be mounted by one pod only (ReadWriteOncePod); a live capture needs ReadWriteOnce or ReadWriteMany, an offline one (capture.offline) doesn't"
             ),
         ));
     }
@@ -320,11 +373,13 @@ fn ready(pod: &Pod) -> bool {
             .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-fn image(status: Option<&ContainerStatus>) -> String {
-    let Some(status) = status else { return String::new() };
-    // Without a registry the runtime knows only the digest of the configuration, which nobody can pull.
-    let mut image =
-        if status.image_id.contains("@sha256:") { status.image_id.clone() } else { status.image.clone() };
+fn image(container: Option<&Container>, status: Option<&ContainerStatus>) -> String {
+    let mut image = match status {
+        // Without a registry the runtime knows only the digest of the configuration, which nobody can pull.
+        Some(status) if status.image_id.contains("@sha256:") => status.image_id.clone(),
+        Some(status) => status.image.clone(),
+        None => container.and_then(|container| container.image.clone()).unwrap_or_default(),
+    };
     image.truncate(image.char_indices().nth(512).map_or(image.len(), |(end, _)| end));
     image
 }
@@ -362,66 +417,6 @@ fn identity(
     let selinux =
         own.and_then(|c| c.se_linux_options.clone()).or_else(|| pod.and_then(|p| p.se_linux_options.clone()));
     Identity { uid: Some(uid), gid: Some(gid), groups, selinux }
-}
-
-fn service(chroma: &ChromaDb, pod: &Pod, services: &[Service]) -> Result<Option<Address>, Problem> {
-    if let Some(wanted) = &chroma.service_ref {
-        return match services.iter().find(|service| name(&service.metadata) == wanted.name) {
-            Some(service) => Ok(Some(address(chroma, pod, service))),
-            None => Err(Problem::new(
-                "ServiceNotFound",
-                format!("Service {} does not exist; correct spec.component.chromaDB.serviceRef", wanted.name),
-            )),
-        };
-    }
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let matching: Vec<&Service> = services
-        .iter()
-        .filter(|service| {
-            let selector = service.spec.as_ref().and_then(|s| s.selector.clone()).unwrap_or_default();
-            !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-        })
-        .collect();
-    // The headless Service of a StatefulSet stands beside the one that clients use.
-    let headless = |s: &Service| s.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) == Some("None");
-    let candidates: Vec<&Service> =
-        match matching.iter().copied().filter(|s| !headless(s)).collect::<Vec<_>>() {
-            some if !some.is_empty() => some,
-            _ => matching,
-        };
-    match candidates.as_slice() {
-        [] => Ok(None),
-        [service] => Ok(Some(address(chroma, pod, service))),
-        several => Err(Problem::new(
-            "ServiceAmbiguous",
-            format!(
-                "Services {} all lead to pod {}; say which one clients use: spec.component.chromaDB.serviceRef",
-                several.iter().map(|s| name(&s.metadata)).collect::<Vec<_>>().join(", "),
-                name(&pod.metadata)
-            ),
-        )),
-    }
-}
-
-/// The port of the Service that leads to the server's port; the only one, when none says so.
-fn address(chroma: &ChromaDb, pod: &Pod, service: &Service) -> Address {
-    let wanted = i32::from(chroma.port);
-    let named: Vec<&str> = pod
-        .spec
-        .iter()
-        .flat_map(|spec| &spec.containers)
-        .flat_map(|container| container.ports.iter().flatten())
-        .filter(|port| port.container_port == wanted)
-        .filter_map(|port| port.name.as_deref())
-        .collect();
-    let ports = service.spec.as_ref().and_then(|s| s.ports.as_deref()).unwrap_or_default();
-    let leads = |port: &&k8s_openapi::api::core::v1::ServicePort| match &port.target_port {
-        Some(IntOrString::Int(number)) => *number == wanted,
-        Some(IntOrString::String(text)) => named.contains(&text.as_str()),
-        None => port.port == wanted,
-    };
-    let port = ports.iter().find(leads).or_else(|| ports.first()).map_or(wanted, |port| port.port);
-    Address { service: name(&service.metadata).to_owned(), port: u16::try_from(port).unwrap_or(chroma.port) }
 }
 
 /// The word as users read it.

@@ -121,6 +121,16 @@ fn look(seen: &Observed, now: Timestamp) -> First {
             ),
         );
     }
+    // What is remembered of them now would be that they don't run.
+    if let Some(component) = seen.components.iter().find(|component| component.stopped) {
+        return First::Wait(
+            "WaitingForCapture",
+            format!(
+                "an offline capture has stopped the workloads of policy {0}; the run begins when they have their replicas again (kubectl get hfpolicy {0} -n {namespace} -o jsonpath='{{.status.stopped}}')",
+                component.policy
+            ),
+        );
+    }
     for component in &seen.components {
         if let Err(why) = &component.access {
             return First::Wait("WaitingForRepository", why.clone());

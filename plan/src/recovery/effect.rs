@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crds::reference::WorkloadRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::seen::ClaimSeen;
 use crate::effect::MoverJob;
+use crate::workload::Scale;
 
 /// One change of the cluster. Uids and versions are preconditions: an effect planned on an outdated look does nothing.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,14 +46,7 @@ pub enum Effect {
         policy: String,
     },
     /// Scales a workload.
-    Scale {
-        /// Which.
-        workload: WorkloadRef,
-        /// Version that was seen.
-        resource_version: String,
-        /// Replicas.
-        replicas: i32,
-    },
+    Scale(Scale),
     /// Creates a claim.
     CreateClaim(NewClaim),
     /// Writes or removes the annotation [`crds::reference::BINDING`] of a claim, so that whoever binds claims looks at it.
@@ -131,7 +124,7 @@ impl Effect {
             Self::RememberClaims { .. } => "RememberClaims".into(),
             Self::ForgetClaims { .. } => "ForgetClaims".into(),
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
-            Self::Scale { .. } => "Scale".into(),
+            Self::Scale(_) => "Scale".into(),
             Self::CreateClaim(_) => "CreateClaim".into(),
             Self::AnnotateClaim { .. } => "AnnotateClaim".into(),
             Self::CreateJob { step, .. } => format!("CreateJob/{step}"),

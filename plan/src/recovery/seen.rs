@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crds::job::RepositoryAccess;
 use crds::policy::Objectives;
-use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::{Identity, JobState, Place, RepositoryKeys};
+pub use crate::workload::{PodSeen, WorkloadSeen};
 
 /// One look at everything that concerns a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +132,8 @@ pub struct Component {
     pub access: Result<Access, String>,
     /// Its workloads that exist.
     pub workloads: Vec<WorkloadSeen>,
+    /// An offline capture has stopped them, and will start them again.
+    pub stopped: bool,
     /// Where its data is, or a sentence why that can't be told.
     pub source: Result<Source, String>,
 }
@@ -158,23 +160,6 @@ pub struct Source {
     pub place: Place,
     /// Who the pods run as.
     pub identity: Identity,
-}
-
-/// A workload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkloadSeen {
-    /// Which.
-    pub workload: WorkloadRef,
-    /// Uid.
-    pub uid: String,
-    /// Version that was seen.
-    pub resource_version: String,
-    /// Replicas asked for.
-    pub replicas: i32,
-    /// Replicas ready.
-    pub ready: i32,
-    /// `persistentVolumeClaimRetentionPolicy.whenScaled` is Delete: scaling down deletes its claims.
-    pub deletes_claims: bool,
 }
 
 /// A point.
@@ -297,23 +282,6 @@ pub struct ClaimOf {
     pub name: String,
     /// Uid; absent when the volume is reserved for a claim that does not exist yet.
     pub uid: Option<String>,
-}
-
-/// A pod that mounts a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodSeen {
-    /// Name.
-    pub name: String,
-    /// Claims that it mounts.
-    pub claims: Vec<String>,
-    /// It has ended: no container of it runs or will run.
-    pub ended: bool,
-    /// Name of its node, when that node does not answer: what the pod does is unknown.
-    pub lost_on: Option<String>,
-    /// It is ready.
-    pub ready: bool,
-    /// Restarts of its containers.
-    pub restarts: i32,
 }
 
 /// What the run remembers of the claims it replaces, and whether its fence around their names holds.

@@ -10,11 +10,7 @@ pub(crate) fn scale_up(draft: &Draft<'_>) -> Vec<Effect> {
     let fewer = draft.status.stopped.iter().filter_map(|stopped| {
         let seen = workloads.iter().find(|seen| seen.workload == stopped.workload)?;
         // Somebody who scaled up meanwhile is let be: the claim is whole.
-        (seen.replicas < stopped.replicas).then(|| Effect::Scale {
-            workload: seen.workload.clone(),
-            resource_version: seen.resource_version.clone(),
-            replicas: stopped.replicas,
-        })
+        (seen.replicas < stopped.replicas).then(|| Effect::Scale(seen.scaled(stopped.replicas)))
     });
     fewer.collect()
 }

@@ -12,6 +12,7 @@ use super::effect::Effect;
 use super::seen::{ClaimSeen, Component, Observed, PodSeen, UsedBy, WorkloadSeen};
 use super::{Draft, Progress};
 use crate::effect::Identity;
+use crate::workload;
 
 /// Every workload of the run once.
 pub(crate) fn workloads(seen: &Observed) -> Vec<&WorkloadSeen> {
@@ -72,7 +73,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
         return with_effects(progress, running);
     }
     if !running.is_empty() || !pods.is_empty() {
-        return Progress::acting(running, waiting_text(&pods));
+        return Progress::acting(running, workload::waiting(&pods));
     }
     let text = stopped_text(draft);
     draft.condition("Stopped", Status::True, "AllGone", text.clone());
@@ -129,11 +130,7 @@ pub(crate) fn scale_down(seen: &Observed) -> Vec<Effect> {
     workloads(seen)
         .into_iter()
         .filter(|workload| workload.replicas != 0)
-        .map(|workload| Effect::Scale {
-            workload: workload.workload.clone(),
-            resource_version: workload.resource_version.clone(),
-            replicas: 0,
-        })
+        .map(|workload| Effect::Scale(workload.scaled(0)))
         .collect()
 }
 
@@ -145,25 +142,9 @@ fn mounting(seen: &Observed) -> Vec<&PodSeen> {
 
 /// A pod of which nobody can say whether it still writes.
 pub(crate) fn unknown(draft: &mut Draft<'_>, pods: &[&PodSeen]) -> Option<Progress> {
-    let (pod, node) = pods.iter().find_map(|pod| pod.lost_on.as_ref().map(|node| (pod, node)))?;
-    let message = format!(
-        "pod {} is on node {node}, which does not answer: whether it still writes is unknown. Bring the node back, or, when the machine is off for certain, say so: kubectl taint node {node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
-        pod.name
-    );
+    let message = workload::unknown(pods.iter().copied())?;
     draft.condition("Stopped", Status::False, "PodUnknown", message.clone());
     Some(Progress::acting(Vec::new(), message))
-}
-
-pub(crate) fn waiting_text(pods: &[&PodSeen]) -> String {
-    if pods.is_empty() {
-        return "scaling to zero".to_owned();
-    }
-    let names: Vec<String> = pods
-        .iter()
-        .take(4)
-        .map(|pod| if pod.ended { format!("{} (ended; delete it)", pod.name) } else { pod.name.clone() })
-        .collect();
-    format!("waiting until these pods are gone: {}", names.join(", "))
 }
 
 fn stopped_text(draft: &Draft<'_>) -> String {

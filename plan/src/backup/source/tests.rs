@@ -94,13 +94,20 @@ fn resolved(
     pods: &[Pod],
     services: &[Service],
 ) -> Result<Source, Problem> {
-    resolve(
-        &ChromaDb { port: 8000, ..ChromaDb::default() },
-        located(json!({}), set()).unwrap(),
-        claim,
-        pods,
-        services,
-    )
+    resolved_by(json!({"live": {}}), claim, pods, services)
+}
+
+fn resolved_by(
+    capture: serde_json::Value,
+    claim: Option<&PersistentVolumeClaim>,
+    pods: &[Pod],
+    services: &[Service],
+) -> Result<Source, Problem> {
+    let mut spec = spec(json!({}));
+    spec.capture = serde_json::from_value(capture).unwrap();
+    let workload = Workload::StatefulSet(Box::new(set()));
+    let around = Around { workload: Some(&workload), claim, pods, services };
+    resolve(&spec, located(json!({}), set()).unwrap(), around)
 }
 
 #[test]
@@ -149,12 +156,12 @@ fn what_is_not_there_or_not_unique_is_said_with_the_field_that_settles_it() {
 #[test]
 fn a_capture_runs_beside_the_pod_as_the_user_and_groups_of_the_pod() {
     let source = resolved(Some(&claim()), &[pod()], &[]).unwrap();
-    assert_eq!((source.pod.as_str(), source.node.as_str()), ("chromadb-0", "node-1"));
+    assert_eq!((source.pod.as_deref(), source.place.node.as_deref()), (Some("chromadb-0"), Some("node-1")));
     assert_eq!(source.image, "docker.io/chromadb/chroma@sha256:5b7e11aa");
     assert_eq!((source.identity.uid, source.identity.gid), (Some(1000), Some(1001)));
     assert_eq!(source.identity.groups, [2000, 3000]);
     assert_eq!(source.identity.selinux.unwrap().level.as_deref(), Some("s0:c1,c2"));
-    assert_eq!(source.tolerations.len(), 1);
+    assert_eq!(source.place.tolerations.len(), 1);
     assert_eq!(source.service, Ok(None));
 }
 
@@ -202,6 +209,28 @@ fn a_source_that_cannot_be_captured_live_says_why() {
     let mut sandboxed = pod();
     sandboxed.spec.as_mut().unwrap().runtime_class_name = Some("gVisor-default".into());
     assert_eq!(reason(Some(&claim()), &[sandboxed]), "LocksNotShared");
+}
+
+#[test]
+fn an_offline_capture_needs_the_claim_and_nothing_else_to_be_there() {
+    let offline = |claim: Option<&PersistentVolumeClaim>, pods: &[Pod]| {
+        resolved_by(json!({"offline": {}}), claim, pods, &[])
+    };
+    let mut exclusive = claim();
+    exclusive.spec.as_mut().unwrap().access_modes = Some(vec!["ReadWriteOncePod".into()]);
+    let stopped = offline(Some(&exclusive), &[]).unwrap();
+    assert_eq!((stopped.pod, stopped.place.node), (None, None), "it runs wherever the volume can be");
+    assert_eq!(stopped.image, "chromadb/chroma:1.5.0");
+    assert_eq!((stopped.identity.uid, stopped.identity.gid), (Some(0), Some(0)), "as the image does");
+    // A server that does not come up is captured as well, and what its pod tells is taken over.
+    let mut unready = pod();
+    unready.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = "False".into();
+    unready.spec.as_mut().unwrap().runtime_class_name = Some("gVisor-default".into());
+    let broken = offline(Some(&exclusive), &[unready]).unwrap();
+    assert_eq!((broken.pod, broken.place.node), (None, None));
+    assert_eq!(broken.image, "docker.io/chromadb/chroma@sha256:5b7e11aa");
+    assert_eq!(broken.identity.uid, Some(1000));
+    assert_eq!(offline(None, &[pod()]).unwrap_err().reason, "ClaimNotFound");
 }
 
 #[test]

@@ -85,8 +85,12 @@ fn nothing_starts_in_a_terminating_namespace() {
     let plan = plan(&Observed {
         policy: &policy,
         terminating: true,
+        namespace_terminating: true,
+        finalizer: true,
         repository: Some(&repository),
         source: found(),
+        workloads: &[],
+        pods: &[],
         shared_with: None,
         held_by: None,
         job: JobState::Absent,
@@ -95,4 +99,5 @@ fn nothing_starts_in_a_terminating_namespace() {
         now: at("2026-11-23T10:00:00Z"),
     });
     assert_eq!((plan.start, plan.record, plan.next), (None, None, Next::OnChange));
+    assert_eq!(plan.finalizer, Some(false), "nothing holds it back");
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::backup::source::{self, Problem, Source};
 use crate::backup::{Observed, Plan, job_name, plan};
 use crate::effect::{Identity, JobState, Next};
+use crate::workload::{PodSeen, WorkloadSeen};
 
 pub(super) const CREATED: &str = "2026-11-23T09:02:00Z";
 
@@ -58,11 +59,10 @@ pub(super) fn found() -> Result<Source, Problem> {
             container: "chroma".into(),
             data_path: String::new(),
         },
-        pod: "chromadb-0".into(),
-        node: "node-1".into(),
+        pod: Some("chromadb-0".into()),
+        place: crate::effect::Place { node: Some("node-1".into()), ..Default::default() },
         image: "chromadb/chroma@sha256:5b7e".into(),
         identity: Identity { uid: Some(1000), gid: Some(1000), groups: vec![], selinux: None },
-        tolerations: vec![],
         service: Ok(Some(source::Address { service: "chromadb".into(), port: 8000 })),
     })
 }
@@ -108,6 +108,9 @@ pub(super) struct World {
     pub(super) policy: BackupPolicy,
     pub(super) repository: Option<RecoveryRepository>,
     pub(super) source: Result<Source, Problem>,
+    pub(super) finalizer: bool,
+    pub(super) workloads: Vec<WorkloadSeen>,
+    pub(super) pods: Vec<PodSeen>,
     pub(super) shared_with: Option<String>,
     pub(super) held_by: Option<String>,
     pub(super) jobs: BTreeMap<String, JobState>,
@@ -122,6 +125,9 @@ impl World {
             policy: policy(),
             repository: Some(primary()),
             source: found(),
+            finalizer: false,
+            workloads: vec![],
+            pods: vec![],
             shared_with: None,
             held_by: None,
             jobs: BTreeMap::new(),
@@ -137,8 +143,12 @@ impl World {
         plan(&Observed {
             policy: &self.policy,
             terminating: false,
+            namespace_terminating: false,
+            finalizer: self.finalizer,
             repository: self.repository.as_ref(),
             source: self.source.clone(),
+            workloads: &self.workloads,
+            pods: &self.pods,
             shared_with: self.shared_with.clone(),
             held_by: self.held_by.clone(),
             job: job.cloned().unwrap_or(JobState::Absent),
@@ -153,14 +163,18 @@ impl World {
         })
     }
 
-    /// Carries out the first `writes` writes of a plan, as a controller that is killed afterwards would.
-    pub(super) fn carry_out(&mut self, plan: &Plan, writes: usize) {
-        let mut left = writes;
+    /// Carries out the first `writes` writes of a plan, as a controller that is killed afterwards would. Returns how many are left.
+    pub(super) fn carry_out(&mut self, plan: &Plan, writes: usize) -> usize {
+        let mut left = Some(writes);
         let mut may = || {
-            let may = left > 0;
-            left = left.saturating_sub(1);
-            may
+            left = left.and_then(|left| left.checked_sub(1));
+            left.is_some()
         };
+        self.write(plan, &mut may);
+        left.unwrap_or(0)
+    }
+
+    fn write(&mut self, plan: &Plan, may: &mut dyn FnMut() -> bool) {
         if let Some(new) = &plan.record {
             if !self.points.iter().any(|point| point.metadata.name.as_ref() == Some(&new.name)) && may() {
                 self.points.push(RecoveryPoint::new(&new.name, new.spec.clone()));
@@ -179,6 +193,26 @@ impl World {
             }
             self.policy.status = Some(plan.status.clone());
         }
+        if let Some(held) = plan.finalizer.filter(|held| *held != self.finalizer) {
+            if !may() {
+                return;
+            }
+            self.finalizer = held;
+        }
+        for scale in &plan.scale {
+            if !may() {
+                return;
+            }
+            let owed = self.status().stopped.is_some() && self.finalizer;
+            assert!(
+                scale.replicas > 0 || owed,
+                "it is written down and the policy held before anything is stopped"
+            );
+            let found = self.workloads.iter_mut().find(|w| w.workload == scale.workload).unwrap();
+            assert_eq!(found.resource_version, scale.resource_version);
+            found.replicas = scale.replicas;
+            found.resource_version.push('+');
+        }
         for job in &plan.delete {
             if self.jobs.contains_key(job) {
                 if !may() {
@@ -190,6 +224,9 @@ impl World {
         let Some(job) = &plan.start else { return };
         if !self.jobs.contains_key(&job.name) && may() {
             assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
+            let capture = matches!(job.request, Request::Capture { .. });
+            let offline = self.policy.spec.capture.offline.is_some() && capture;
+            assert!(!offline || self.pods.is_empty(), "nothing has the volume");
             self.requests.insert(job.name.clone(), job.request.clone());
             self.jobs.insert(job.name.clone(), JobState::Running { waiting: None });
         }
@@ -201,7 +238,9 @@ impl World {
             let plan = self.plan();
             let same = self.policy.status.as_ref() == Some(&plan.status)
                 && plan.start.is_none()
-                && plan.delete.is_empty();
+                && plan.delete.is_empty()
+                && plan.scale.is_empty()
+                && plan.finalizer.is_none();
             self.carry_out(&plan, usize::MAX);
             if same {
                 return plan;

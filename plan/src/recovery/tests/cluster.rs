@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::effect::{JobState, RepositoryKeys};
 use crate::recovery::seen::*;
 use crate::recovery::{Effect, Plan, plan};
+use crate::workload::Scale;
 
 pub(super) const CLAIM: &str = "data-chromadb-0";
 pub(super) const RUN_UID: &str = "run-uid-1";
@@ -138,6 +139,7 @@ impl Cluster {
                     ready: 1,
                     deletes_claims: false,
                 }],
+                stopped: false,
                 source: Ok(Source {
                     claim: CLAIM.into(),
                     data_path: String::new(),
@@ -230,7 +232,7 @@ impl Cluster {
                 volume.reclaim.clone_from(policy);
                 volume.resource_version = version;
             }
-            Effect::Scale { replicas, .. } => {
+            Effect::Scale(Scale { replicas, .. }) => {
                 self.log.scaled.push(*replicas);
                 self.set_mut().replicas = *replicas;
             }

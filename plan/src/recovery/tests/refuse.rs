@@ -136,6 +136,10 @@ fn a_run_waits_for_an_older_one_and_for_the_repository_and_then_goes_on() {
     cluster.reconcile(100);
     assert_eq!(reason(&cluster, "Reconciling"), "WaitingForRun");
     cluster.seen.others = vec![rival("db-2", "2026-11-23T09:31:13Z", false)];
+    cluster.seen.components[0].stopped = true;
+    cluster.reconcile(100);
+    assert_eq!(reason(&cluster, "Reconciling"), "WaitingForCapture");
+    cluster.seen.components[0].stopped = false;
     cluster.seen.components[0].access = Err("repository primary is not ready (BucketUnreachable)".into());
     cluster.reconcile(100);
     assert_eq!(reason(&cluster, "Reconciling"), "WaitingForRepository");

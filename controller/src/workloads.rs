@@ -1,0 +1,116 @@
+//! Workloads and the pods on their volumes, in the words of the plan.
+
+use std::collections::BTreeMap;
+
+use crds::reference::WorkloadRef;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::{Api, ResourceExt};
+use plan::backup::source::Workload;
+use plan::workload::{PodSeen, WorkloadSeen};
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// A workload in the words of the plan.
+pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
+    let (meta, replicas, ready, deletes_claims) = match found {
+        Workload::StatefulSet(set) => {
+            let spec = set.spec.as_ref();
+            let retention = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+            (
+                &set.metadata,
+                spec.and_then(|spec| spec.replicas),
+                set.status.as_ref().and_then(|status| {
+                    // What an older generation of the pods says does not count.
+                    (status.observed_generation >= set.metadata.generation)
+                        .then_some(status.ready_replicas)
+                        .flatten()
+                }),
+                retention.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete"),
+            )
+        }
+        Workload::Deployment(deployment) => (
+            &deployment.metadata,
+            deployment.spec.as_ref().and_then(|spec| spec.replicas),
+            deployment.status.as_ref().and_then(|status| {
+                (status.observed_generation >= deployment.metadata.generation)
+                    .then_some(status.ready_replicas)
+                    .flatten()
+            }),
+            false,
+        ),
+    };
+    WorkloadSeen {
+        workload: reference.clone(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        replicas: replicas.unwrap_or(1),
+        ready: ready.unwrap_or(0),
+        deletes_claims,
+    }
+}
+
+/// Names of the claims that `pod` mounts.
+pub(crate) fn claims_of(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes
+        .filter_map(|volume| {
+            let claim = volume.persistent_volume_claim.as_ref().map(|source| source.claim_name.clone());
+            // A generic ephemeral volume has a claim named after the pod.
+            claim.or_else(|| volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.name_any(), volume.name)))
+        })
+        .collect()
+}
+
+/// `pod`; `node` is what is known of its node, absent when the node does not exist.
+fn pod(pod: &Pod, node: Option<&Node>) -> PodSeen {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    let placed = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let answers = node.is_some_and(|node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions
+            .filter(|condition| condition.type_ == "Ready")
+            .all(|condition| condition.status != "Unknown")
+    });
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    PodSeen {
+        name: pod.name_any(),
+        claims: claims_of(pod),
+        ended: matches!(phase, "Succeeded" | "Failed"),
+        lost_on: placed.filter(|_| !answers || phase == "Unknown"),
+        ready: conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True"),
+        restarts: status
+            .into_iter()
+            .flat_map(|status| status.container_statuses.iter().flatten())
+            .map(|container| container.restart_count)
+            .sum(),
+    }
+}
+
+/// Those of `pods` that mount a claim which passes, and whether their nodes answer.
+///
+/// # Errors
+/// When the API server can't be read.
+pub(crate) async fn mounting(
+    ctx: &Context,
+    pods: &[Pod],
+    passes: impl Fn(&str) -> bool,
+) -> Result<Vec<PodSeen>, Error> {
+    let nodes: Api<Node> = Api::all(ctx.client.clone());
+    let mut known: BTreeMap<String, Option<Node>> = BTreeMap::new();
+    let mut seen = Vec::new();
+    for found in pods {
+        if !claims_of(found).iter().any(|claim| passes(claim)) {
+            continue;
+        }
+        let node = found.spec.as_ref().and_then(|spec| spec.node_name.clone());
+        if let Some(name) = node.as_ref().filter(|name| !known.contains_key(*name)) {
+            let found = nodes.get_opt(name).await.map_err(Error::api("get", format!("Node/{name}")))?;
+            known.insert(name.clone(), found);
+        }
+        let node = node.as_ref().and_then(|name| known.get(name)).and_then(Option::as_ref);
+        seen.push(pod(found, node));
+    }
+    Ok(seen)
+}

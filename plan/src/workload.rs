@@ -1,0 +1,80 @@
+//! Workloads and the pods on their volumes, as one look shows them, and the scaling that stops and starts them. Shared by whoever
+//! does that: recoveries, and captures of what has to be stopped.
+
+use crds::reference::WorkloadRef;
+
+/// A workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadSeen {
+    /// Which.
+    pub workload: WorkloadRef,
+    /// Uid.
+    pub uid: String,
+    /// Version that was seen.
+    pub resource_version: String,
+    /// Replicas asked for.
+    pub replicas: i32,
+    /// Replicas ready.
+    pub ready: i32,
+    /// `persistentVolumeClaimRetentionPolicy.whenScaled` is Delete: scaling down deletes its claims.
+    pub deletes_claims: bool,
+}
+
+impl WorkloadSeen {
+    /// What scales it to so many replicas.
+    #[must_use]
+    pub fn scaled(&self, replicas: i32) -> Scale {
+        let (workload, resource_version) = (self.workload.clone(), self.resource_version.clone());
+        Scale { workload, resource_version, replicas }
+    }
+}
+
+/// Scales a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Which.
+    pub workload: WorkloadRef,
+    /// Version that was seen: a look that is outdated scales nothing.
+    pub resource_version: String,
+    /// Replicas.
+    pub replicas: i32,
+}
+
+/// A pod that mounts a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSeen {
+    /// Name.
+    pub name: String,
+    /// Claims that it mounts.
+    pub claims: Vec<String>,
+    /// It has ended: no container of it runs or will run.
+    pub ended: bool,
+    /// Name of its node, when that node does not answer: what the pod does is unknown.
+    pub lost_on: Option<String>,
+    /// It is ready.
+    pub ready: bool,
+    /// Restarts of its containers.
+    pub restarts: i32,
+}
+
+/// What is said of a pod of which nobody can say whether it still writes. Unknown is not stopped.
+pub(crate) fn unknown<'a>(pods: impl IntoIterator<Item = &'a PodSeen>) -> Option<String> {
+    let (pod, node) = pods.into_iter().find_map(|pod| pod.lost_on.as_ref().map(|node| (pod, node)))?;
+    Some(format!(
+        "pod {} is on node {node}, which does not answer: whether it still writes is unknown. Bring the node back, or, when the machine is off for certain, say so: kubectl taint node {node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
+        pod.name
+    ))
+}
+
+/// What is waited for after a scaling to zero.
+pub(crate) fn waiting(pods: &[&PodSeen]) -> String {
+    if pods.is_empty() {
+        return "scaling to zero".to_owned();
+    }
+    let names: Vec<String> = pods
+        .iter()
+        .take(4)
+        .map(|pod| if pod.ended { format!("{} (ended; delete it)", pod.name) } else { pod.name.clone() })
+        .collect();
+    format!("waiting until these pods are gone: {}", names.join(", "))
+}
