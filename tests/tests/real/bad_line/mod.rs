@@ -4,6 +4,7 @@
 
 mod in_parts;
 mod proxy;
+mod pruning;
 
 use std::collections::BTreeSet;
 use std::fs;
