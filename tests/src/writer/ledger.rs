@@ -85,10 +85,31 @@ impl Entry {
     }
 }
 
+/// When a collection came and went, where it did while the writer wrote.
+#[derive(Clone, Debug, Default)]
+struct Life {
+    making: Option<Timestamp>,
+    made: Option<Timestamp>,
+    dropping: Option<Timestamp>,
+    dropped: Option<Timestamp>,
+}
+
+/// Whether a collection is there at a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum There {
+    /// It has to be.
+    Must,
+    /// It was just being made, or dropped.
+    May,
+    /// It was not made yet, or was dropped before.
+    MustNot,
+}
+
 /// Everything a writer did.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     collections: BTreeMap<String, Vec<Entry>>,
+    lives: BTreeMap<String, Life>,
 }
 
 impl Ledger {
@@ -103,6 +124,46 @@ impl Ledger {
     pub fn acknowledge(&mut self, collection: &str, index: usize, now: Timestamp) {
         if let Some(entry) = self.collections.get_mut(collection).and_then(|entries| entries.get_mut(index)) {
             entry.acknowledged_at = Some(now);
+        }
+    }
+
+    fn life(&mut self, collection: &str) -> &mut Life {
+        self.collections.entry(collection.to_owned()).or_default();
+        self.lives.entry(collection.to_owned()).or_default()
+    }
+
+    /// Notes that a collection is about to be made.
+    pub fn being_made(&mut self, collection: &str, now: Timestamp) {
+        self.life(collection).making = Some(now);
+    }
+
+    /// Notes that it was.
+    pub fn made(&mut self, collection: &str, now: Timestamp) {
+        self.life(collection).made = Some(now);
+    }
+
+    /// Notes that a collection is about to be dropped.
+    pub fn being_dropped(&mut self, collection: &str, now: Timestamp) {
+        self.life(collection).dropping = Some(now);
+    }
+
+    /// Notes that it was.
+    pub fn dropped(&mut self, collection: &str, now: Timestamp) {
+        self.life(collection).dropped = Some(now);
+    }
+
+    /// Whether a collection is there in what was cut at `consistent_at`, or a moment later, until `released_at`.
+    #[must_use]
+    pub fn is_there(&self, collection: &str, consistent_at: Timestamp, released_at: Timestamp) -> There {
+        let Some(life) = self.lives.get(collection) else { return There::Must };
+        let before = |time: Option<Timestamp>| time.is_some_and(|time| time < consistent_at);
+        let begun = |time: Option<Timestamp>| time.is_some_and(|time| time <= released_at);
+        if before(life.dropped) || !begun(life.making) {
+            There::MustNot
+        } else if before(life.made) && !begun(life.dropping) {
+            There::Must
+        } else {
+            There::May
         }
     }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a writer's clock is the real one; the ledger is judged by it")]
 
 mod ledger;
+mod passing;
 mod records;
 mod server;
 pub mod truth;
@@ -20,7 +21,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use ledger::{Entry, Ledger, Request, Verb};
+pub use ledger::{Entry, Ledger, Request, There, Verb};
 pub use records::{Random, Record, synthetic};
 pub use server::{Address, Refused, Server};
 
@@ -37,6 +38,8 @@ pub struct Load {
     pub per_request: usize,
     /// Pause between two requests of one collection.
     pub between: Duration,
+    /// Whether further collections come and go all the time.
+    pub passing: bool,
 }
 
 impl Load {
@@ -50,6 +53,7 @@ impl Load {
             sync_threshold: 100,
             per_request: 8,
             between: Duration::from_millis(10),
+            passing: false,
         }
     }
 }
@@ -82,10 +86,10 @@ impl Writer {
                 bail!("collection {name} has no records to write");
             }
             let id = server.create_collection(name, load.sync_threshold).await?;
-            let hand = Hand {
+            let hand = |collection: String, n: usize| Hand {
                 server: server.clone(),
-                collection: name.clone(),
-                id,
+                collection,
+                id: id.clone(),
                 pool: pool.clone(),
                 random: Random::new(load.seed.wrapping_mul(31).wrapping_add(n as u64)),
                 per_request: load.per_request.max(1),
@@ -94,7 +98,10 @@ impl Writer {
                 ledger: ledger.clone(),
                 count: count.clone(),
             };
-            tasks.spawn(hand.write());
+            tasks.spawn(hand(name.clone(), n).write());
+            if load.passing && n == 0 {
+                tasks.spawn(hand("passing".into(), load.collections.len()).pass(load.sync_threshold));
+            }
         }
         Ok(Self { stop, ledger, acknowledged, tasks })
     }

@@ -93,6 +93,15 @@ impl Server {
         made["id"].as_str().map(str::to_owned).with_context(|| format!("collection {name} got no id: {made}"))
     }
 
+    /// Drops a collection with everything in it.
+    pub async fn drop_collection(&self, name: &str) -> Result<()> {
+        let url = format!("{}/{DATABASE}/collections/{name}", self.address.url().await?);
+        let answer = self.http.delete(&url).send().await?;
+        let status = answer.status();
+        anyhow::ensure!(status.is_success(), "{status}: {}", answer.text().await?);
+        Ok(())
+    }
+
     /// Name and id of every collection.
     pub async fn collections(&self) -> Result<Vec<(String, String)>> {
         let url = format!("{}/{DATABASE}/collections?limit=1000", self.address.url().await?);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 
-use super::{Ledger, Record, Server};
+use super::{Ledger, Record, Server, There};
 
 /// What a server was found to hold.
 #[derive(Clone, Debug, Default)]
@@ -39,13 +39,21 @@ pub async fn hold(
     let mut found = Found::default();
     let mut served: Vec<String> = server.collections().await?.into_iter().map(|(name, _)| name).collect();
     served.sort();
-    let written: Vec<String> = ledger.collections().map(str::to_owned).collect();
-    if served != written {
-        bail!("the server has the collections {served:?}, the writer wrote to {written:?}");
+    let wrong = |name: &str| match ledger.is_there(name, consistent_at, released_at) {
+        There::Must => !served.iter().any(|there| there == name),
+        There::May => false,
+        There::MustNot => served.iter().any(|there| there == name),
+    };
+    let written: Vec<&str> = ledger.collections().collect();
+    let wrong: Vec<&&str> = written.iter().filter(|name| wrong(name)).collect();
+    if !wrong.is_empty() || !served.iter().all(|name| written.contains(&name.as_str())) {
+        bail!(
+            "the server has the collections {served:?}, the writer wrote to {written:?}; {wrong:?} are, or are not, there"
+        );
     }
     // The cut lies after everything that is in, and before the answers to what is not.
     let (mut latest_sent_in, mut earliest_answered_out) = (Timestamp::MIN, Timestamp::MAX);
-    for name in &written {
+    for name in &served {
         let seen =
             server.everything(name).await.with_context(|| format!("collection {name} can't be read"))?;
         let cut = match_prefix(ledger, name, &seen, consistent_at, released_at)?;
@@ -165,6 +173,22 @@ mod tests {
         assert_eq!(judge(&whole).unwrap().first, 2);
         assert_eq!(judge(&without).unwrap().first, 1);
         assert!(judge(&half).is_err());
+    }
+
+    #[test]
+    fn a_collection_that_comes_and_goes_is_there_between_and_perhaps_at_its_ends() {
+        let mut ledger = two_requests();
+        ledger.being_made("passing", at(10));
+        ledger.made("passing", at(12));
+        ledger.being_dropped("passing", at(20));
+        ledger.dropped("passing", at(22));
+        let there = |cut: i64| ledger.is_there("passing", at(cut), at(cut + 1));
+        assert_eq!([8, 9, 11].map(there), [There::MustNot, There::May, There::May]);
+        assert_eq!(
+            [13, 18, 19, 21, 23].map(there),
+            [There::Must, There::Must, There::May, There::May, There::MustNot]
+        );
+        assert_eq!(ledger.is_there("papers", at(0), at(1)), There::Must);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tests::{
 /// How many captures one run makes; `HOLDFAST_CAPTURES` sets another number, for a night of it.
 fn captures() -> usize {
     std::env::var("HOLDFAST_CAPTURES")
-        .map_or(6, |count| count.parse().expect("HOLDFAST_CAPTURES is a number"))
+        .map_or(20, |count| count.parse().expect("HOLDFAST_CAPTURES is a number"))
 }
 
 /// The times at which the server rewrote a pickle last: each is the end of a flush.
@@ -78,6 +78,7 @@ async fn every_capture_under_a_writer_holds_what_was_acknowledged_and_nothing_th
         sync_threshold: 40,
         between: Duration::from_millis(2),
         per_request: 30,
+        passing: true,
         ..Load::synthetic(11, 3, 24)
     };
     let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
