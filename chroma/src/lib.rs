@@ -12,4 +12,5 @@ pub mod guard;
 pub mod hnsw;
 pub mod layout;
 pub mod pickle;
+pub mod serve;
 pub mod versions;

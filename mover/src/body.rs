@@ -164,6 +164,14 @@ impl ChromaFacts {
         }
     }
 
+    /// What a point says of its ChromaDB.
+    pub fn of(point: &engine::Point) -> Result<Self> {
+        Body::of(point)?.chroma.ok_or_else(|| {
+            let why = format!("point {} was not captured from a ChromaDB", point.id);
+            Failure::new(FailureReason::PointUnreadable, why)
+        })
+    }
+
     /// Whether nothing was found wrong with the captured bytes.
     pub fn is_whole(&self) -> bool {
         self.findings.is_empty()

@@ -2,23 +2,18 @@
 //! that a Report that was lost and one that was rebuilt say the same.
 
 use chroma::check::{CheckReport, Finding as Found};
-use crds::job::{Captured, Checked, CollectionSummary, FailureReason, Finding, Report};
+use crds::job::{Captured, Checked, CollectionSummary, Finding, Report};
 use jiff::SignedDuration;
 
-use crate::body::{Body, ChromaFacts, levels_text};
-use crate::failure::{Failure, Result};
+use crate::body::{ChromaFacts, levels_text};
+use crate::failure::Result;
 
 /// How much of a digest a Report shows.
 const DIGEST_SHOWN: usize = 16;
 
 /// The Report of a capture, from its point.
 pub fn captured(point: &engine::Point) -> Result<Report> {
-    let chroma = Body::of(point)?.chroma.ok_or_else(|| {
-        Failure::new(
-            FailureReason::PointUnreadable,
-            format!("point {} was not captured from a ChromaDB", point.id),
-        )
-    })?;
+    let chroma = ChromaFacts::of(point)?;
     Ok(Report::Captured(Box::new(Captured {
         point: point.id.to_string(),
         digest: point.digest.clone(),

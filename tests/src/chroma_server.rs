@@ -111,8 +111,8 @@ impl Drop for ChromaServer {
     }
 }
 
-/// The program that `e2e/cluster/python.sh chroma` makes.
-fn program() -> Result<PathBuf> {
+/// The program that `e2e/cluster/python.sh chroma` makes. Fails, saying how to get it, when it isn't there.
+pub fn program() -> Result<PathBuf> {
     let cache = match env::var_os("HOLDFAST_CACHE") {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cache/holdfast"),

@@ -33,6 +33,12 @@ pub enum Problem {
     Labels,
     /// The ids of the metadata and of the vectors differ, with the log replayed on both sides.
     IdsDiffer,
+    /// A server ends, hangs or answers with an error over it.
+    NotServing,
+    /// The content is not what was expected.
+    ContentDiffers,
+    /// Records are not found by their own vectors.
+    QueryMisses,
 }
 
 impl Problem {
@@ -63,6 +69,15 @@ impl Problem {
             Problem::IdsDiffer => {
                 "Records would be lost or answered with an error: restore the newest healthy point"
             }
+            Problem::NotServing => {
+                "No server opens this: restore the newest healthy point. Where the offline check passed, try the server's own version first"
+            }
+            Problem::ContentDiffers => {
+                "Hold the restored point against the repository (holdfast verify --level full), or restore an older one"
+            }
+            Problem::QueryMisses => {
+                "The index leads past these records: restore the newest healthy point, or add the records anew"
+            }
         }
     }
 }
@@ -91,7 +106,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(problem: Problem, file: impl Into<String>, what: impl Into<String>) -> Finding {
+    pub(crate) fn new(problem: Problem, file: impl Into<String>, what: impl Into<String>) -> Finding {
         Finding {
             problem,
             file: file.into(),
@@ -111,7 +126,7 @@ impl Finding {
         Finding { id: Some(id), ..self }
     }
 
-    pub(super) fn of(self, collection: &CollectionEntry) -> Finding {
+    pub(crate) fn of(self, collection: &CollectionEntry) -> Finding {
         Finding { collection: Some(collection.full_name()), ..self }
     }
 }

@@ -65,6 +65,24 @@ impl CollectionFingerprint {
             && other.without_vector == 0
     }
 
+    /// How `seen` differs from this, which is that of `whose`, as a sentence about the collection; nothing where both are the same
+    /// content.
+    pub fn difference(&self, seen: &CollectionFingerprint, whose: &str) -> Option<String> {
+        if self.same_content(seen) {
+            return None;
+        }
+        Some(if seen.count != self.count {
+            format!("it has {} records, {whose} has {}", seen.count, self.count)
+        } else if seen.dimension != self.dimension {
+            "its vectors have another dimension".to_owned()
+        } else if seen.without_vector > 0 {
+            format!("{} of its {} records have no vector", seen.without_vector, seen.count)
+        } else {
+            let short = |digest: Digest| digest.to_string().chars().take(16).collect::<String>();
+            format!("its digest is {}, that of {whose} is {}", short(seen.digest), short(self.digest))
+        })
+    }
+
     /// `tenant/database/collection`.
     pub fn full_name(&self) -> String {
         format!("{}/{}/{}", self.tenant, self.database, self.collection)

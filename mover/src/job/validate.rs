@@ -9,9 +9,9 @@ use crds::job::{CheckResult, FailureReason, Report, RepositoryAccess};
 use crds::run::Verdict;
 
 use super::Desk;
-use super::verify::differing;
 use crate::access;
-use crate::body::Body;
+use crate::body::ChromaFacts;
+use crate::content::differing;
 use crate::failure::{Failure, Result, sentence};
 
 /// How long a request may take: the first one to a collection loads its index and replays its log.
@@ -31,12 +31,7 @@ pub(super) async fn validate(
 ) -> Result<Report> {
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
-    let expected = Body::of(&point)?.chroma.ok_or_else(|| {
-        Failure::new(
-            FailureReason::PointUnreadable,
-            format!("point {} was not captured from a ChromaDB", point.id),
-        )
-    })?;
+    let expected = ChromaFacts::of(&point)?;
     let client = Client::new(url, Auth::None, PATIENCE).map_err(|e| not_serving(url, &sentence(&e)))?;
     desk.telling.say(format!("wait for {url}"));
     heartbeat(&client, url, START).await?;

@@ -78,7 +78,7 @@ async fn prepare() -> Prepared {
     Prepared { data, stale, segment, fingerprints }
 }
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     Key::new([3; 32])
 }
 
@@ -93,13 +93,13 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A copy of the prepared directory that may be damaged.
-struct Copy {
-    dir: TempDir,
-    segment: PathBuf,
+pub(crate) struct Copy {
+    pub(crate) dir: TempDir,
+    pub(crate) segment: PathBuf,
 }
 
 impl Copy {
-    fn new() -> Copy {
+    pub(crate) fn new() -> Copy {
         let dir = tempfile::tempdir().unwrap();
         copy(prepared().data.path(), dir.path());
         let segment = dir.path().join(&prepared().segment);
@@ -113,24 +113,24 @@ impl Copy {
         assert!(changed > 0, "{statement} changed nothing");
     }
 
-    fn flip(&self, file: &str, at: u64, mask: u8) {
+    pub(crate) fn flip(&self, file: &str, at: u64, mask: u8) {
         let file = OpenOptions::new().read(true).write(true).open(self.segment.join(file)).unwrap();
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ mask], at).unwrap();
     }
 
-    fn put(&self, file: &str, at: u64, bytes: &[u8]) {
+    pub(crate) fn put(&self, file: &str, at: u64, bytes: &[u8]) {
         let file = OpenOptions::new().write(true).open(self.segment.join(file)).unwrap();
         file.write_all_at(bytes, at).unwrap();
     }
 
-    fn cut(&self, path: &Path, by: u64) {
+    pub(crate) fn cut(&self, path: &Path, by: u64) {
         let file = OpenOptions::new().write(true).open(path).unwrap();
         file.set_len(file.metadata().unwrap().len() - by).unwrap();
     }
 
-    fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub(crate) fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut found = BTreeMap::new();
         let mut dirs = vec![self.dir.path().to_owned()];
         while let Some(dir) = dirs.pop() {
@@ -178,7 +178,7 @@ impl Copy {
     }
 }
 
-fn level0_at(record: u64, offset: u64) -> u64 {
+pub(crate) fn level0_at(record: u64, offset: u64) -> u64 {
     record * STRIDE + offset
 }
 

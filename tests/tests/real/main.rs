@@ -8,6 +8,7 @@ mod chroma_capture;
 mod chroma_check;
 mod chroma_content;
 mod chroma_lock;
+mod chroma_serve;
 mod cli_archives;
 mod cli_bad_input;
 mod cli_contract;
