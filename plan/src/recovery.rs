@@ -11,6 +11,7 @@ mod binding;
 mod choice;
 mod dry_run;
 pub mod effect;
+mod levels;
 mod measure;
 mod mover;
 mod provision;

@@ -113,6 +113,7 @@ pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
         },
         consistency_time: status.consistency_time,
         bytes: status.sizes.map_or(0, |sizes| sizes.bytes),
+        migrations: status.chroma_db.map(|content| content.migrations),
     }
 }
 

@@ -59,6 +59,10 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
     pub measured: Vec<Measured>,
+    /// Migration levels of the volumes that are replaced, where their databases could be opened: what the server there writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub levels: Vec<LiveLevels>,
     /// What was measured against what was promised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objectives: Option<ObjectivesStatus>,
@@ -166,6 +170,18 @@ pub struct ChosenPoint {
     /// The instant that it shows.
     #[schemars(with = "Time")]
     pub consistency_time: Timestamp,
+}
+
+/// The migration levels of a replaced volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LiveLevels {
+    /// Policy.
+    #[schemars(length(max = 253))]
+    pub policy: String,
+    /// Levels (embeddings queue/metadata/system), e.g. 2/6/10.
+    #[schemars(length(max = 32))]
+    pub migrations: String,
 }
 
 /// A workload that a run stopped.

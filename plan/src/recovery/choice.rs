@@ -4,6 +4,7 @@ use crds::condition::Status;
 use crds::run::{ChosenPoint, PointChoice};
 use jiff::Timestamp;
 
+use super::levels::{self, Passage};
 use super::seen::{Component, Observed, PointSeen, PointState};
 use super::{Draft, Progress, texts};
 use crate::effect::Event;
@@ -137,10 +138,34 @@ pub(crate) fn select(draft: &mut Draft<'_>, policy: &str) -> Progress {
             return Progress::failed(reason, message);
         }
     };
+    let live =
+        draft.status.levels.iter().find(|live| live.policy == policy).map(|live| live.migrations.clone());
+    let passage = levels::passage(choice.point.migrations.as_deref(), live.as_deref());
+    let levels = format!(
+        "point {} is of migration levels {}, the server's volume of {}",
+        choice.point.name,
+        choice.point.migrations.as_deref().unwrap_or_default(),
+        live.as_deref().unwrap_or_default()
+    );
+    if passage == Passage::Refused {
+        let message = format!(
+            "{levels}: an older ChromaDB can't open it. Name an older point (spec.point), or start the image that wrote this one first (kubectl get hfpoint {} -o jsonpath='{{.status.chromaDB.image}}')",
+            choice.point.name
+        );
+        draft.condition("SourceResolved", false, "DowngradeRefused", message.clone());
+        return Progress::failed("DowngradeRefused", message);
+    }
     for (name, why) in choice.passed_over.iter().take(8) {
         draft.events.push(Event::warning("PointPassedOver", format!("{name} is Quarantined: {why}")));
     }
-    let message = describe(&choice);
+    let mut message = describe(&choice);
+    if passage == Passage::OneWay {
+        let warning = format!(
+            "{levels}: the server migrates it at its start, and an older one can't open it from then on"
+        );
+        draft.events.push(Event::warning("OneWay", warning));
+        message.push_str("; migrated by the server, which is one-way");
+    }
     draft.condition("SourceResolved", Status::True, choice.reason, message.clone());
     draft.status.points.retain(|point| point.policy != policy);
     draft.status.points.push(ChosenPoint {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
-use crds::job::{Failure, Finding, Report, Request, RunMark};
+use crds::job::{Checked, Failure, Finding, Report, Request, RunMark};
 use crds::names;
 use crds::reference::{POLICY_LABEL, RUN_LABEL};
+use crds::run::LiveLevels;
 
 use super::assess::{deadline, policy_gone};
 use super::effect::Effect;
@@ -192,7 +193,12 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
         place: source.place.clone(),
         identity: draft.seen.identity(component),
     };
-    match drive(draft, index, wanted) {
+    let outcome = drive(draft, index, wanted);
+    if let Outcome::Said(Report::Checked(Checked { migrations: Some(migrations), .. })) = &outcome {
+        draft.status.levels.retain(|known| known.policy != policy);
+        draft.status.levels.push(LiveLevels { policy: policy.to_owned(), migrations: migrations.clone() });
+    }
+    match outcome {
         Outcome::Pending(progress) => progress,
         Outcome::Said(Report::Checked(checked))
             if checked.finding_count == 0 && checked.findings.is_empty() =>
@@ -375,6 +381,7 @@ fn kind_of(report: &Report) -> &'static str {
     match report {
         Report::Catalogued(_) => "Catalogued",
         Report::Judged(_) => "Judged",
+        Report::Held => "Held",
         Report::Pruned(_) => "Pruned",
         Report::Probed(_) => "Probed",
         Report::Captured(_) => "Captured",

@@ -179,6 +179,8 @@ pub struct PointSeen {
     pub consistency_time: Option<Timestamp>,
     /// Bytes of its files.
     pub bytes: u64,
+    /// Migration levels of its data.
+    pub migrations: Option<String>,
 }
 
 /// Whether a point may be restored.

@@ -203,8 +203,10 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
             }
         }
     }
-    // A run that was carried out before, as the repository knows, had no reason to stop anything.
-    if get(&draft.status.conditions, "Ready").is_some_and(|ready| ready.reason == "AlreadyExecuted") {
+    // A run that was carried out before, as the repository knows, had no reason to stop anything, and what can't be restored at all
+    // is left as it was found.
+    let in_vain = |reason: &str| matches!(reason, "AlreadyExecuted" | "DowngradeRefused");
+    if get(&draft.status.conditions, "Ready").is_some_and(|ready| in_vain(&ready.reason)) {
         let effects = start::scale_up(draft);
         if !effects.is_empty() {
             draft.effects.extend(effects);

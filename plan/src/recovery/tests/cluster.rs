@@ -75,6 +75,7 @@ pub(super) fn point(name: &str, time: &str, state: PointState) -> PointSeen {
         state,
         consistency_time: Some(at(time)),
         bytes: 733_000_000,
+        migrations: Some("2/6/10".into()),
     }
 }
 

@@ -149,3 +149,32 @@ fn a_run_waits_for_an_older_one_and_for_the_repository_and_then_goes_on() {
     cluster.run(1000);
     recovered(&cluster);
 }
+
+/// The volume that is replaced holds data of these levels.
+fn checked_as(migrations: &str) -> crate::effect::JobState {
+    let checked =
+        crds::job::Checked { findings: vec![], finding_count: 0, migrations: Some(migrations.into()) };
+    crate::effect::JobState::Ended(crds::job::Report::Checked(checked))
+}
+
+#[test]
+fn data_of_a_newer_chromadb_is_not_given_to_an_older_one_and_production_runs_on() {
+    let mut cluster = Cluster::new();
+    cluster.answers.insert("CheckIntegrity", vec![checked_as("2/5/9")]);
+    cluster.run(1000);
+    assert_eq!(reason(&cluster, "Failed"), "DowngradeRefused");
+    let told = message(&cluster, "Failed");
+    assert!(told.contains("2/6/10") && told.contains("2/5/9") && told.contains("spec.point"), "{told}");
+    assert!(cluster.log.claims_deleted.is_empty());
+    assert_eq!(cluster.log.scaled, [0, 1], "what was stopped runs again");
+}
+
+#[test]
+fn data_of_an_older_chromadb_is_migrated_by_a_newer_one_and_the_run_says_that_this_is_one_way() {
+    let mut cluster = Cluster::new();
+    cluster.answers.insert("CheckIntegrity", vec![checked_as("2/6/11")]);
+    cluster.run(1000);
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded));
+    assert!(message(&cluster, "SourceResolved").contains("one-way"));
+    assert_eq!(cluster.status().levels[0].migrations, "2/6/11");
+}
