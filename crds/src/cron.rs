@@ -19,6 +19,9 @@ pub struct Schedule {
     /// How late a missed slot may still start; later it is skipped and the next one counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starting_deadline: Option<Span>,
+    /// Each object starts its slots later by a time of its own, this at most and always the same, so that not everything starts at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Span>,
 }
 
 fn utc() -> String {

@@ -14,6 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Slots {
     cron: Cron,
     zone: TimeZone,
+    /// How much later than the cron says each slot is.
+    offset: SignedDuration,
     /// How late a slot may still start.
     pub starting_deadline: Option<Span>,
 }
@@ -52,15 +54,15 @@ pub fn derived(rpo: Span) -> Schedule {
             Some(minutes) => format!("*/{minutes} * * * *"),
         }
     };
-    Schedule { cron, time_zone: "UTC".to_owned(), starting_deadline: None }
+    Schedule { cron, time_zone: "UTC".to_owned(), starting_deadline: None, jitter: None }
 }
 
 impl Slots {
-    /// Understands a schedule.
+    /// Understands a schedule. `whose` is the uid of the object that it is of: by it the jitter is told, the same at each start.
     ///
     /// # Errors
     /// When the expression or the zone is not one.
-    pub fn parse(schedule: &Schedule) -> Result<Self, NotASchedule> {
+    pub fn parse(schedule: &Schedule, whose: &str) -> Result<Self, NotASchedule> {
         let zone = TimeZone::get(&schedule.time_zone).map_err(|_| {
             NotASchedule(format!(
                 "spec.schedule.timeZone: \"{}\" is no IANA time zone; write one as in \"Europe/Berlin\" or \"UTC\"",
@@ -78,7 +80,8 @@ impl Slots {
                     schedule.cron
                 ))
             })?;
-        let slots = Self { cron, zone, starting_deadline: schedule.starting_deadline };
+        let offset = offset(schedule.jitter, whose);
+        let slots = Self { cron, zone, offset, starting_deadline: schedule.starting_deadline };
         // February 30th parses and never comes.
         if slots.after(Timestamp::UNIX_EPOCH).is_none() {
             return Err(NotASchedule(format!(
@@ -92,19 +95,17 @@ impl Slots {
     /// The first slot after `time`.
     #[must_use]
     pub fn after(&self, time: Timestamp) -> Option<Timestamp> {
-        let zoned = time.to_zoned(self.zone.clone());
-        self.cron
-            .find_next_occurrence(&zoned, false)
-            .ok()
-            .map(|slot| slot.timestamp())
-            .filter(|slot| *slot > time)
+        let zoned = time.checked_sub(self.offset).ok()?.to_zoned(self.zone.clone());
+        let slot = self.cron.find_next_occurrence(&zoned, false).ok()?.timestamp();
+        slot.checked_add(self.offset).ok().filter(|slot| *slot > time)
     }
 
     /// The newest slot that is later than `after` and not later than `now`: of several missed slots only the newest counts.
     #[must_use]
     pub fn newest_due(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let zoned = now.to_zoned(self.zone.clone());
+        let zoned = now.checked_sub(self.offset).ok()?.to_zoned(self.zone.clone());
         let slot = self.cron.find_previous_occurrence(&zoned, true).ok()?.timestamp();
+        let slot = slot.checked_add(self.offset).ok()?;
         (slot > after && slot <= now).then_some(slot)
     }
 
@@ -130,6 +131,13 @@ impl Slots {
     }
 }
 
+/// Whole seconds, from nothing to the jitter: a function of the uid alone, so that the wait between two slots stays what it was.
+fn offset(jitter: Option<Span>, whose: &str) -> SignedDuration {
+    let hash = u64::from_str_radix(&crds::names::short_hash(&["jitter", whose]), 16).unwrap_or_default();
+    let most = jitter.map_or(0, Span::as_secs);
+    Span::from_secs(hash % (most + 1)).to_duration()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,8 +147,11 @@ mod tests {
     }
 
     fn slots(cron: &str, zone: &str) -> Slots {
-        Slots::parse(&Schedule { cron: cron.into(), time_zone: zone.into(), starting_deadline: None })
-            .unwrap()
+        Slots::parse(&schedule(cron, zone), "u-1").unwrap()
+    }
+
+    fn schedule(cron: &str, zone: &str) -> Schedule {
+        Schedule { cron: cron.into(), time_zone: zone.into(), starting_deadline: None, jitter: None }
     }
 
     #[test]
@@ -167,7 +178,7 @@ mod tests {
     fn every_derived_schedule_can_be_parsed_and_keeps_its_rpo() {
         for minutes in 2..=3000 {
             let rpo = Span::from_mins(minutes);
-            let slots = Slots::parse(&derived(rpo)).unwrap();
+            let slots = Slots::parse(&derived(rpo), "u-1").unwrap();
             let gap = slots.longest_gap(at("2026-01-01T00:00:00Z"));
             assert!(gap <= rpo.to_duration(), "rpo {rpo}: every {gap:?}");
             if minutes > 200 {
@@ -222,12 +233,30 @@ mod tests {
     }
 
     #[test]
+    fn jitter_spreads_objects_over_its_length_and_moves_none_of_them() {
+        let jittered =
+            Schedule { jitter: Some(Span::from_mins(5)), ..schedule("*/15 * * * *", "Europe/Berlin") };
+        let cron = at("2026-11-23T09:00:00Z");
+        let mut minutes = std::collections::BTreeSet::new();
+        for uid in 0..200 {
+            let slots = Slots::parse(&jittered, &format!("u-{uid}")).unwrap();
+            let first = slots.after(cron - SignedDuration::from_nanos(1)).unwrap();
+            let offset = first.duration_since(cron);
+            assert!((SignedDuration::ZERO..=SignedDuration::from_mins(5)).contains(&offset), "{offset:?}");
+            minutes.insert(offset.as_secs() / 60);
+            let next = slots.after(first).unwrap();
+            assert_eq!(next.duration_since(first), SignedDuration::from_mins(15), "an RPO is kept as before");
+            assert_eq!(slots.newest_due(first, next), Some(next), "a slot is due at its very instant");
+            let before = next - SignedDuration::from_secs(1);
+            assert_eq!(slots.newest_due(first, before), None);
+        }
+        assert!(minutes.len() >= 5, "200 objects start within {minutes:?}");
+    }
+
+    #[test]
     fn what_is_no_schedule_is_refused_with_field_and_remedy() {
-        let bad = |cron: &str, zone: &str| {
-            Slots::parse(&Schedule { cron: cron.into(), time_zone: zone.into(), starting_deadline: None })
-                .unwrap_err()
-                .to_string()
-        };
+        let bad =
+            |cron: &str, zone: &str| Slots::parse(&schedule(cron, zone), "u-1").unwrap_err().to_string();
         for cron in ["61 * * * *", "a b c d e", "* * * *", "0 0 4 * * 0", "*/0 * * * *", ""] {
             let message = bad(cron, "UTC");
             assert!(message.starts_with("spec.schedule.cron: "), "{cron}: {message}");

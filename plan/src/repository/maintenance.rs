@@ -60,7 +60,8 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     if !able {
         return;
     }
-    let slots = match Slots::parse(&repository.spec.maintenance.schedule) {
+    let uid = repository.metadata.uid.as_deref().unwrap_or_default();
+    let slots = match Slots::parse(&repository.spec.maintenance.schedule, uid) {
         Ok(slots) => slots,
         Err(error) => {
             conditions::maintenance(

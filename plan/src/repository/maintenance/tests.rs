@@ -20,7 +20,8 @@ fn repository() -> RecoveryRepository {
         "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-1", "generation": 1, "creationTimestamp": "2026-11-22T12:00:00Z"},
         "spec": {
             "s3": {"bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}, "maintenance": {"secretRef": {"name": "s3-maintenance"}}}},
-            "encryption": {"keySecretRef": {"name": "key"}, "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}
+            "encryption": {"keySecretRef": {"name": "key"}, "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}},
+            "maintenance": {"schedule": {"cron": "17 3 * * *"}}
         },
         "status": {
             "uniqueID": "repo-1", "keyFingerprint": "7c1f-09aa-52d3", "keySlots": 1,
