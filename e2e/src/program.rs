@@ -27,6 +27,11 @@ impl Program {
         Self { path: path.into(), environment: Vec::new() }
     }
 
+    /// Where it is, for a program that calls it.
+    pub fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// The same program with one more variable in its environment: secrets have no place in arguments.
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.environment.push((key.to_owned(), value.to_owned()));

@@ -8,11 +8,25 @@ use crds::RecoveryPoint;
 use tests::writer::{Address, Ledger, Server};
 
 use super::holds;
+use crate::program::{Printed, Program};
 use crate::stage::Stage;
 use crate::wait;
 
-/// Runs a command on the story's repository; returns what it prints.
+/// Runs a command on the story's repository, which must succeed; returns what it prints.
 pub async fn run(stage: &Stage, arguments: &[&str]) -> Result<String> {
+    let (holdfast, arguments) = on_repository(stage, arguments);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    holdfast.run(&arguments, None).await
+}
+
+/// Runs a command on the story's repository; returns whatever came out.
+pub async fn attempt(stage: &Stage, arguments: &[&str]) -> Result<Printed> {
+    let (holdfast, arguments) = on_repository(stage, arguments);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    holdfast.attempt(&arguments, None).await
+}
+
+fn on_repository(stage: &Stage, arguments: &[&str]) -> (Program, Vec<String>) {
     let s3 = &stage.place.s3;
     let url = format!("s3://{}/{}", s3.bucket, stage.prefix);
     let holdfast = stage
@@ -24,9 +38,9 @@ pub async fn run(stage: &Stage, arguments: &[&str]) -> Result<String> {
         .with("AWS_REGION", &s3.region)
         .with("AWS_ENDPOINT_URL", &s3.endpoint_here)
         .with("HOLDFAST_PASSWORD", &stage.key);
-    let mut all = vec![arguments[0], "--repo", &url];
-    all.extend(&arguments[1..]);
-    holdfast.run(&all, None).await
+    let mut all: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+    all.splice(1..1, ["--repo".to_owned(), url]);
+    (holdfast, all)
 }
 
 /// No cluster, only the binary, the bucket and the key: the point comes back on this machine and a ChromaDB serves it.
