@@ -73,6 +73,7 @@ fn mark(request: &Request) -> &'static str {
     match request {
         Request::Probe { .. } => "Probe",
         Request::Catalogue { .. } => "Catalogue",
+        Request::Hold { .. } => "Hold",
         Request::Judge { .. } => "Judge",
         Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",

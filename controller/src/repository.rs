@@ -38,9 +38,10 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
     };
     let probe = status.probe.map(|probe| repository::job_name(&object, probe.number));
     let catalogue = status.catalogue.map(|round| repository::catalogue::job_name(&object, &round));
+    let holds = status.holds.map(|round| repository::holds::job_name(&object, &round));
     let maintenance = status.maintenance.map(|round| repository::maintenance::job_name(&object, &round));
-    let (job, catalogue, maintenance) =
-        futures::try_join!(job_of(probe), job_of(catalogue), job_of(maintenance))?;
+    let (job, catalogue, holds, maintenance) =
+        futures::try_join!(job_of(probe), job_of(catalogue), job_of(holds), job_of(maintenance))?;
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
@@ -50,6 +51,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         terminating,
         job,
         catalogue,
+        holds,
         maintenance,
         ended_jobs: observe::ended_jobs(ctx, &object, REPOSITORY_LABEL).await?,
         run: runs.iter().find(|run| observe::is_active(run)).map(ResourceExt::name_any),
@@ -71,7 +73,9 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
     for job in plan.delete.iter().chain(&plan.over) {
         execute::delete_job(ctx, &object, job).await?;
     }
-    for job in plan.start.iter().chain(&plan.catalogue.start).chain(&plan.maintain.start) {
+    let starting =
+        plan.start.iter().chain(&plan.catalogue.start).chain(&plan.maintain.start).chain(&plan.hold);
+    for job in starting {
         execute::ensure_job(ctx, &object, job).await?;
     }
     events::publish(ctx, &object, &plan.events).await;

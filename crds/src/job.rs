@@ -16,7 +16,7 @@ pub use report::{
     Captured, Catalogued, CataloguedPoint, CheckResult, Checked, CollectionSummary, Finding, Judged,
     LockTried, Probed, Pruned, Report, Restored, Verified,
 };
-pub use request::{CaptureSource, ComponentRules, RepositoryAccess, Request, RunMark};
+pub use request::{CaptureSource, ComponentRules, HeldPoint, RepositoryAccess, Request, RunMark};
 
 /// Environment variable that carries the [`Request`] as JSON.
 pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";

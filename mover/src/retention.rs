@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::body::Body;
 use crate::failure::Result;
+use crate::holds::Holds;
 
 /// The kind of mark that says that a point was verified in full and passed. Its name is the point's id.
 pub const VERIFIED: &str = "verified";
@@ -18,7 +19,7 @@ pub const WAIT: SignedDuration = SignedDuration::from_hours(24);
 pub const WASTE: u8 = 30;
 
 /// Every point with the reasons to keep it, by the rules of its component and their zone; of one without rules everything is
-/// kept.
+/// kept. What is on hold in the bucket is, whoever asks.
 pub async fn judge(
     repository: &Repository,
     rules: impl Fn(&str) -> Option<(Retention, TimeZone)>,
@@ -27,13 +28,14 @@ pub async fn judge(
 ) -> Result<Vec<(Point, BTreeSet<Reason>)>> {
     let verified: BTreeSet<String> =
         repository.marks(VERIFIED).await?.into_iter().map(|mark| mark.name).collect();
+    let holds = Holds::of(repository).await?;
     let candidate = |point: &Point| Candidate {
         id: point.id,
         time: point.retention_time(),
         said: point.attributes.consistency_time,
         good: Body::of(point).is_ok_and(|body| body.chroma.is_none_or(|chroma| chroma.is_whole())),
         verified: verified.contains(&point.id.to_string()),
-        held: held(point),
+        held: held(point) || holds.reason(&point.id).is_some(),
     };
     let points = repository.points().await?.points;
     let mut of_component: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();

@@ -221,16 +221,17 @@ fn sweep(seen: &Observed<'_>, plan: &mut Plan) {
 }
 
 fn calendar(policy: &BackupPolicy) -> Calendar {
+    let uid = policy.metadata.uid.as_deref().unwrap_or_default();
     match &policy.spec.schedule {
         Some(schedule) => Calendar {
-            slots: Slots::parse(schedule).map_err(|error| error.to_string()),
+            slots: Slots::parse(schedule, uid).map_err(|error| error.to_string()),
             schedule: schedule.clone(),
             derived: false,
         },
         None => {
             let schedule = schedule::derived(policy.spec.objectives.rpo);
             Calendar {
-                slots: Slots::parse(&schedule).map_err(|error| error.to_string()),
+                slots: Slots::parse(&schedule, uid).map_err(|error| error.to_string()),
                 schedule,
                 derived: true,
             }

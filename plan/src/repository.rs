@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 mod conditions;
+pub mod holds;
 pub mod maintenance;
 mod usage;
 mod work;
@@ -38,6 +39,8 @@ pub struct Observed<'a> {
     pub job: JobState,
     /// The Job of the round of the catalogue in its status, see [`catalogue::job_name`].
     pub catalogue: JobState,
+    /// The Job of the round of holds in its status, see [`holds::job_name`].
+    pub holds: JobState,
     /// The Job of the round of maintenance in its status, see [`maintenance::job_name`].
     pub maintenance: JobState,
     /// Jobs of this repository that have ended, by name.
@@ -65,6 +68,8 @@ pub struct Plan {
     pub catalogue: Catalogue,
     /// What to do for maintenance.
     pub maintain: Maintain,
+    /// A Job to start unless it exists: it tells the bucket what is on hold.
+    pub hold: Option<MoverJob>,
     /// Other Jobs to delete whose results are in the status, those of earlier rounds too.
     pub over: Vec<String>,
     /// What to tell.
@@ -136,6 +141,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         delete: None,
         catalogue: Catalogue::default(),
         maintain: Maintain::default(),
+        hold: None,
         over: vec![],
         events: vec![],
         next: Next::OnChange,
@@ -202,6 +208,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
     catalogue::follow(seen, &mut plan);
     maintenance::follow(seen, &mut plan);
+    holds::follow(seen, &mut plan);
     plan.over = work::over(repository, &plan.status, &seen.ended_jobs);
     plan.over.retain(|job| plan.delete.as_ref() != Some(job));
     // That nothing is locked where nothing was asked for is no news.

@@ -28,6 +28,9 @@ impl Report {
                 for point in &mut catalogued.points {
                     cut(&mut point.policy, 253);
                     cut(&mut point.image, 256);
+                    if let Some(hold) = &mut point.hold {
+                        cut(hold, 256);
+                    }
                     bound_captured(&mut point.captured);
                     point.captured.collections.truncate(3);
                     point.captured.findings.truncate(1);
@@ -43,7 +46,7 @@ impl Report {
                 bound_points(&mut judged.remove);
             }
             Self::Pruned(pruned) => bound_points(&mut pruned.left),
-            Self::NotCommitted | Self::Restored(_) => {}
+            Self::Held | Self::NotCommitted | Self::Restored(_) => {}
             Self::Checked(checked) => {
                 bound_findings(&mut checked.findings);
                 if let Some(migrations) = &mut checked.migrations {
@@ -190,7 +193,12 @@ mod tests {
             }),
             Report::Catalogued(Catalogued {
                 points: vec![
-                    CataloguedPoint { policy: text(), image: text(), captured: largest_capture() };
+                    CataloguedPoint {
+                        policy: text(),
+                        image: text(),
+                        hold: Some(text()),
+                        captured: largest_capture()
+                    };
                     20
                 ],
                 more: false,
@@ -205,6 +213,7 @@ mod tests {
                 points: u64::MAX,
                 bytes: u64::MAX,
             }),
+            Report::Held,
             Report::NotCommitted,
             Report::Checked(Checked {
                 findings: findings(),

@@ -19,6 +19,8 @@ pub enum Report {
     Judged(Judged),
     /// Points were removed.
     Pruned(Pruned),
+    /// The holds stand in the bucket as they were asked for.
+    Held,
     /// No commit record of this attempt exists.
     NotCommitted,
     /// The volume was looked at.
@@ -90,6 +92,9 @@ pub struct CataloguedPoint {
     pub policy: String,
     /// Image of the ChromaDB container.
     pub image: String,
+    /// Why it is on hold, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
     /// What its capture reported.
     pub captured: Captured,
 }

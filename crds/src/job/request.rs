@@ -44,6 +44,15 @@ pub enum Request {
         /// Their ids. One that is gone already is no failure.
         remove: Vec<String>,
     },
+    /// Write down in the bucket which points are on hold, and which are no more.
+    Hold {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Points that are held, with the reasons.
+        hold: Vec<HeldPoint>,
+        /// Ids of points that were released.
+        release: Vec<String>,
+    },
     /// Look for the commit record of a capture whose Report was lost.
     Confirm {
         /// The repository.
@@ -125,6 +134,18 @@ pub struct ComponentRules {
     pub retention: crate::retention::Retention,
     /// IANA zone whose hours, days and weeks count.
     pub time_zone: String,
+}
+
+/// A point on hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldPoint {
+    /// Its id in the repository.
+    #[schemars(length(max = 128))]
+    pub point: String,
+    /// Why, for people.
+    #[schemars(length(max = 256))]
+    pub reason: String,
 }
 
 /// What a capture is taken of.

@@ -11,8 +11,10 @@ use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository};
 use futures::FutureExt;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
+use serde_json::json;
 
 use super::loss::{Loss, Written};
+use super::retention_and_pin::{held_in_the_bucket, patch};
 use crate::manifests::{self, CHROMADB, REPOSITORY};
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
@@ -25,11 +27,17 @@ pub const STORY: Story = Story {
     play: |stage| play(stage).boxed(),
 };
 
+const HELD: &str = "INC-2041 evidence";
+
 async fn play(stage: &Stage) -> Result<()> {
     // More than one Report holds.
     let written = Written::captured(stage, 6, 7).await?;
     let before = recorded(stage).await?;
     ensure!(before.len() == 7, "{} points were captured", before.len());
+    let oldest = before.values().map(|(name, _)| name).min().context("no point")?.clone();
+    let hold = json!({"spec": {"hold": {"reason": HELD}}});
+    patch::<RecoveryPoint>(stage, &oldest, &hold).await?;
+    held_in_the_bucket(stage, &[&stage.get(&oldest).await?]).await?;
     let (one, all) = (DeleteParams::default(), ListParams::default());
     stage.api::<BackupPolicy>().delete(CHROMADB, &one).await?;
     stage.api::<RecoveryRepository>().delete(REPOSITORY, &one).await?;
@@ -64,6 +72,8 @@ async fn play(stage: &Stage) -> Result<()> {
         ensure!(status.origin == Some(Origin::Discovered), "{name} says that it is {:?}", status.origin);
         alike(name, known, status)?;
     }
+    let held = stage.get::<RecoveryPoint>(&oldest).await?.spec.hold.map(|hold| hold.reason);
+    ensure!(held.as_deref() == Some(HELD), "{oldest} was found with the hold {held:?}");
     let usage = stage.get::<RecoveryRepository>(REPOSITORY).await?.status.and_then(|s| s.usage);
     ensure!(usage.context("no usage")?.points == 7, "points are counted twice");
 

@@ -11,8 +11,10 @@ mod loss;
 mod recover_corruption;
 mod replay_guard;
 mod retention_and_pin;
+mod rpo_condition;
 mod swap_is_safe;
 mod uninstall_keeps_data;
+mod verify_finds_corruption;
 
 use std::sync::Arc;
 
@@ -33,8 +35,10 @@ pub const ALL: &[&Story] = &[
     &swap_is_safe::STORY,
     &replay_guard::STORY,
     &retention_and_pin::STORY,
+    &verify_finds_corruption::STORY,
     &recover_corruption::STORY,
     &capture_live::STORY,
+    &rpo_condition::STORY,
     &capture_offline::STORY,
     &dry_run::STORY,
     &controller_killed_midway::STORY,

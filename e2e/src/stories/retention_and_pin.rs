@@ -39,9 +39,13 @@ async fn play(stage: &Stage) -> Result<()> {
     let ledger = writer.stop().await?;
     let hold = json!({"spec": {"hold": {"reason": "INC-2041 evidence"}}});
     patch::<RecoveryPoint>(stage, &points[0].name_any(), &hold).await?;
+    held_in_the_bucket(stage, &[&points[0]]).await?;
 
     maintained(stage).await?;
     is_left(stage, &[&points[0], &points[2], &points[3]]).await?;
+    // Without the cluster nobody removes it either.
+    let by_hand = by_cli::attempt(stage, &["prune", "--remove", &points[0].spec.id]).await?;
+    ensure!(!by_hand.success && by_hand.err.contains("INC-2041"), "the CLI says: {}", by_hand.err);
     let told =
         wait::reason(&stage.api::<BackupPolicy>(), CHROMADB, "RetentionEnforced", "True", &["Enforced"])
             .await?;
@@ -64,6 +68,7 @@ async fn play(stage: &Stage) -> Result<()> {
     wait::reason(&policies, CHROMADB, "RetentionEnforced", "False", &["Held"]).await?;
     let release = json!({"spec": {"hold": null}});
     patch::<RecoveryPoint>(stage, &points[0].name_any(), &release).await?;
+    held_in_the_bucket(stage, &[]).await?;
     maintained(stage).await?;
     is_left(stage, &[&points[0], &points[2], &points[3], &empty]).await?;
 
@@ -77,7 +82,21 @@ async fn play(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-async fn patch<K>(stage: &Stage, name: &str, change: &Value) -> Result<()>
+/// Waits until these points are on hold in the bucket, and no others.
+pub(super) async fn held_in_the_bucket(stage: &Stage, held: &[&RecoveryPoint]) -> Result<()> {
+    let wanted: BTreeSet<&str> = held.iter().map(|point| point.spec.id.as_str()).collect();
+    let api = stage.api::<RecoveryRepository>();
+    wait::object(&api, REPOSITORY, "the holds in the bucket", PATIENCE, |repository| {
+        let round = repository.and_then(|r| r.status.as_ref()).and_then(|s| s.holds.as_ref());
+        let told = round.filter(|round| round.finished.is_some());
+        let same =
+            told.is_some_and(|r| r.told.iter().map(|held| held.point.as_str()).eq(wanted.iter().copied()));
+        Ok(same.then_some(()))
+    })
+    .await
+}
+
+pub(super) async fn patch<K>(stage: &Stage, name: &str, change: &Value) -> Result<()>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
         + Clone

@@ -7,6 +7,7 @@ mod check;
 mod choose;
 mod diff;
 mod export;
+mod hold;
 mod import;
 mod key;
 mod keys;
@@ -63,11 +64,16 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Remove points by rules, and what nothing needs any more
     Prune(prune::PruneArgs),
+    /// Hold a point: no rule and no cluster removes it
+    Hold(hold::HoldArgs),
+    /// Release a point that is on hold
+    Release(hold::ReleaseArgs),
     /// Write a point as a tar archive to standard output
     Export(export::ExportArgs),
     /// Capture a tar archive from standard input into a new point
     Import(import::ImportArgs),
-    /// Check a ChromaDB directory that no server has open, without changing it
+    /// Check a ChromaDB directory that no server has open, without changing it: its structure, whether a server serves it, whether
+    /// it holds what a point holds
     Check(check::CheckArgs),
     /// Make keys
     #[command(subcommand)]
@@ -156,9 +162,11 @@ async fn answer(
         Command::Verify(args) => verify::run(args, output, environment, telling).await,
         Command::Diff(args) => diff::run(args, output, environment).await,
         Command::Prune(args) => prune::run(args, output, environment, telling).await,
+        Command::Hold(args) => hold::hold(args, output, environment).await,
+        Command::Release(args) => hold::release(args, output, environment).await,
         Command::Export(args) => export::run(args, output, environment, telling).await,
         Command::Import(args) => import::run(args, output, environment, telling).await,
-        Command::Check(args) => check::run(args, output, telling).await,
+        Command::Check(args) => check::run(args, output, environment, telling).await,
         Command::Key(command) => key::run(&command, output),
         Command::Job(_) => {
             Err(Failure::new(FailureReason::InvalidRequest, "`holdfast job` was handled before"))

@@ -9,6 +9,7 @@ use crate::body::Body;
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::Result;
+use crate::holds::Holds;
 use crate::telling::bytes;
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,9 @@ struct Shown {
     records: Option<u64>,
     /// Absent when nothing was checked, as for a directory without a ChromaDB.
     healthy: Option<bool>,
+    /// Why no rule removes it; absent when rules may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<String>,
     tags: std::collections::BTreeMap<String, String>,
 }
 
@@ -54,17 +58,27 @@ struct Unreadable {
 pub async fn run(args: PointsArgs, output: Output, environment: &Environment) -> Result<Exit> {
     let repository = args.repository.open(environment).await?;
     let catalogue = repository.points().await?;
+    let holds = Holds::of(&repository).await?;
     let wanted = |p: &engine::Point| args.component.as_ref().is_none_or(|c| p.attributes.component == *c);
     let points = Points {
-        points: catalogue.points.into_iter().filter(wanted).map(shown).collect(),
+        points: catalogue.points.into_iter().filter(wanted).map(|point| shown(point, &holds)).collect(),
         unreadable: catalogue
             .unreadable
             .into_iter()
             .map(|(object, what)| Unreadable { object, what })
             .collect(),
     };
-    let mut rows =
-        vec![row(["POINT", "COMPONENT", "CONSISTENT", "SIZE", "NEW", "COLLECTIONS", "RECORDS", "HEALTHY"])];
+    let mut rows = vec![row([
+        "POINT",
+        "COMPONENT",
+        "CONSISTENT",
+        "SIZE",
+        "NEW",
+        "COLLECTIONS",
+        "RECORDS",
+        "HEALTHY",
+        "HOLD",
+    ])];
     for p in &points.points {
         let count = |n: Option<u64>| n.map_or_else(|| "<none>".to_owned(), |n| n.to_string());
         rows.push(row([
@@ -80,6 +94,7 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
                 Some(false) => "no",
                 None => "<none>",
             },
+            p.hold.as_deref().unwrap_or("<none>"),
         ]));
     }
     for Unreadable { object, what } in &points.unreadable {
@@ -89,7 +104,7 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
     Ok(Exit::Done)
 }
 
-fn shown(point: engine::Point) -> Shown {
+fn shown(point: engine::Point, holds: &Holds) -> Shown {
     let chroma = Body::of(&point).ok().and_then(|body| body.chroma);
     Shown {
         point: point.id.to_string(),
@@ -102,6 +117,7 @@ fn shown(point: engine::Point) -> Shown {
         collections: chroma.as_ref().map(|c| c.collections.len() as u64),
         records: chroma.as_ref().map(crate::body::ChromaFacts::records),
         healthy: chroma.as_ref().map(crate::body::ChromaFacts::is_whole),
+        hold: holds.reason(&point.id).map(str::to_owned),
         component: point.attributes.component,
         tags: point.attributes.tags,
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crds::job::FailureReason;
 use engine::{Point, PointId, Prune, PruneReport, Reason, Repository, Retention};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp};
@@ -12,7 +13,8 @@ use super::output::row;
 use super::{Output, RepositoryArgs};
 use crate::environment::Environment;
 use crate::exit::Exit;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::holds::Holds;
 use crate::retention::WASTE;
 use crate::telling::{Telling, bytes};
 
@@ -115,6 +117,11 @@ pub async fn run(
 ) -> Result<Exit> {
     let repository = args.repository.open(environment).await?;
     let now = (environment.clock)();
+    let holds = Holds::of(&repository).await?;
+    if let Some((point, why)) = args.remove.iter().find_map(|point| Some((point, holds.reason(point)?))) {
+        let why = format!("point {point} is on hold ({why}): holdfast release --point {point} first");
+        return Err(Failure::new(FailureReason::InvalidRequest, why));
+    }
     let points = judge(&repository, &args, now).await?;
     let mut remove: BTreeSet<PointId> =
         points.iter().filter(|(_, kept)| kept.is_empty()).map(|(point, _)| point.id).collect();

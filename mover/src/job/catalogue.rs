@@ -5,6 +5,7 @@ use crds::job::{Catalogued, CataloguedPoint, Report, RepositoryAccess};
 use super::Desk;
 use crate::body::Body;
 use crate::failure::Result;
+use crate::holds::Holds;
 use crate::report;
 
 /// More than this never fit one Report.
@@ -12,6 +13,7 @@ const MOST: usize = 32;
 
 pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[String]) -> Result<Report> {
     let repository = desk.open(access).await?;
+    let holds = Holds::of(&repository).await?;
     let mut points = repository.points().await?.points;
     points.retain(|point| !known.contains(&point.id.to_string()));
     points.sort_by_key(|point| std::cmp::Reverse((point.attributes.consistency_time, point.id)));
@@ -21,7 +23,8 @@ pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[S
         let image = Body::of(point).ok()?.chroma?.image;
         match report::captured(point) {
             Ok(Report::Captured(captured)) if is_name(&policy) => {
-                Some(CataloguedPoint { policy, image, captured: *captured })
+                let hold = holds.reason(&point.id).map(str::to_owned);
+                Some(CataloguedPoint { policy, image, hold, captured: *captured })
             }
             _ => None,
         }

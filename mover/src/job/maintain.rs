@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::Desk;
 use super::probe::held;
 use crate::failure::{Failure, Result};
+use crate::holds::Holds;
 use crate::retention::{WAIT, WASTE, judge as judge_points};
 
 pub(super) async fn judge(
@@ -59,8 +60,10 @@ pub(super) async fn prune(desk: &Desk, access: &RepositoryAccess, remove: &[Stri
     let asked: BTreeSet<PointId> =
         remove.iter().map(|id| id.parse().map_err(|_| wrong(id))).collect::<Result<_>>()?;
     let repository = desk.open(access).await?;
+    // Whoever asked may not know of a hold that was written from elsewhere.
+    let holds = Holds::of(&repository).await?;
     let request = Prune {
-        remove: asked.clone(),
+        remove: asked.iter().filter(|point| holds.reason(point).is_none()).copied().collect(),
         wait: WAIT,
         waste: WASTE,
         dry_run: false,

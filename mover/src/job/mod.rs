@@ -5,6 +5,7 @@
 mod capture;
 mod catalogue;
 mod confirm;
+mod hold;
 mod integrity;
 mod maintain;
 mod probe;
@@ -101,6 +102,7 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         }
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
+        Request::Hold { repository, hold, release } => hold::hold(desk, &repository, &hold, &release).await,
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
         Request::CheckIntegrity { data_path } => integrity::check(desk, &data_path).await,

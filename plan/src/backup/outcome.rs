@@ -124,6 +124,7 @@ fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captu
             (Err(_), Some(stopped)) => stopped.image.clone(),
             (Err(_), None) => String::new(),
         },
+        hold: None,
     };
     let point = points::new(about, captured, points::taken(seen.points), seen.now);
     let whole = captured.findings.is_empty();

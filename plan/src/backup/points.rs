@@ -2,7 +2,9 @@
 
 use crds::condition::{self, Status};
 use crds::job::Captured;
-use crds::point::{ChromaDbContent, PointPhase, RecoveryPointSpec, RecoveryPointStatus, Sizes, Verification};
+use crds::point::{
+    ChromaDbContent, Hold, PointPhase, RecoveryPointSpec, RecoveryPointStatus, Sizes, Verification,
+};
 use crds::policy::{LastPoint, Origin};
 use crds::reference::NameRef;
 use crds::run::Verdict;
@@ -52,6 +54,8 @@ pub(crate) struct About<'a> {
     pub(crate) origin: Origin,
     /// Image of the ChromaDB container.
     pub(crate) image: String,
+    /// Why it is on hold, where the bucket says so.
+    pub(crate) hold: Option<String>,
 }
 
 /// The point for a capture, named as no other of `taken` is.
@@ -67,7 +71,7 @@ pub(crate) fn new<'a>(
             policy: about.policy.to_owned(),
             repository_ref: NameRef::new(about.repository),
             id: captured.point.clone(),
-            hold: None,
+            hold: about.hold.map(|reason| Hold { reason }),
         },
         status: status(captured, about.origin, about.image, now),
     }

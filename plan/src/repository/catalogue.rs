@@ -111,6 +111,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, report: &R
                     repository: seen.repository.metadata.name.as_deref().unwrap_or_default(),
                     origin: Origin::Discovered,
                     image: point.image.clone(),
+                    hold: point.hold.clone(),
                 };
                 let beside = plan.catalogue.record.iter().map(|new| (new.name.as_str(), &new.spec));
                 let taken = points::taken(seen.points).chain(beside);

@@ -314,6 +314,24 @@ pub(super) fn catalogue(
     }
 }
 
+/// Whether the bucket knows what is on hold, and how many points that are.
+pub(super) fn holds(
+    seen: &Observed<'_>,
+    status: &mut RecoveryRepositoryStatus,
+    told: Result<usize, (&str, String)>,
+) {
+    let mut board = board(seen, status);
+    match told {
+        Ok(held) => board.set(
+            "HoldsRecorded",
+            true,
+            "Recorded",
+            format!("the bucket holds {held} points whatever becomes of this cluster"),
+        ),
+        Err((reason, why)) => board.set("HoldsRecorded", false, reason, why),
+    }
+}
+
 /// A schedule of maintenance that was mended is not complained of until the next round.
 pub(super) fn maintenance_is_scheduled(status: &mut RecoveryRepositoryStatus) {
     let complains = |of: &Condition| of.type_ == "MaintenanceHealthy" && of.reason == "InvalidSpec";

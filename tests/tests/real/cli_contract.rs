@@ -184,6 +184,29 @@ fn pruning_keeps_what_the_rules_keep_and_frees_the_rest_a_day_later() {
 }
 
 #[test]
+fn a_point_on_hold_is_kept_by_no_rule_and_removed_by_nobody() {
+    let desk = Desk::new();
+    let points: Vec<Value> = (1..=3).map(|n| capture(&desk, "same", n)).collect();
+    let oldest = points[0]["point"].as_str().unwrap();
+    let hold = ["hold", "--point", oldest, "--reason", "INC-2041 evidence"];
+    for _ in 0..2 {
+        assert_eq!(desk.shell.done(&hold)["hold"], "INC-2041 evidence");
+    }
+    assert_eq!(desk.shell.done(&["points"])["points"][0]["hold"], "INC-2041 evidence");
+    let judged = desk.shell.done(&["prune", "--keep-last", "1", "--dry-run"]);
+    assert_eq!((&judged["points"][0]["kept"], &judged["points"][1]["kept"]), (&json!(["held"]), &json!([])));
+    let (refused, code) = desk.shell.answer(&["prune", "--remove", oldest]);
+    let why = refused["error"].as_str().unwrap();
+    assert!(code == 2 && why.contains("INC-2041") && why.contains("holdfast release"), "{code}: {refused}");
+    let (refused, code) = desk.shell.answer(&["hold", "--point", &"0".repeat(32), "--reason", "nothing"]);
+    assert_eq!(code, 6, "a hold on nothing: {refused}");
+
+    desk.shell.done(&["release", "--point", oldest]);
+    assert_eq!(desk.shell.done(&["points"])["points"][0]["hold"], Value::Null);
+    assert_eq!(desk.shell.done(&["prune", "--remove", oldest])["pointsRemoved"], 1);
+}
+
+#[test]
 fn an_exported_point_is_a_tar_that_tar_reads_and_import_brings_it_back() {
     let desk = Desk::new();
     let data = PathBuf::from(desk.path("data"));

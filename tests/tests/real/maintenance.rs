@@ -4,7 +4,9 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crds::job::{Captured, ComponentRules, FailureReason, Judged, Pruned, Report, Request, SOURCE_DIR};
+use crds::job::{
+    Captured, ComponentRules, FailureReason, HeldPoint, Judged, Pruned, Report, Request, SOURCE_DIR,
+};
 use crds::retention::Retention;
 
 use super::pod::{Pod, ballast};
@@ -69,6 +71,35 @@ fn what_lies_in_the_bucket_is_listed_as_it_was_captured_the_newest_first() {
     assert_eq!(listed(&[]), short(&newest_first));
     assert_eq!(listed(&[&captured[1]]), short(&[captured[2].clone(), captured[0].clone()]));
     assert!(listed(&captured.iter().collect::<Vec<_>>()).is_empty());
+}
+
+#[test]
+fn what_is_held_in_the_bucket_stays_whoever_judges_and_prunes_and_is_found_with_its_hold() {
+    let pod = Pod::with_s3("holds");
+    let points: Vec<String> = captures(&pod, &["a", "b", "c"]).into_iter().map(|of| of.point).collect();
+    let [a, b, _] = points.as_slice() else { panic!("{points:?}") };
+    let told = |hold: &[(&str, &str)], release: &[&str]| {
+        let held =
+            |(point, reason): &(&str, &str)| HeldPoint { point: (*point).into(), reason: (*reason).into() };
+        let request = Request::Hold {
+            repository: pod.access(),
+            hold: hold.iter().map(held).collect(),
+            release: release.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        assert_eq!(pod.run(&request), (Report::Held, 0));
+    };
+    told(&[(a, "INC-2041")], &[]);
+    assert_eq!(judge(&pod, "chromadb", 1, &[]), [b.as_str()], "though the judge was not told");
+    let pruned = prune(&pod, &[a]);
+    assert_eq!((pruned.left.as_slice(), pruned.points), (&[a.clone()][..], 3), "though it was told to");
+    let (report, _) = pod.run(&Request::Catalogue { repository: pod.access(), known: vec![] });
+    let Report::Catalogued(found) = report else { panic!("{report:?}") };
+    let holds: Vec<_> = found.points.iter().map(|of| of.hold.as_deref()).collect();
+    assert_eq!(holds, [None, None, Some("INC-2041")]);
+    told(&[], &[a]);
+    told(&[], &[a]);
+    assert_eq!(judge(&pod, "chromadb", 1, &[]), [a.as_str(), b]);
+    assert_eq!(prune(&pod, &[a]).points, 2);
 }
 
 #[test]

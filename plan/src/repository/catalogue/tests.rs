@@ -41,7 +41,8 @@ fn lying(number: u32, healthy: bool) -> CataloguedPoint {
         "findings": if healthy { json!([]) } else { json!([{"subject": "chroma.sqlite3", "message": "is malformed"}]) }
     }))
     .unwrap();
-    CataloguedPoint { policy: "chromadb".into(), image: "chroma@sha256:5b7e".into(), captured }
+    let hold = (number == 3).then(|| "INC-2041".to_owned());
+    CataloguedPoint { policy: "chromadb".into(), image: "chroma@sha256:5b7e".into(), hold, captured }
 }
 
 struct World {
@@ -226,6 +227,9 @@ fn i5_killed_after_any_write_every_point_is_recorded_once() {
                 world.movers();
             }
             assert_eq!((world.points.len(), world.ids().len()), (7, 7), "look {dies_at}, {writes} writes");
+            let held: Vec<&str> =
+                world.points.iter().filter(|p| p.spec.hold.is_some()).map(|p| p.spec.id.as_str()).collect();
+            assert_eq!(held, ["id-3"], "found again with its hold");
             assert_eq!(world.reason(), "Current");
             assert!(world.jobs.is_empty(), "look {dies_at}, {writes} writes: a Job is left");
         }

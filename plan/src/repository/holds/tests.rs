@@ -1,0 +1,185 @@
+use std::collections::BTreeMap;
+
+use crds::RecoveryPoint;
+use crds::point::{Hold, RecoveryPointSpec};
+use crds::reference::NameRef;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::*;
+use crate::repository::plan;
+use crate::repository::simulated::{Jobs, Writes};
+use crate::repository::tests::alone;
+
+fn repository() -> RecoveryRepository {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
+        "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-1", "generation": 1, "creationTimestamp": "2026-11-23T09:00:00Z"},
+        "spec": {
+            "s3": {"bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
+            "encryption": {"keySecretRef": {"name": "key"}, "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}
+        },
+        "status": {
+            "uniqueID": "repo-1", "keyFingerprint": "7c1f-09aa-52d3", "keySlots": 1,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Armed", "message": "", "lastTransitionTime": "2026-11-23T09:40:00Z"}]
+        }
+    }))
+    .unwrap()
+}
+
+fn point(id: &str, hold: Option<&str>) -> RecoveryPoint {
+    let spec = RecoveryPointSpec {
+        policy: "chromadb".into(),
+        repository_ref: NameRef::new("primary"),
+        id: id.into(),
+        hold: hold.map(|reason| Hold { reason: reason.into() }),
+    };
+    RecoveryPoint::new(&format!("chromadb-{id}"), spec)
+}
+
+struct World {
+    repository: RecoveryRepository,
+    points: Vec<RecoveryPoint>,
+    /// What the bucket says.
+    bucket: BTreeMap<String, String>,
+    jobs: Jobs,
+    now: Timestamp,
+}
+
+impl World {
+    fn new(points: Vec<RecoveryPoint>) -> Self {
+        Self {
+            repository: repository(),
+            points,
+            bucket: BTreeMap::new(),
+            jobs: Jobs::default(),
+            now: "2026-11-23T09:40:01Z".parse().unwrap(),
+        }
+    }
+
+    /// One look; the controller dies after so many of its writes.
+    fn look(&mut self, writes: usize) {
+        let round = self.repository.status.as_ref().and_then(|status| status.holds.as_ref());
+        let plan = plan(&Observed {
+            holds: self.jobs.state(round.map(|round| job_name(&self.repository, round))),
+            ended_jobs: self.jobs.ended(),
+            points: &self.points,
+            ..alone(&self.repository, self.now)
+        });
+        let mut writes = Writes(writes);
+        if self.repository.status.as_ref() != Some(&plan.status) && writes.come_through() {
+            self.repository.status = Some(plan.status);
+        }
+        self.jobs.carry_out(&plan.over, plan.hold, &mut writes);
+    }
+
+    fn movers(&mut self) {
+        let Self { jobs, bucket, .. } = self;
+        jobs.work(|job| {
+            let Request::Hold { hold, release, .. } = &job.request else { panic!("{:?}", job.request) };
+            bucket.extend(hold.iter().map(|held| (held.point.clone(), held.reason.clone())));
+            release.iter().for_each(|point| drop(bucket.remove(point)));
+            Report::Held
+        });
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            self.look(usize::MAX);
+            self.movers();
+        }
+    }
+
+    fn reason(&self) -> Option<&str> {
+        let conditions = &self.repository.status.as_ref().unwrap().conditions;
+        condition::get(conditions, "HoldsRecorded").map(|condition| condition.reason.as_str())
+    }
+
+    fn said(&self) -> Vec<(&str, &str)> {
+        self.bucket.iter().map(|(point, reason)| (point.as_str(), reason.as_str())).collect()
+    }
+}
+
+#[test]
+fn what_is_held_here_is_held_in_the_bucket_and_released_there() {
+    let mut world = World::new(vec![point("1", Some("INC-1")), point("2", None), point("3", Some("INC-3"))]);
+    world.settle();
+    assert_eq!((world.said(), world.reason()), (vec![("1", "INC-1"), ("3", "INC-3")], Some("Recorded")));
+    assert_eq!(world.jobs.started.len(), 1, "once for all of them");
+    world.points = vec![point("1", None), point("2", Some("INC-2")), point("3", Some("INC-3, longer"))];
+    world.settle();
+    assert_eq!(world.said(), [("2", "INC-2"), ("3", "INC-3, longer")]);
+    assert_eq!(world.jobs.started.len(), 2);
+    assert!(world.jobs.is_empty());
+}
+
+#[test]
+fn where_nothing_was_ever_held_nothing_is_done_or_said() {
+    let mut world = World::new(vec![point("1", None)]);
+    world.settle();
+    assert_eq!((world.jobs.started.len(), world.reason()), (0, None));
+}
+
+#[test]
+fn an_object_that_is_deleted_releases_nothing() {
+    let mut world = World::new(vec![point("1", Some("INC-1")), point("2", Some("INC-2"))]);
+    world.settle();
+    world.points.remove(0);
+    world.settle();
+    assert_eq!(world.said(), [("1", "INC-1"), ("2", "INC-2")]);
+    // Found again, with its hold, by the catalogue; then it is taken away.
+    world.points.insert(0, point("1", Some("INC-1")));
+    world.settle();
+    world.points[0] = point("1", None);
+    world.settle();
+    assert_eq!(world.said(), [("2", "INC-2")]);
+}
+
+#[test]
+fn a_failure_is_told_and_tried_again() {
+    for state in [JobState::Silent { why: "evicted".into() }, JobState::Ended(Report::NotCommitted)] {
+        let mut world = World::new(vec![point("1", Some("INC-1"))]);
+        world.look(usize::MAX);
+        world.jobs.fails = Some(state);
+        world.movers();
+        world.look(usize::MAX);
+        assert_eq!(world.reason(), Some("NotWritten"));
+        world.look(usize::MAX);
+        assert_eq!(world.jobs.started.len(), 1, "not at once");
+        world.now += SignedDuration::from_mins(10);
+        world.settle();
+        assert_eq!((world.said(), world.reason()), (vec![("1", "INC-1")], Some("Recorded")));
+    }
+}
+
+#[test]
+fn what_can_not_be_written_down_is_said() {
+    let mut world = World::new(vec![point("1", Some("INC-1"))]);
+    world.repository.spec.mode = RepositoryMode::ReadOnly;
+    world.settle();
+    assert_eq!((world.jobs.started.len(), world.reason()), (0, Some("ReadOnly")));
+    world.repository.spec.mode = RepositoryMode::ReadWrite;
+    world.settle();
+    assert_eq!(world.said().len(), 1);
+    world.points = (0..130).map(|n| point(&format!("{n:03}"), Some("INC"))).collect();
+    world.settle();
+    assert_eq!(world.reason(), Some("TooMany"));
+}
+
+#[test]
+fn i5_killed_after_any_write_the_bucket_says_what_is_held() {
+    for dies_at in 0..12 {
+        for writes in 0..4 {
+            let mut world = World::new(vec![point("1", Some("INC-1")), point("2", Some("INC-2"))]);
+            for step in 0..24 {
+                if step == 6 {
+                    world.points = vec![point("1", None), point("2", Some("INC-2"))];
+                }
+                world.look(if step == dies_at { writes } else { usize::MAX });
+                world.movers();
+            }
+            assert_eq!(world.said(), [("2", "INC-2")], "look {dies_at}, {writes} writes");
+            assert!(world.jobs.is_empty(), "look {dies_at}, {writes} writes: a Job is left");
+        }
+    }
+}
