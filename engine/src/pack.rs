@@ -15,7 +15,7 @@ use crate::seal::{self, MAX_PLAIN, Purpose, random};
 use crate::store::{Put, Store, StoreError};
 
 /// A pack is closed when it has grown to this. Not part of the format.
-const FULL: usize = 8 << 20;
+const FULL: usize = 6 << 20;
 
 /// The name of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,7 +95,7 @@ impl OpenPack {
     }
 
     pub(crate) fn push(&mut self, block: &SealedBlock) {
-        let offset = u32::try_from(self.bytes.len()).expect("a pack is closed at 8 MiB");
+        let offset = u32::try_from(self.bytes.len()).expect("a pack is closed at 6 MiB");
         let stored = u32::try_from(block.sealed.len()).expect("blocks are cut at a few MiB");
         if block.class != Class::Meta && self.placed.is_empty() {
             // Once, to the end: growing by doubling would hold half a pack twice. Untouched pages cost nothing.
@@ -129,7 +129,7 @@ impl OpenPack {
 impl ClosedPack {
     pub(crate) async fn upload(self, store: &dyn Store) -> Result<DurablePack> {
         let Self { id, body, placed } = self;
-        let size = u32::try_from(body.len()).expect("a pack is closed at 8 MiB");
+        let size = u32::try_from(body.len()).expect("a pack is closed at 6 MiB");
         match store.put_if_absent(&id.object(), body).await? {
             Put::Created => Ok(DurablePack { id, size, placed }),
             Put::Exists => Err(StoreError {
