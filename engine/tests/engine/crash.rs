@@ -117,7 +117,7 @@ async fn i7_a_restore_killed_at_any_store_operation_says_so_and_goes_on() {
 #[tokio::test]
 async fn a_repeated_capture_after_a_death_sends_little_twice() {
     let bench = Bench::new().await;
-    bench.write("big", &noise(1, 100 << 20));
+    bench.write("big", &noise(1, 80 << 20));
     // A piece of the index stands after 8 packs of 6 MiB; all others are stored too, and no piece lists them.
     let faulty = Faulty::dying_before(bench.store(), 2, "put index/");
     let repo_dying = Repository::open(faulty, &password()).await.unwrap();
