@@ -1,5 +1,6 @@
-//! A server of one's own on loopback, over a directory that may be spoiled. It ends with whoever started it; some damage makes it
-//! ignore a request to end, so it is never asked.
+//! A server of one's own on loopback, over a directory that may be spoiled. Some damage makes it ignore a request to end, so it is
+//! never asked. It ends when it is dropped, hence also when whoever waits for it is interrupted; what only a `kill -9` of this
+//! process leaves is a server over a copy in the scratch space.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
