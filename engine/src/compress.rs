@@ -17,12 +17,24 @@ const ZSTD_HIGH: i32 = 9;
 const KEPT: usize = 4;
 
 static COMPRESSORS: Mutex<Vec<CCtx<'static>>> = Mutex::new(Vec::new());
+static DECOMPRESSORS: Mutex<Vec<DCtx<'static>>> = Mutex::new(Vec::new());
 
 fn with_compressor<R>(work: impl FnOnce(&mut CCtx<'static>) -> R) -> R {
     let kept = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let mut context = kept.unwrap_or_else(CCtx::create);
     let done = work(&mut context);
     let mut contexts = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    if contexts.len() < KEPT {
+        contexts.push(context);
+    }
+    done
+}
+
+fn with_decompressor<R>(work: impl FnOnce(&mut DCtx<'static>) -> R) -> R {
+    let kept = DECOMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut context = kept.unwrap_or_else(DCtx::create);
+    let done = work(&mut context);
+    let mut contexts = DECOMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
     if contexts.len() < KEPT {
         contexts.push(context);
     }
@@ -67,11 +79,14 @@ pub(crate) fn unpack(packed: &[u8], limit: usize, dictionary: &[u8]) -> Option<V
             let stated = get_frame_content_size(body).ok().flatten()?;
             let size = usize::try_from(stated).ok().filter(|n| *n <= limit)?;
             let mut plain = Vec::with_capacity(size);
-            let mut context = DCtx::create();
-            if !dictionary.is_empty() {
+            let length = if dictionary.is_empty() {
+                with_decompressor(|context| context.decompress(&mut plain, body).ok())?
+            } else {
+                // It refers to the dictionary, which does not live as long as those that are kept.
+                let mut context = DCtx::create();
                 context.ref_prefix(dictionary).ok()?;
-            }
-            let length = context.decompress(&mut plain, body).ok()?;
+                context.decompress(&mut plain, body).ok()?
+            };
             (length == size).then_some(plain)
         }
         _ => None,

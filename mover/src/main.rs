@@ -65,10 +65,10 @@ fn main() -> ExitCode {
     reason = "the allocator has no other switch but the environment that a program is started with"
 )]
 fn one_heap() {
-    // Larger than what is worked with at once, a segment of 4 MiB or a dictionary of 12.
-    const PIECE: i32 = 16 << 20;
+    // Larger than what is worked with at once, a segment of at most 16 MiB or a dictionary of 12.
+    const PIECE: i32 = 32 << 20;
     for (option, value) in
-        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, PIECE), (libc::M_TRIM_THRESHOLD, 2 * PIECE)]
+        [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, PIECE), (libc::M_TRIM_THRESHOLD, 4 * PIECE)]
     {
         // SAFETY: it sets a number inside the allocator, which locks it; it takes no pointer.
         unsafe { libc::mallopt(option, value) };

@@ -15,9 +15,12 @@ use crate::repository::blocking;
 use crate::subtrees::{Part, Subtrees, parts, parts_around};
 use crate::tree::Units;
 use crate::units::map::{PatchId, hash};
-use crate::units::{Gathering, Patched, Places, Section, State, Stored, Unit, whole};
+use crate::units::{Framed, Gathering, Patched, Places, Section, State, Stored, Wish, whole};
 
-const SECTIONS_AT_ONCE: usize = 2;
+/// Sections of a new file are read together up to so many bytes: neighbours in a file lie side by side in the pack of each capture
+/// that changed them, so that a long chain takes fewer requests. Of an existing file little is read.
+const BATCH: usize = 8 << 20;
+const BATCHES_AT_ONCE: usize = 2;
 
 /// A section in its place.
 struct Placed {
@@ -48,20 +51,28 @@ pub(super) async fn write_units(
     let segmented = reader.segmented(units, size, &shown).await?;
     let dictionaries = Arc::new(reader.dictionaries(&segmented, &shown).await?);
     let by = Bringer { reader: reader.clone(), target, dictionaries };
-    let from = by.clone();
-    let mut sections = reader.with_states(segmented, shown, SECTIONS_AT_ONCE, move |file, number, state| {
+    let largest = segmented.geometry.section(size, 0).bytes();
+    let sections = reader.with_states(segmented, shown, 1, move |file, number, state| {
         let section = file.geometry.section(file.size, number as u64);
-        from.clone().section(section, state).boxed()
+        std::future::ready(Ok((section, state))).boxed()
     });
+    let batch = if by.target.existed { 1 } else { (BATCH / largest.max(1)).max(1) };
+    let from = by.clone();
+    let batches = sections.chunks(batch).map(move |sections| {
+        let (by, sections) = (from.clone(), sections.into_iter().collect::<Result<Vec<_>>>());
+        async move { by.batch(sections?).await }.boxed()
+    });
+    let mut batches = batches.buffered(BATCHES_AT_ONCE).boxed();
     let (mut tree, mut later, mut written) = (Subtrees::default(), Vec::new(), 0);
-    while let Some(section) = sections.next().await {
-        let Placed { parts, patched, bytes, wrote } = section?;
-        tree.add(parts);
-        later.extend(patched);
-        written += wrote;
-        tell(bytes, wrote);
+    while let Some(placed) = batches.next().await {
+        for Placed { parts, patched, bytes, wrote } in placed? {
+            tree.add(parts);
+            later.extend(patched);
+            written += wrote;
+            tell(bytes, wrote);
+        }
     }
-    drop(sections);
+    drop(batches);
     by.patches(later, |parts, wrote| {
         tree.add(parts);
         written += wrote;
@@ -72,45 +83,53 @@ pub(super) async fn write_units(
 }
 
 impl Bringer {
-    /// Of an existing target the units of a section are held against the map, and those that differ are fetched; of a new one
+    /// Of an existing target the units of each section are held against the map, and those that differ are fetched; of a new one
     /// all are. What lies in patches is left as it is.
-    async fn section(self, section: Section, state: State) -> Result<Placed> {
+    async fn batch(self, sections: Vec<(Section, State)>) -> Result<Vec<Placed>> {
         let Self { reader, target, dictionaries } = self;
-        let shown = &target.shown;
         if !target.existed {
-            let (nothing, all) = (vec![0; section.bytes()], section.units());
-            let framed = reader.framed(&section, &state, nothing, whole(&all), &dictionaries, shown).await?;
-            return blocking(move || {
-                let (apart, patched) = framed;
+            let wish = |(section, state): (Section, State)| {
+                let (apart, units) = (vec![0; section.bytes()], whole(&section.units()).collect());
+                Wish { section, state, apart, units }
+            };
+            let wishes = sections.into_iter().map(wish).collect();
+            let framed = reader.framed(wishes, &dictionaries, &target.shown).await?;
+            let place = move |(section, apart, patched): Framed| {
                 let bytes = section.join(apart.into());
                 let wrote = target.write(section.at, &bytes, all_but_zeros(&bytes))?;
                 Ok(Placed::new(&section, &bytes, patched, wrote))
-            })
-            .await;
+            };
+            return blocking(move || framed.into_iter().map(place).collect()).await;
         }
-        let state = Arc::new(state);
-        let (from, of, known) = (target.clone(), section.clone(), Arc::clone(&state));
-        let known_to = Arc::clone(&dictionaries);
-        let (there, readable, found) = blocking(move || {
-            let (there, readable) = from.read(of.at, of.bytes());
-            let found = Found::of(&of, &known, of.split(there.clone()), &known_to);
-            (there, readable, found)
+        let (from, known_to) = (target.clone(), Arc::clone(&dictionaries));
+        let found = blocking(move || {
+            let look = |(section, state)| Found::of(section, state, &from, &known_to);
+            sections.into_iter().map(look).collect::<Vec<_>>()
         })
         .await;
-        if found.wanted.is_empty() && readable == there.len() {
-            return Ok(blocking(move || Placed::new(&section, &there, Vec::new(), 0)).await);
+        let (mut placed, mut there, mut wishes) = (Vec::new(), Vec::new(), Vec::new());
+        for Found { there: bytes, readable, wish } in found {
+            if wish.units.is_empty() && readable == bytes.len() {
+                placed.push(blocking(move || Placed::new(&wish.section, &bytes, Vec::new(), 0)).await);
+            } else {
+                there.push((bytes, readable));
+                wishes.push(wish);
+            }
         }
-        let Found { apart, wanted } = found;
-        let (apart, patched) = reader.framed(&section, &state, apart, wanted, &dictionaries, shown).await?;
-        blocking(move || {
+        let framed = reader.framed(wishes, &dictionaries, &target.shown).await?;
+        let replace = move |(framed, (there, readable)): (Framed, (Vec<u8>, usize))| {
+            let (section, apart, patched) = framed;
             let bytes = section.join(apart.into());
             let missing = ranges(&bytes, |from, grain| {
                 from + grain.len() > readable || there[from..from + grain.len()] != *grain
             });
             let wrote = target.write(section.at, &bytes, missing)?;
             Ok(Placed::new(&section, &bytes, patched, wrote))
-        })
-        .await
+        };
+        let replaced: Result<Vec<Placed>> =
+            blocking(move || framed.into_iter().zip(there).map(replace).collect()).await;
+        placed.extend(replaced?);
+        Ok(placed)
     }
 
     /// Writes what lies in patches, each of which is opened once. Tells what the units of each hash to, and their bytes.
@@ -144,16 +163,19 @@ impl Bringer {
 
 /// What an existing target has of a section.
 struct Found {
-    /// Its bytes, columns apart. Zeros are where frames have all of a unit.
-    apart: Vec<u8>,
+    /// Its bytes, and how many of them could be read.
+    there: Vec<u8>,
+    readable: usize,
     /// What has to be read.
-    wanted: Vec<(Unit, Places)>,
+    wish: Wish,
 }
 
 impl Found {
     /// Holds the units that are there against the state. The last whole version of one serves too: to apply a change to it, and
     /// as a piece of a dictionary.
-    fn of(section: &Section, state: &State, mut apart: Vec<u8>, dictionaries: &Gathering) -> Self {
+    fn of(section: Section, state: State, target: &Target, dictionaries: &Gathering) -> Self {
+        let (there, readable) = target.read(section.at, section.bytes());
+        let mut apart = section.split(there.clone());
         let (mut wanted, mut bases) = (Vec::new(), Vec::new());
         for unit in section.units() {
             let bytes = &mut apart[unit.at..unit.at + unit.length];
@@ -177,7 +199,7 @@ impl Found {
             let bytes = &apart[unit.at..unit.at + unit.length];
             (state.held_by(*spot).id(), usize::from(spot.position) * unit.slot, bytes)
         }));
-        Self { apart, wanted }
+        Self { there, readable, wish: Wish { section, state, apart, units: wanted } }
     }
 }
 

@@ -13,5 +13,5 @@ pub(crate) mod versions;
 
 pub(crate) use geometry::{Geometry, Section, Unit};
 pub(crate) use patches::Gathering;
-pub(crate) use read::{Patched, Places, Segmented, whole};
+pub(crate) use read::{Framed, Patched, Places, Segmented, Wish, whole};
 pub(crate) use state::{Holder, Located, Spot, State, Stored};

@@ -71,6 +71,28 @@ impl Use {
     }
 }
 
+/// A section of which some units are wanted.
+pub(crate) struct Wish {
+    pub(crate) section: Section,
+    pub(crate) state: State,
+    /// Its bytes as far as they are there, columns apart; zeros where frames have all of a unit.
+    pub(crate) apart: Vec<u8>,
+    pub(crate) units: Vec<(Unit, Places)>,
+}
+
+/// A section, its bytes with columns apart, and what of it lies in patches.
+pub(crate) type Framed = (Section, Vec<u8>, Vec<Patched>);
+
+/// Which sections use a frame, by their numbers, and for what.
+type UsedBy = Vec<(usize, Vec<Use>)>;
+
+/// A section with the frames that are combined with its bytes.
+struct Combining {
+    section: Section,
+    apart: Vec<u8>,
+    frames: Vec<(Wanted, Vec<Use>)>,
+}
+
 /// Units as they are read where nothing of them is there.
 pub(crate) fn whole(units: &[Unit]) -> impl Iterator<Item = (Unit, Places)> + '_ {
     units.iter().map(|unit| (*unit, Places::All))
@@ -292,70 +314,89 @@ impl Reader {
         file: &str,
     ) -> Result<Vec<u8>> {
         let bases = units.iter().map(|unit| (*unit, Places::Base));
-        let uses = self.uses(section, state, bases, file)?;
-        self.combined(section, uses.frames, vec![0; section.bytes()], Against::Name, None, file).await
+        let frames = self.uses(section, state, bases, file)?.frames;
+        let one = Combining { section: section.clone(), apart: vec![0; section.bytes()], frames };
+        let mut done = self.combined(vec![one], Against::Name, None, file).await?;
+        Ok(done.pop().expect("one section was asked for"))
     }
 
-    /// Combines the bytes of a section, columns apart, with what its frames have of some units: zeros become those that lie in frames.
-    /// Also says where the others lie. Nobody has held them against a name yet. What is read on the way is offered to the dictionaries.
+    /// Combines the bytes of sections with what frames have of their units: zeros become those that lie in frames. Also says where the
+    /// others lie. Nobody has held them against a name yet. What is read on the way is offered to the dictionaries. Frames of several
+    /// sections that lie side by side in a pack are one request.
     pub(crate) async fn framed(
         &self,
-        section: &Section,
-        state: &State,
-        apart: Vec<u8>,
-        units: impl IntoIterator<Item = (Unit, Places)>,
+        wishes: Vec<Wish>,
         dictionaries: &Arc<Gathering>,
         file: &str,
-    ) -> Result<(Vec<u8>, Vec<Patched>)> {
-        let Uses { frames, patches } = self.uses(section, state, units, file)?;
-        let offered = Some(Arc::clone(dictionaries));
-        let bytes = self.combined(section, frames, apart, Against::Length, offered, file).await?;
-        let patched = patches.into_iter().flat_map(|(patch, _, uses)| {
+    ) -> Result<Vec<Framed>> {
+        let (mut combining, mut sections) = (Vec::new(), Vec::new());
+        for Wish { section, state, apart, units } in wishes {
+            let Uses { frames, patches } = self.uses(&section, &state, units, file)?;
             // Of a file that has patches a section is one column: what stands apart stands there in the file.
-            uses.into_iter().map(move |Use { unit, from }| Patched {
-                patch,
-                at: section.at + unit.at as u64,
-                from,
-                length: unit.length,
-            })
-        });
-        Ok((bytes, patched.collect()))
+            let at = section.at;
+            let patched = patches.into_iter().flat_map(|(patch, _, uses)| {
+                uses.into_iter().map(move |Use { unit, from }| Patched {
+                    patch,
+                    at: at + unit.at as u64,
+                    from,
+                    length: unit.length,
+                })
+            });
+            sections.push((section.clone(), patched.collect()));
+            combining.push(Combining { section, apart, frames });
+        }
+        let offered = Some(Arc::clone(dictionaries));
+        let bytes = self.combined(combining, Against::Length, offered, file).await?;
+        Ok(sections
+            .into_iter()
+            .zip(bytes)
+            .map(|((section, patched), bytes)| (section, bytes, patched))
+            .collect())
     }
 
     /// What frames combine to with what is there.
     async fn combined(
         &self,
-        section: &Section,
-        of: Vec<(Wanted, Vec<Use>)>,
-        mut bytes: Vec<u8>,
+        of: Vec<Combining>,
         against: Against,
         dictionaries: Option<Arc<Gathering>>,
         file: &str,
-    ) -> Result<Vec<u8>> {
-        let mut uses: HashMap<BlockId, Vec<Use>> = HashMap::new();
-        let mut frames = Vec::new();
-        for (wanted, of) in of {
-            frames.push(wanted);
-            uses.insert(wanted.id, of);
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut uses: HashMap<BlockId, UsedBy> = HashMap::new();
+        let (mut frames, mut done): (Vec<Wanted>, Vec<(Section, Vec<u8>)>) = (Vec::new(), Vec::new());
+        for (number, Combining { section, apart, frames: of }) in of.into_iter().enumerate() {
+            for (wanted, of) in of {
+                let known = uses.entry(wanted.id).or_default();
+                if known.is_empty() {
+                    frames.push(wanted);
+                }
+                known.push((number, of));
+            }
+            done.push((section, apart));
         }
+        frames.sort_by_key(|wanted| (wanted.place.pack.id, wanted.place.offset));
         let mut read = self.fetched(frames, READS_AT_ONCE, Alone::Data, against, file);
         // A unit is what its places combine to, in whatever order they come.
         while let Some(fetched) = read.try_next().await? {
-            let work: Vec<(BlockId, Vec<u8>, Vec<Use>)> = fetched
+            let work: Vec<(BlockId, Vec<u8>, UsedBy)> = fetched
                 .into_iter()
                 .map(|(part, frame)| (part.id, frame, uses.remove(&part.id).unwrap_or_default()))
                 .collect();
-            let (section, dictionaries) = (section.clone(), dictionaries.clone());
-            bytes = blocking(move || {
-                for (id, frame, uses) in work {
+            let dictionaries = dictionaries.clone();
+            done = blocking(move || {
+                for (id, frame, of) in work {
                     dictionaries.iter().for_each(|gathering| gathering.offer(&id, &frame));
-                    let frame = unsort(frame, planes_of(&section, &uses));
-                    uses.iter().for_each(|of| of.combine(&frame, &mut bytes));
+                    // All sections of a file sort their frames alike.
+                    let planes = of.first().map_or(1, |(number, uses)| planes_of(&done[*number].0, uses));
+                    let frame = unsort(frame, planes);
+                    for (number, uses) in of {
+                        uses.iter().for_each(|of| of.combine(&frame, &mut done[number].1));
+                    }
                 }
-                bytes
+                done
             })
             .await;
         }
-        Ok(bytes)
+        Ok(done.into_iter().map(|(_, bytes)| bytes).collect())
     }
 }
