@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crds::reference::{POLICY_LABEL, STOPPED_FINALIZER};
+use crds::reference::{POLICY_LABEL, STOPPED_FINALIZER, WorkloadRef};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use kube::api::ListParams;
 use kube::runtime::controller::Action;
@@ -40,7 +40,8 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     }
     let repository: Option<RecoveryRepository> =
         observe::get(ctx, &namespace, &object.spec.repository_ref.name).await?;
-    let found = observe::workloads(ctx, &namespace, &object.spec).await?;
+    let named = &object.spec.component.workloads;
+    let found = observe::workloads(ctx, &namespace, named).await?;
     let source = observe::source(ctx, &object, &found).await?;
     // Whom it concerns only where something is stopped, or may be.
     let pods = match &source {
@@ -49,8 +50,16 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         }
         _ => Vec::new(),
     };
+    // What is stopped is owed its replicas also when the policy names it no more.
+    let stopped = object.status.as_ref().and_then(|status| status.stopped.as_ref());
+    let mut owed: Vec<WorkloadRef> = stopped
+        .map(|stopped| stopped.workloads.iter().map(|owed| owed.workload.clone()).collect())
+        .unwrap_or_default();
+    owed.retain(|owed| !named.contains(owed));
+    let owed = observe::workloads(ctx, &namespace, &owed).await?;
     let workloads: Vec<WorkloadSeen> = found
         .iter()
+        .chain(&owed)
         .filter_map(|(reference, found)| Some(workloads::seen(reference, found.as_ref()?)))
         .collect();
     let shared_with = match &source {

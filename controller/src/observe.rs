@@ -1,7 +1,6 @@
 //! Reading what several reconcilers need. Always from the API server and not from a cache: what is decided here may be
 //! destructive.
 
-use crds::policy::BackupPolicySpec;
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, WorkloadKind, WorkloadRef};
 use crds::run::RunPhase;
 use crds::{BackupPolicy, RecoveryRun};
@@ -70,17 +69,17 @@ where
     api.get_opt(name).await.map_err(Error::api("get", format!("{}/{name}", K::kind(&()))))
 }
 
-/// The workloads of a policy as they are.
+/// Workloads as they are.
 ///
 /// # Errors
 /// When the API server can't be read.
 pub async fn workloads(
     ctx: &Context,
     namespace: &str,
-    spec: &BackupPolicySpec,
+    references: impl IntoIterator<Item = &WorkloadRef>,
 ) -> Result<Vec<(WorkloadRef, Option<Workload>)>, Error> {
     let mut found = Vec::new();
-    for reference in &spec.component.workloads {
+    for reference in references {
         let workload = match reference.kind {
             WorkloadKind::StatefulSet => get::<StatefulSet>(ctx, namespace, &reference.name)
                 .await?

@@ -86,7 +86,8 @@ impl Look<'_> {
     async fn component(&self, policy: &BackupPolicy, pods: &[Pod]) -> Result<Component, Error> {
         let repository_name = policy.spec.repository_ref.name.clone();
         let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
-        let workloads = observe::workloads(self.ctx, &self.namespace, &policy.spec).await?;
+        let workloads =
+            observe::workloads(self.ctx, &self.namespace, &policy.spec.component.workloads).await?;
         let services: Vec<Service> = self.list(&ListParams::default()).await?;
         Ok(Component {
             policy: policy.name_any(),
