@@ -231,6 +231,9 @@ fn rights() {
     };
     for (verb, what) in [
         ("update", "recoveryruns.holdfast.dev --subresource=status"),
+        // For the finalizers, which have no right of their own.
+        ("patch", "recoveryruns.holdfast.dev"),
+        ("patch", "backuppolicies.holdfast.dev"),
         ("create", "recoverypoints.holdfast.dev"),
         ("delete", "recoverypoints.holdfast.dev"),
         ("create", "jobs.batch"),
@@ -258,7 +261,6 @@ fn rights() {
         ("patch", "statefulsets.apps"),
         ("patch", "recoverypoints.holdfast.dev"),
         ("delete", "recoveryruns.holdfast.dev"),
-        ("patch", "backuppolicies.holdfast.dev"),
         ("update", "leases.coordination.k8s.io"),
         ("delete", "statefulsets.apps"),
         ("create", "clusterrolebindings.rbac.authorization.k8s.io"),

@@ -142,11 +142,12 @@ fn refused_on_creation() -> Vec<Refusal> {
             "spec.component",
             "set chromaDB: {}; it is the kind of component that this version captures",
         ),
+        case("BackupPolicy", json!({"capture": {}}), "spec.capture", "set one of live: {} and offline: {}"),
         case(
             "BackupPolicy",
-            json!({"capture": {}}),
+            json!({"capture": {"live": {}, "offline": {}}}),
             "spec.capture",
-            "set live: {}; it is the method that this version knows",
+            "set one of live: {} and offline: {}",
         ),
         case(
             "BackupPolicy",
