@@ -364,7 +364,6 @@ fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<Mover
         return Some(common);
     }
     let source = seen.source.as_ref().ok()?;
-    let (image, identity) = offline::remembered(plan.status.stopped.as_ref(), source);
     let capture = &policy.spec.capture;
     // The lock is taken also where nothing should run: somebody may have started it behind our back.
     let (pause, deadline) = match capture.offline {
@@ -383,7 +382,7 @@ fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<Mover
                 namespace: meta.namespace.clone().unwrap_or_default(),
                 claim: source.located.claim.clone(),
                 data_path: source.located.data_path.clone(),
-                image,
+                image: offline::image(seen, plan),
                 max_writer_pause: pause.to_duration(),
                 policy_spec: serde_json::to_value(&policy.spec).unwrap_or_default(),
             },
@@ -391,7 +390,7 @@ fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<Mover
         // Writable: taking the lock needs a writable descriptor. Nothing is ever written.
         source: Some(Volume { claim: source.located.claim.clone(), read_only: false }),
         place: source.place.clone(),
-        identity,
+        identity: offline::identity(plan, source),
         deadline,
         ..common
     })

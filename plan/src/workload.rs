@@ -2,6 +2,7 @@
 //! does that: recoveries, and captures of what has to be stopped.
 
 use crds::reference::WorkloadRef;
+use crds::run::StoppedWorkload;
 
 /// A workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +22,13 @@ pub struct WorkloadSeen {
 }
 
 impl WorkloadSeen {
+    /// What it is owed by whoever stops it.
+    pub(crate) fn owed(&self) -> StoppedWorkload {
+        StoppedWorkload { workload: self.workload.clone(), replicas: self.replicas }
+    }
+
     /// What scales it to so many replicas.
-    #[must_use]
-    pub fn scaled(&self, replicas: i32) -> Scale {
+    fn scaled(&self, replicas: i32) -> Scale {
         let (workload, resource_version) = (self.workload.clone(), self.resource_version.clone());
         Scale { workload, resource_version, replicas }
     }
@@ -38,6 +43,31 @@ pub struct Scale {
     pub resource_version: String,
     /// Replicas.
     pub replicas: i32,
+}
+
+/// Scales to zero what is not.
+pub(crate) fn down<'a>(workloads: impl IntoIterator<Item = &'a WorkloadSeen>) -> Vec<Scale> {
+    let running = workloads.into_iter().filter(|workload| workload.replicas != 0);
+    running.map(|workload| workload.scaled(0)).collect()
+}
+
+/// Gives back what is owed to what has fewer. Somebody who scaled up meanwhile is let be, and what was deleted is owed no more.
+pub(crate) fn up<'a>(
+    owed: &[StoppedWorkload],
+    workloads: impl IntoIterator<Item = &'a WorkloadSeen> + Clone,
+) -> Vec<Scale> {
+    let fewer = owed.iter().filter_map(|owed| {
+        let seen = workloads.clone().into_iter().find(|seen| seen.workload == owed.workload)?;
+        (seen.replicas < owed.replicas).then(|| seen.scaled(owed.replicas))
+    });
+    fewer.collect()
+}
+
+/// What is stopped, in words: `chromadb 1->0`.
+pub(crate) fn stopped(owed: &[StoppedWorkload]) -> String {
+    let parts: Vec<String> =
+        owed.iter().map(|owed| format!("{} {}->0", owed.workload.name, owed.replicas)).collect();
+    parts.join(", ")
 }
 
 /// A pod that mounts a claim.
@@ -67,14 +97,13 @@ pub(crate) fn unknown<'a>(pods: impl IntoIterator<Item = &'a PodSeen>) -> Option
 }
 
 /// What is waited for after a scaling to zero.
-pub(crate) fn waiting(pods: &[&PodSeen]) -> String {
-    if pods.is_empty() {
+pub(crate) fn waiting<'a>(pods: impl IntoIterator<Item = &'a PodSeen>) -> String {
+    let name = |pod: &PodSeen| {
+        if pod.ended { format!("{} (ended; delete it)", pod.name) } else { pod.name.clone() }
+    };
+    let names: Vec<String> = pods.into_iter().take(4).map(name).collect();
+    if names.is_empty() {
         return "scaling to zero".to_owned();
     }
-    let names: Vec<String> = pods
-        .iter()
-        .take(4)
-        .map(|pod| if pod.ended { format!("{} (ended; delete it)", pod.name) } else { pod.name.clone() })
-        .collect();
     format!("waiting until these pods are gone: {}", names.join(", "))
 }

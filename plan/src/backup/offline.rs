@@ -5,13 +5,12 @@
 use crds::Span;
 use crds::condition;
 use crds::policy::{ActiveCapture, Offline, Stopped, User};
-use crds::run::StoppedWorkload;
 use jiff::Timestamp;
 
 use super::source::{Problem, Source};
 use super::{Observed, Plan, conditions};
 use crate::effect::{Event, Identity};
-use crate::workload::{self, PodSeen, WorkloadSeen};
+use crate::workload::{self, WorkloadSeen};
 
 /// The shortest time that a mover is given, however late its workloads were gone.
 const SHORTEST: Span = Span::from_secs(30);
@@ -38,76 +37,60 @@ fn until(offline: Offline, stopped: &Stopped) -> Timestamp {
 }
 
 /// Stops the workloads for `active`, a step a look. Returns whether they are: nothing but movers of this policy has the claim.
-pub(super) fn stop(seen: &Observed<'_>, plan: &mut Plan, offline: Offline, active: &ActiveCapture) -> bool {
-    let Some(stopped) = &plan.status.stopped else {
-        let stopped = write_down(seen);
-        let named: Vec<String> =
-            stopped.workloads.iter().map(|w| format!("{} {}->0", w.workload.name, w.replicas)).collect();
-        plan.events.push(Event::normal(
-            "WorkloadsStopped",
-            format!("{} for capture {}, {} at most", named.join(", "), active.slot, offline.max_downtime),
-        ));
-        plan.finalizer = (!seen.finalizer).then_some(true);
+pub(super) fn stop(
+    seen: &Observed<'_>,
+    plan: &mut Plan,
+    source: &Source,
+    offline: Offline,
+    active: &ActiveCapture,
+) -> bool {
+    if plan.status.stopped.is_none() {
+        let stopped = write_down(seen, source);
+        let named = workload::stopped(&stopped.workloads);
+        let told = format!("{named} for capture {}, {} at most", active.slot, offline.max_downtime);
+        plan.events.push(Event::normal("WorkloadsStopped", told));
         plan.status.stopped = Some(stopped);
-        plan.next = plan.next.or_at(seen.now);
-        return false;
-    };
-    plan.next = plan.next.or_at(until(offline, stopped));
-    // Without it the policy could go, and with it what is owed.
-    if !seen.finalizer {
-        plan.finalizer = Some(true);
-        plan.next = plan.next.or_at(seen.now);
+    } else if seen.finalizer {
+        plan.scale = workload::down(seen.workloads);
+        if plan.scale.is_empty() && seen.pods.is_empty() {
+            condition::clear(&mut plan.status.conditions, "Reconciling");
+            return true;
+        }
+        let why = workload::unknown(seen.pods).unwrap_or_else(|| workload::waiting(seen.pods));
+        conditions::waiting(seen, plan, Some(&why));
         return false;
     }
-    let running = |workload: &&WorkloadSeen| workload.replicas != 0;
-    plan.scale = seen.workloads.iter().filter(running).map(|workload| workload.scaled(0)).collect();
-    let pods: Vec<&PodSeen> = seen.pods.iter().collect();
-    if plan.scale.is_empty() && pods.is_empty() {
-        condition::clear(&mut plan.status.conditions, "Reconciling");
-        return true;
-    }
-    let why = workload::unknown(seen.pods).unwrap_or_else(|| workload::waiting(&pods));
-    conditions::waiting(seen, plan, Some(&why));
+    // Without it the policy could go, and with it what is owed: nothing is scaled before it is seen.
+    plan.finalizer = (!seen.finalizer).then_some(true);
+    plan.next = plan.next.or_at(seen.now);
     false
 }
 
-fn write_down(seen: &Observed<'_>) -> Stopped {
-    let (image, identity) = match &seen.source {
-        Ok(source) => (source.image.clone(), source.identity.clone()),
-        Err(_) => (String::new(), Identity::default()),
-    };
-    let Identity { uid, gid, groups, selinux: _ } = identity;
-    let owed =
-        |seen: &WorkloadSeen| StoppedWorkload { workload: seen.workload.clone(), replicas: seen.replicas };
+fn write_down(seen: &Observed<'_>, source: &Source) -> Stopped {
+    let Identity { uid, gid, groups, selinux: _ } = source.identity.clone();
     Stopped {
         since: seen.now,
-        workloads: seen.workloads.iter().map(owed).collect(),
-        image,
+        workloads: seen.workloads.iter().map(WorkloadSeen::owed).collect(),
+        image: source.image.clone(),
         user: User { uid, gid, groups },
     }
 }
 
-/// Gives back what is owed, and never takes anything from what somebody scaled up meanwhile. What was deleted is owed no more.
+/// Gives back what is owed. When nothing is any more the policy is let go.
 pub(super) fn start(seen: &Observed<'_>, plan: &mut Plan) {
-    let Some(stopped) = &plan.status.stopped else {
-        plan.finalizer = seen.finalizer.then_some(false);
-        return;
-    };
-    let fewer = stopped.workloads.iter().filter_map(|owed| {
-        let there = seen.workloads.iter().find(|there| there.workload == owed.workload)?;
-        (there.replicas < owed.replicas).then(|| there.scaled(owed.replicas))
-    });
-    plan.scale = fewer.collect();
-    if plan.scale.is_empty() {
+    if let Some(stopped) = &plan.status.stopped {
+        plan.scale = workload::up(&stopped.workloads, seen.workloads);
+        if !plan.scale.is_empty() {
+            plan.next = plan.next.or_at(seen.now);
+            return;
+        }
         let names: Vec<&str> = stopped.workloads.iter().map(|owed| owed.workload.name.as_str()).collect();
         let time = crate::size::pause(seen.now.duration_since(stopped.since));
         let told = format!("{} have their replicas again after {time}", names.join(", "));
         plan.events.push(Event::normal("WorkloadsStarted", told));
         plan.status.stopped = None;
-        plan.finalizer = seen.finalizer.then_some(false);
-    } else {
-        plan.next = plan.next.or_at(seen.now);
     }
+    plan.finalizer = seen.finalizer.then_some(false);
 }
 
 /// A policy that is being deleted gives back what it owes, one whose namespace goes with it can't.
@@ -119,29 +102,22 @@ pub(super) fn leave(seen: &Observed<'_>, plan: &mut Plan) {
     }
 }
 
-/// Why the capture is given up, when its workloads were stopped for as long as they may be.
-pub(super) fn overdue(seen: &Observed<'_>, offline: Offline) -> Option<String> {
-    let stopped = seen.policy.status.as_ref()?.stopped.as_ref()?;
-    let limit = offline.max_downtime;
-    if seen.now < until(offline, stopped) {
+/// Why the capture is given up, when its workloads were stopped for as long as they may be; until then it is looked at again when
+/// they will have been.
+pub(super) fn overdue(seen: &Observed<'_>, plan: &mut Plan, offline: Offline) -> Option<String> {
+    let until = until(offline, plan.status.stopped.as_ref()?);
+    if seen.now < until {
+        plan.next = plan.next.or_at(until);
         return None;
     }
-    let pods: Vec<&PodSeen> = seen.pods.iter().collect();
-    let what = workload::unknown(seen.pods).unwrap_or_else(|| match pods.as_slice() {
+    let what = workload::unknown(seen.pods).unwrap_or_else(|| match seen.pods {
         [] => "the capture did not end in time".to_owned(),
         pods => workload::waiting(pods),
     });
     Some(format!(
-        "the workloads were stopped for {limit}, which is all that capture.offline.maxDowntime allows, and are started again: {what}"
+        "the workloads were stopped for {}, which is all that capture.offline.maxDowntime allows, and are started again: {what}",
+        offline.max_downtime
     ))
-}
-
-/// Looks again when what is stopped has been for as long as it may be.
-pub(super) fn watch(seen: &Observed<'_>, plan: &mut Plan, offline: Offline) {
-    let stopped = seen.policy.status.as_ref().and_then(|status| status.stopped.as_ref());
-    if let Some(stopped) = stopped {
-        plan.next = plan.next.or_at(until(offline, stopped));
-    }
 }
 
 /// How long the mover may take.
@@ -150,14 +126,19 @@ pub(super) fn deadline(seen: &Observed<'_>, plan: &Plan, offline: Offline) -> Sp
     left.map_or(offline.max_downtime, |left| Span::floor(left).max(SHORTEST))
 }
 
-/// Image and identity of the server that was stopped, where one was.
-pub(super) fn remembered(stopped: Option<&Stopped>, source: &Source) -> (String, Identity) {
-    match stopped {
-        Some(Stopped { image, user: User { uid, gid, groups }, .. }) => {
-            let identity =
-                Identity { uid: *uid, gid: *gid, groups: groups.clone(), ..source.identity.clone() };
-            (image.clone(), identity)
+/// Image of the server: of the one that was stopped, where one was.
+pub(super) fn image(seen: &Observed<'_>, plan: &Plan) -> String {
+    let stopped = plan.status.stopped.as_ref().map(|stopped| &stopped.image);
+    stopped.or(seen.source.as_ref().ok().map(|source| &source.image)).cloned().unwrap_or_default()
+}
+
+/// As whom the server runs: the one that was stopped, where one was.
+pub(super) fn identity(plan: &Plan, source: &Source) -> Identity {
+    let now = source.identity.clone();
+    match &plan.status.stopped {
+        Some(Stopped { user: User { uid, gid, groups }, .. }) => {
+            Identity { uid: *uid, gid: *gid, groups: groups.clone(), ..now }
         }
-        None => (source.image.clone(), source.identity.clone()),
+        None => now,
     }
 }

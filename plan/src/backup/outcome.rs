@@ -13,7 +13,7 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
     let name = job_name(seen.policy, &active);
     let going = matches!(seen.job, JobState::Absent | JobState::Running { .. }) && !active.confirming;
     let offline = seen.policy.spec.capture.offline.filter(|_| going);
-    if let Some(why) = offline.and_then(|offline| offline::overdue(seen, offline)) {
+    if let Some(why) = offline.and_then(|offline| offline::overdue(seen, plan, offline)) {
         failed(seen, plan, &active, "DeadlineExceeded", &why);
         // What came due meanwhile would stop them again at once.
         plan.status.last_slot = Some(seen.now);
@@ -24,9 +24,6 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
         JobState::Absent => return begin(seen, plan, &active),
         JobState::Running { waiting } => {
             conditions::waiting(seen, plan, waiting.as_deref());
-            if let Some(offline) = offline {
-                offline::watch(seen, plan, offline);
-            }
             return !active.confirming;
         }
         JobState::Ended(Report::Captured(captured)) => {
@@ -103,10 +100,8 @@ pub(super) fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture
     }
     let offline = seen.policy.spec.capture.offline.filter(|_| !active.confirming);
     if let Some(offline) = offline {
-        if offline::source(seen).is_err() {
-            return false;
-        }
-        if !offline::stop(seen, plan, offline, active) {
+        let Ok(source) = offline::source(seen) else { return false };
+        if !offline::stop(seen, plan, source, offline, active) {
             return true;
         }
     }
@@ -119,11 +114,7 @@ fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captu
         policy: seen.policy.metadata.name.as_deref().unwrap_or_default(),
         repository: &seen.policy.spec.repository_ref.name,
         origin: active.origin,
-        image: match (&seen.source, &plan.status.stopped) {
-            (Ok(source), stopped) => offline::remembered(stopped.as_ref(), source).0,
-            (Err(_), Some(stopped)) => stopped.image.clone(),
-            (Err(_), None) => String::new(),
-        },
+        image: offline::image(seen, plan),
         hold: None,
     };
     let point = points::new(about, captured, points::taken(seen.points), seen.now);

@@ -3,16 +3,13 @@
 use super::effect::Effect;
 use super::seen::WorkloadSeen;
 use super::{Draft, Progress, stop};
+use crate::workload;
 
 /// Effects that give back the remembered replicas to what has fewer.
 pub(crate) fn scale_up(draft: &Draft<'_>) -> Vec<Effect> {
     let workloads = stop::workloads(draft.seen);
-    let fewer = draft.status.stopped.iter().filter_map(|stopped| {
-        let seen = workloads.iter().find(|seen| seen.workload == stopped.workload)?;
-        // Somebody who scaled up meanwhile is let be: the claim is whole.
-        (seen.replicas < stopped.replicas).then(|| Effect::Scale(seen.scaled(stopped.replicas)))
-    });
-    fewer.collect()
+    let up = workload::up(&draft.status.stopped, workloads.iter().copied());
+    up.into_iter().map(Effect::Scale).collect()
 }
 
 /// Scales back to the remembered replicas and waits until they are ready.

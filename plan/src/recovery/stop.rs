@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::names;
-use crds::run::StoppedWorkload;
 
 use super::assess::{self, current, owned};
 use super::effect::Effect;
@@ -36,10 +35,7 @@ pub(crate) fn claim_of<'a>(seen: &'a Observed, component: &'a Component) -> Opti
 pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
     let seen = draft.seen;
     if draft.status.stopped.is_empty() {
-        draft.status.stopped = workloads(seen)
-            .into_iter()
-            .map(|seen| StoppedWorkload { workload: seen.workload.clone(), replicas: seen.replicas })
-            .collect();
+        draft.status.stopped = workloads(seen).into_iter().map(WorkloadSeen::owed).collect();
     }
     if seen.memory.is_none() {
         return match remember(seen) {
@@ -73,9 +69,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
         return with_effects(progress, running);
     }
     if !running.is_empty() || !pods.is_empty() {
-        return Progress::acting(running, workload::waiting(&pods));
+        return Progress::acting(running, workload::waiting(pods));
     }
-    let text = stopped_text(draft);
+    let text = workload::stopped(&draft.status.stopped);
     draft.condition("Stopped", Status::True, "AllGone", text.clone());
     Progress::Done(text)
 }
@@ -127,11 +123,7 @@ fn retain(seen: &Observed) -> Result<Vec<Effect>, String> {
 
 /// Effects that scale to zero what is not.
 pub(crate) fn scale_down(seen: &Observed) -> Vec<Effect> {
-    workloads(seen)
-        .into_iter()
-        .filter(|workload| workload.replicas != 0)
-        .map(|workload| Effect::Scale(workload.scaled(0)))
-        .collect()
+    workload::down(workloads(seen)).into_iter().map(Effect::Scale).collect()
 }
 
 fn mounting(seen: &Observed) -> Vec<&PodSeen> {
@@ -145,16 +137,6 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, pods: &[&PodSeen]) -> Option<Progre
     let message = workload::unknown(pods.iter().copied())?;
     draft.condition("Stopped", Status::False, "PodUnknown", message.clone());
     Some(Progress::acting(Vec::new(), message))
-}
-
-fn stopped_text(draft: &Draft<'_>) -> String {
-    let parts: Vec<String> = draft
-        .status
-        .stopped
-        .iter()
-        .map(|stopped| format!("{} {}->0", stopped.workload.name, stopped.replicas))
-        .collect();
-    parts.join(", ")
 }
 
 /// The step Quarantine: the old volume is left alone, and stays when its claim goes.

@@ -211,7 +211,7 @@ fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, proof: &Proof) -
     }
     if !pods.is_empty() {
         // A rival scaled up before the fence stood. Behind it no pod comes back, so this ends.
-        return Some(Progress::acting(stop::scale_down(seen), workload::waiting(&pods)));
+        return Some(Progress::acting(stop::scale_down(seen), workload::waiting(pods)));
     }
     for claim in &present {
         if let Err(why) = owned(seen, claim, claim.volume.as_deref().unwrap_or_default()) {

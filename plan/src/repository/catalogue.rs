@@ -10,7 +10,6 @@ use crds::repository::CatalogueRound;
 use crds::{RecoveryPoint, RecoveryRepository, Span};
 
 use super::{Observed, Plan, access, conditions, keys, maintenance, work};
-use crate::backoff;
 use crate::backup::points::{self, About};
 use crate::effect::{Event, JobState, MoverJob};
 
@@ -75,12 +74,10 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     if last.failures == 0 && (last.counted, last.recorded) == (counted, known) {
         return;
     }
-    if let (1.., Some(finished)) = (last.failures, last.finished) {
-        let due = finished + backoff::after(last.failures, &job_name(seen.repository, &last));
-        if due > seen.now {
-            plan.next = plan.next.or_at(due);
-            return;
-        }
+    let name = job_name(seen.repository, &last);
+    if let Some(due) = work::tried_again(last.failures, last.finished, &name, seen.now) {
+        plan.next = plan.next.or_at(due);
+        return;
     }
     let round = CatalogueRound {
         number: last.number.saturating_add(1),

@@ -302,15 +302,26 @@ pub(super) fn catalogue(
     status: &mut RecoveryRepositoryStatus,
     ended: Result<u32, (&str, String)>,
 ) {
+    let current = ended.map(|found| {
+        format!(
+            "every point of a ChromaDB in the bucket is recorded here; {found} were found by the last look"
+        )
+    });
+    told(seen, status, "CatalogueCurrent", "Current", current);
+}
+
+/// True with a sentence, or False for a reason.
+fn told(
+    seen: &Observed<'_>,
+    status: &mut RecoveryRepositoryStatus,
+    kind: &'static str,
+    good: &str,
+    what: Result<String, (&str, String)>,
+) {
     let mut board = board(seen, status);
-    match ended {
-        Ok(found) => board.set(
-            "CatalogueCurrent",
-            true,
-            "Current",
-            format!("every point of a ChromaDB in the bucket is recorded here; {found} were found by the last look"),
-        ),
-        Err((reason, why)) => board.set("CatalogueCurrent", false, reason, why),
+    match what {
+        Ok(message) => board.set(kind, true, good, message),
+        Err((reason, why)) => board.set(kind, false, reason, why),
     }
 }
 
@@ -318,18 +329,11 @@ pub(super) fn catalogue(
 pub(super) fn holds(
     seen: &Observed<'_>,
     status: &mut RecoveryRepositoryStatus,
-    told: Result<usize, (&str, String)>,
+    ended: Result<usize, (&str, String)>,
 ) {
-    let mut board = board(seen, status);
-    match told {
-        Ok(held) => board.set(
-            "HoldsRecorded",
-            true,
-            "Recorded",
-            format!("the bucket holds {held} points whatever becomes of this cluster"),
-        ),
-        Err((reason, why)) => board.set("HoldsRecorded", false, reason, why),
-    }
+    let recorded =
+        ended.map(|held| format!("the bucket holds {held} points whatever becomes of this cluster"));
+    told(seen, status, "HoldsRecorded", "Recorded", recorded);
 }
 
 /// A schedule of maintenance that was mended is not complained of until the next round.

@@ -8,7 +8,6 @@ use crds::repository::{HoldsRound, RepositoryMode};
 use crds::{RecoveryRepository, Span};
 
 use super::{Observed, Plan, access, conditions, keys, work};
-use crate::backoff;
 use crate::effect::{JobState, MoverJob};
 
 const DEADLINE: Span = Span::from_mins(15);
@@ -87,12 +86,10 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
         let why = "they are written down when the repository is Ready".to_owned();
         return conditions::holds(seen, &mut plan.status, Err(("NotReady", why)));
     }
-    if let (1.., Some(finished)) = (last.failures, last.finished) {
-        let due = finished + backoff::after(last.failures, &job_name(seen.repository, &last));
-        if due > seen.now {
-            plan.next = plan.next.or_at(due);
-            return;
-        }
+    let name = job_name(seen.repository, &last);
+    if let Some(due) = work::tried_again(last.failures, last.finished, &name, seen.now) {
+        plan.next = plan.next.or_at(due);
+        return;
     }
     let round = HoldsRound {
         number: last.number.saturating_add(1),

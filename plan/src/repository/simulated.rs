@@ -1,9 +1,28 @@
 //! What both simulations of a repository's rounds have: Jobs that movers work off, and a controller that dies after so many
 //! writes.
 
+use crds::RecoveryRepository;
 use crds::job::Report;
+use serde_json::json;
 
 use crate::effect::{JobState, MoverJob};
+
+/// A repository that can be used.
+pub(super) fn ready() -> RecoveryRepository {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
+        "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-1", "generation": 1, "creationTimestamp": "2026-11-23T09:00:00Z"},
+        "spec": {
+            "s3": {"bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
+            "encryption": {"keySecretRef": {"name": "key"}, "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}
+        },
+        "status": {
+            "uniqueID": "repo-1", "keyFingerprint": "7c1f-09aa-52d3", "keySlots": 1,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Armed", "message": "", "lastTransitionTime": "2026-11-23T09:40:00Z"}]
+        }
+    }))
+    .unwrap()
+}
 
 /// The writes that a controller has left.
 pub(super) struct Writes(pub(super) usize);

@@ -6,8 +6,10 @@ use crds::job::Request;
 use crds::reference::REPOSITORY_LABEL;
 use crds::repository::RecoveryRepositoryStatus;
 use crds::{RecoveryRepository, Span, names};
+use jiff::Timestamp;
 
 use super::{catalogue, holds, job_name, maintenance};
+use crate::backoff;
 use crate::effect::{Identity, MoverJob, Place, RepositoryKeys, label_value};
 
 /// What is told of a mover that reports something else than it was asked.
@@ -44,6 +46,17 @@ pub(super) fn job(
         identity: Identity::default(),
         deadline,
     }
+}
+
+/// When a round that failed is tried again, if that is still to come. `name` is that of its last Job.
+pub(super) fn tried_again(
+    failures: u32,
+    finished: Option<Timestamp>,
+    name: &str,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let due = finished.filter(|_| failures > 0)? + backoff::after(failures, name);
+    (due > now).then_some(due)
 }
 
 /// The Jobs of `ended` whose results stand in this status: no round that is under way reads them.

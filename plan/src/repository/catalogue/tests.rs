@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::*;
-use crate::repository::plan;
-use crate::repository::simulated::{Jobs, Writes};
+use crate::repository::simulated::{Jobs, Writes, ready};
 use crate::repository::tests::alone;
+use crate::repository::{plan, usage};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -17,20 +17,10 @@ fn at(text: &str) -> Timestamp {
 
 /// A repository whose probe counted so many points.
 fn repository(counted: u64) -> RecoveryRepository {
-    serde_json::from_value(json!({
-        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
-        "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-1", "generation": 1, "creationTimestamp": "2026-11-23T09:00:00Z"},
-        "spec": {
-            "s3": {"bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
-            "encryption": {"keySecretRef": {"name": "key"}, "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}
-        },
-        "status": {
-            "uniqueID": "repo-1", "keyFingerprint": "7c1f-09aa-52d3", "keySlots": 1,
-            "usage": {"points": counted, "bytes": 1000, "size": "1Ki", "counted": {"time": "2026-11-23T09:40:00Z", "points": counted, "bytes": 1000}},
-            "conditions": [{"type": "Ready", "status": "True", "reason": "Armed", "message": "", "lastTransitionTime": "2026-11-23T09:40:00Z"}]
-        }
-    }))
-    .unwrap()
+    let mut repository = ready();
+    let time = at("2026-11-23T09:40:00Z");
+    repository.status.as_mut().unwrap().usage = Some(usage::counted(counted, 1000, time));
+    repository
 }
 
 fn lying(number: u32, healthy: bool) -> CataloguedPoint {

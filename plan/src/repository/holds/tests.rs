@@ -4,28 +4,11 @@ use crds::RecoveryPoint;
 use crds::point::{Hold, RecoveryPointSpec};
 use crds::reference::NameRef;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
 
 use super::*;
 use crate::repository::plan;
-use crate::repository::simulated::{Jobs, Writes};
+use crate::repository::simulated::{Jobs, Writes, ready};
 use crate::repository::tests::alone;
-
-fn repository() -> RecoveryRepository {
-    serde_json::from_value(json!({
-        "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
-        "metadata": {"name": "primary", "namespace": "arxiv", "uid": "u-1", "generation": 1, "creationTimestamp": "2026-11-23T09:00:00Z"},
-        "spec": {
-            "s3": {"bucket": "yourorg-dr", "credentials": {"writer": {"secretRef": {"name": "s3"}}}},
-            "encryption": {"keySecretRef": {"name": "key"}, "escrow": {"acknowledged": {"fingerprint": "7c1f-09aa-52d3"}}}
-        },
-        "status": {
-            "uniqueID": "repo-1", "keyFingerprint": "7c1f-09aa-52d3", "keySlots": 1,
-            "conditions": [{"type": "Ready", "status": "True", "reason": "Armed", "message": "", "lastTransitionTime": "2026-11-23T09:40:00Z"}]
-        }
-    }))
-    .unwrap()
-}
 
 fn point(id: &str, hold: Option<&str>) -> RecoveryPoint {
     let spec = RecoveryPointSpec {
@@ -49,7 +32,7 @@ struct World {
 impl World {
     fn new(points: Vec<RecoveryPoint>) -> Self {
         Self {
-            repository: repository(),
+            repository: ready(),
             points,
             bucket: BTreeMap::new(),
             jobs: Jobs::default(),
