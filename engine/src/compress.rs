@@ -19,22 +19,12 @@ const KEPT: usize = 4;
 static COMPRESSORS: Mutex<Vec<CCtx<'static>>> = Mutex::new(Vec::new());
 static DECOMPRESSORS: Mutex<Vec<DCtx<'static>>> = Mutex::new(Vec::new());
 
-fn with_compressor<R>(work: impl FnOnce(&mut CCtx<'static>) -> R) -> R {
-    let kept = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut context = kept.unwrap_or_else(CCtx::create);
+/// Works with a context that is kept, or a new one.
+fn with_kept<C, R>(kept: &Mutex<Vec<C>>, create: fn() -> C, work: impl FnOnce(&mut C) -> R) -> R {
+    let one = kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut context = one.unwrap_or_else(create);
     let done = work(&mut context);
-    let mut contexts = COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
-    if contexts.len() < KEPT {
-        contexts.push(context);
-    }
-    done
-}
-
-fn with_decompressor<R>(work: impl FnOnce(&mut DCtx<'static>) -> R) -> R {
-    let kept = DECOMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let mut context = kept.unwrap_or_else(DCtx::create);
-    let done = work(&mut context);
-    let mut contexts = DECOMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut contexts = kept.lock().unwrap_or_else(PoisonError::into_inner);
     if contexts.len() < KEPT {
         contexts.push(context);
     }
@@ -47,7 +37,7 @@ pub(crate) fn pack(plain: &[u8], effort: Effort, room: usize) -> Vec<u8> {
         Effort::Usual => ZSTD_USUAL,
         Effort::High => ZSTD_HIGH,
     };
-    with_compressor(|context| {
+    with_kept(&COMPRESSORS, CCtx::create, |context| {
         // A context that can't be set up compresses nothing; the bytes are kept as they are.
         let _ = context.set_parameter(CParameter::CompressionLevel(level));
         packed_by(context, plain, room)
@@ -80,7 +70,7 @@ pub(crate) fn unpack(packed: &[u8], limit: usize, dictionary: &[u8]) -> Option<V
             let size = usize::try_from(stated).ok().filter(|n| *n <= limit)?;
             let mut plain = Vec::with_capacity(size);
             let length = if dictionary.is_empty() {
-                with_decompressor(|context| context.decompress(&mut plain, body).ok())?
+                with_kept(&DECOMPRESSORS, DCtx::create, |context| context.decompress(&mut plain, body).ok())?
             } else {
                 // It refers to the dictionary, which does not live as long as those that are kept.
                 let mut context = DCtx::create();

@@ -87,49 +87,22 @@ impl Bringer {
     /// all are. What lies in patches is left as it is.
     async fn batch(self, sections: Vec<(Section, State)>) -> Result<Vec<Placed>> {
         let Self { reader, target, dictionaries } = self;
-        if !target.existed {
-            let wish = |(section, state): (Section, State)| {
-                let (apart, units) = (vec![0; section.bytes()], whole(&section.units()).collect());
-                Wish { section, state, apart, units }
-            };
-            let wishes = sections.into_iter().map(wish).collect();
-            let framed = reader.framed(wishes, &dictionaries, &target.shown).await?;
-            let place = move |(section, apart, patched): Framed| {
-                let bytes = section.join(apart.into());
-                let wrote = target.write(section.at, &bytes, all_but_zeros(&bytes))?;
-                Ok(Placed::new(&section, &bytes, patched, wrote))
-            };
-            return blocking(move || framed.into_iter().map(place).collect()).await;
-        }
         let (from, known_to) = (target.clone(), Arc::clone(&dictionaries));
         let found = blocking(move || {
             let look = |(section, state)| Found::of(section, state, &from, &known_to);
             sections.into_iter().map(look).collect::<Vec<_>>()
         })
         .await;
-        let (mut placed, mut there, mut wishes) = (Vec::new(), Vec::new(), Vec::new());
-        for Found { there: bytes, readable, wish } in found {
-            if wish.units.is_empty() && readable == bytes.len() {
-                placed.push(blocking(move || Placed::new(&wish.section, &bytes, Vec::new(), 0)).await);
-            } else {
-                there.push((bytes, readable));
-                wishes.push(wish);
-            }
-        }
+        let (right, others): (Vec<Found>, Vec<Found>) = found.into_iter().partition(Found::is_right);
+        let (there, wishes): (Vec<Option<There>>, Vec<Wish>) =
+            others.into_iter().map(|found| (found.there, found.wish)).unzip();
         let framed = reader.framed(wishes, &dictionaries, &target.shown).await?;
-        let replace = move |(framed, (there, readable)): (Framed, (Vec<u8>, usize))| {
-            let (section, apart, patched) = framed;
-            let bytes = section.join(apart.into());
-            let missing = ranges(&bytes, |from, grain| {
-                from + grain.len() > readable || there[from..from + grain.len()] != *grain
-            });
-            let wrote = target.write(section.at, &bytes, missing)?;
-            Ok(Placed::new(&section, &bytes, patched, wrote))
-        };
-        let replaced: Result<Vec<Placed>> =
-            blocking(move || framed.into_iter().zip(there).map(replace).collect()).await;
-        placed.extend(replaced?);
-        Ok(placed)
+        blocking(move || {
+            let right = right.into_iter().map(|found| Ok(found.placed()));
+            let brought = framed.into_iter().zip(there).map(|(framed, there)| place(&target, framed, there));
+            right.chain(brought).collect()
+        })
+        .await
     }
 
     /// Writes what lies in patches, each of which is opened once. Tells what the units of each hash to, and their bytes.
@@ -161,19 +134,52 @@ impl Bringer {
     }
 }
 
-/// What an existing target has of a section.
-struct Found {
-    /// Its bytes, and how many of them could be read.
-    there: Vec<u8>,
+/// Writes what a section lacks.
+fn place(target: &Target, (section, apart, patched): Framed, there: Option<There>) -> Result<Placed> {
+    let bytes = section.join(apart.into());
+    let missing = match there {
+        None => all_but_zeros(&bytes),
+        Some(There { bytes: there, readable }) => ranges(&bytes, |from, grain| {
+            from + grain.len() > readable || there[from..from + grain.len()] != *grain
+        }),
+    };
+    let wrote = target.write(section.at, &bytes, missing)?;
+    Ok(Placed::new(&section, &bytes, patched, wrote))
+}
+
+/// The bytes of a section that an existing target has, and how many of them could be read.
+struct There {
+    bytes: Vec<u8>,
     readable: usize,
-    /// What has to be read.
+}
+
+/// What there is of a section, and what has to be read.
+struct Found {
+    /// Nothing of a new target.
+    there: Option<There>,
     wish: Wish,
 }
 
 impl Found {
+    /// Nothing has to be brought.
+    fn is_right(&self) -> bool {
+        let readable = self.there.as_ref().is_some_and(|there| there.readable == there.bytes.len());
+        readable && self.wish.units.is_empty()
+    }
+
+    /// A section that is right stays as it is.
+    fn placed(self) -> Placed {
+        let bytes = self.there.map(|there| there.bytes).unwrap_or_default();
+        Placed::new(&self.wish.section, &bytes, Vec::new(), 0)
+    }
+
     /// Holds the units that are there against the state. The last whole version of one serves too: to apply a change to it, and
     /// as a piece of a dictionary.
     fn of(section: Section, state: State, target: &Target, dictionaries: &Gathering) -> Self {
+        if !target.existed {
+            let (apart, units) = (vec![0; section.bytes()], whole(&section.units()).collect());
+            return Self { there: None, wish: Wish { section, state, apart, units } };
+        }
         let (there, readable) = target.read(section.at, section.bytes());
         let mut apart = section.split(there.clone());
         let (mut wanted, mut bases) = (Vec::new(), Vec::new());
@@ -199,7 +205,8 @@ impl Found {
             let bytes = &apart[unit.at..unit.at + unit.length];
             (state.held_by(*spot).id(), usize::from(spot.position) * unit.slot, bytes)
         }));
-        Self { there, readable, wish: Wish { section, state, apart, units: wanted } }
+        let there = Some(There { bytes: there, readable });
+        Self { there, wish: Wish { section, state, apart, units: wanted } }
     }
 }
 
