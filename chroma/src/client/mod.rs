@@ -89,6 +89,9 @@ impl Collection {
     }
 }
 
+/// Distance below which two vectors are the same.
+const SAME: f64 = 1e-5;
+
 /// The nearest record of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Nearest {
@@ -96,6 +99,14 @@ pub struct Nearest {
     pub id: String,
     /// Its distance, where the server told one.
     pub distance: Option<f64>,
+}
+
+impl Nearest {
+    /// It has the vector that was asked with, rounding included: it is what was sought, or its equal.
+    #[must_use]
+    pub fn same_vector(&self) -> bool {
+        self.distance.is_some_and(|distance| distance.abs() < SAME)
+    }
 }
 
 /// One server.

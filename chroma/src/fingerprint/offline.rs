@@ -76,11 +76,21 @@ pub fn of_dir_with(
     scratch: Option<&Path>,
 ) -> Result<Vec<CollectionFingerprint>, OfflineError> {
     let database = Database::open(dir, scratch)?;
+    of_database(dir, &database, &catalog(database.connection())?, key)
+}
+
+/// The same of a database that is open, with the collections that it lists.
+pub(crate) fn of_database(
+    dir: &Path,
+    database: &Database,
+    collections: &[CollectionEntry],
+    key: &Key,
+) -> Result<Vec<CollectionFingerprint>, OfflineError> {
     let connection = database.connection();
     let has_arrays = connection
         .prepare("SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'")?
         .exists([])?;
-    catalog(connection)?
+    collections
         .iter()
         .map(|collection| Reading::open(dir, connection, collection, has_arrays)?.fingerprint(key))
         .collect()

@@ -6,9 +6,6 @@ use crate::db::{CollectionEntry, Space};
 use crate::files::DATABASE;
 use crate::fingerprint::{CollectionFingerprint, Key, ServerFingerprintError, of_collection};
 
-/// Distance below which two vectors are the same, rounding included.
-const SAME: f64 = 1e-5;
-
 /// What came out.
 #[derive(Default)]
 pub(super) struct Examined {
@@ -83,9 +80,8 @@ async fn seek(
         let Some(vector) = record.vector else { continue };
         let nearest = client.nearest(listed, &vector).await?;
         examined.sought += 1;
-        examined.found += u64::from(nearest.is_some_and(|nearest| {
-            nearest.id == record.id || nearest.distance.is_some_and(|distance| distance.abs() < SAME)
-        }));
+        examined.found +=
+            u64::from(nearest.is_some_and(|nearest| nearest.id == record.id || nearest.same_vector()));
     }
     Ok(())
 }

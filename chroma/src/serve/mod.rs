@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Finding, Findings, Problem};
 use crate::client::{Auth, Client, ClientError, Collection, Scope};
-use crate::db::{CollectionEntry, Database, OpenFault, catalog};
+use crate::db::{CollectionEntry, Database, catalog};
 use crate::files::DATABASE;
-use crate::fingerprint::{CollectionFingerprint, Key, OfflineError, of_dir_with};
+use crate::fingerprint::{CollectionFingerprint, Key, OfflineError, of_database};
 use crate::versions::MigrationLevels;
 use sandbox::Sandbox;
 
@@ -94,13 +94,7 @@ pub enum ServeError {
     },
     /// The files can't be read, so there is nothing to hold a server against. The offline check says what is wrong.
     #[error("the collections can't be read from the files")]
-    Files(#[source] OfflineError),
-    /// The database can't be opened. The offline check says what is wrong.
-    #[error("the database can't be opened")]
-    Database(#[source] OpenFault),
-    /// The database can't be read. The offline check says what is wrong.
-    #[error("the database can't be read")]
-    Catalog(#[from] rusqlite::Error),
+    Files(#[from] OfflineError),
     /// No client could be made.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -144,11 +138,10 @@ pub async fn serve(dir: &Path, key: &Key, options: &ServeOptions) -> Result<Serv
 type Prepared = (Vec<CollectionEntry>, Vec<CollectionFingerprint>, Option<MigrationLevels>);
 
 fn prepare(dir: &Path, copy: &Path, scratch: &Path, key: &Key) -> Result<Prepared, ServeError> {
-    let database = Database::open(dir, Some(scratch)).map_err(ServeError::Database)?;
-    let catalogued = catalog(database.connection())?;
+    let database = Database::open(dir, Some(scratch)).map_err(OfflineError::from)?;
+    let catalogued = catalog(database.connection()).map_err(OfflineError::from)?;
     let levels = MigrationLevels::read(database.connection()).ok();
-    drop(database);
-    let collections = of_dir_with(dir, key, Some(scratch)).map_err(ServeError::Files)?;
+    let collections = of_database(dir, &database, &catalogued, key)?;
     copy_all(dir, copy)?;
     Ok((catalogued, collections, levels))
 }

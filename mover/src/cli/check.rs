@@ -103,9 +103,7 @@ pub async fn run(
                 collections = Some(told.collections.clone());
                 served = Some(told);
             }
-            Err(e @ (ServeError::Files(_) | ServeError::Database(_) | ServeError::Catalog(_))) => {
-                unreadable = Some(sentence(&e));
-            }
+            Err(e @ ServeError::Files(_)) => unreadable = Some(sentence(&e)),
             Err(e) => return Err(Failure::new(FailureReason::NotServing, sentence(&e))),
         }
     } else if point.is_some() {

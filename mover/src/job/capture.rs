@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::job::{CaptureSource, FailureReason, Report, RepositoryAccess};
 
-use super::Desk;
+use super::{Desk, writable};
 use crate::body::Policy;
 use crate::capture::Capture;
 use crate::failure::{Failure, Result};
@@ -17,10 +17,7 @@ pub(super) async fn capture(
     attempt: String,
     source: CaptureSource,
 ) -> Result<Report> {
-    if access.read_only {
-        let why = "the repository is ReadOnly: no capture is taken. Set spec.mode: ReadWrite";
-        return Err(Failure::new(FailureReason::InvalidRequest, why));
-    }
+    writable(access, "no capture is taken")?;
     let volume = desk.places.source();
     data_dir(&volume, &source.data_path)?;
     let max_writer_pause = source.max_writer_pause.try_into().map_err(|_| {

@@ -1,10 +1,10 @@
 //! Writes down in the bucket which points are on hold.
 
-use crds::job::{FailureReason, HeldPoint, Report, RepositoryAccess};
+use crds::job::{HeldPoint, Report, RepositoryAccess};
 use engine::PointId;
 
-use super::Desk;
-use crate::failure::{Failure, Result};
+use super::{Desk, id_of, writable};
+use crate::failure::Result;
 use crate::holds::Holds;
 
 pub(super) async fn hold(
@@ -13,10 +13,7 @@ pub(super) async fn hold(
     hold: &[HeldPoint],
     release: &[String],
 ) -> Result<Report> {
-    if access.read_only {
-        let why = "the repository is ReadOnly: no hold can be written. Set spec.mode: ReadWrite";
-        return Err(Failure::new(FailureReason::InvalidRequest, why));
-    }
+    writable(access, "no hold can be written")?;
     let held = hold.iter().map(|held| (held.point.as_str(), Some(held.reason.as_str())));
     let asked: Vec<(PointId, Option<&str>)> = held
         .chain(release.iter().map(|id| (id.as_str(), None)))
@@ -29,8 +26,4 @@ pub(super) async fn hold(
     }
     desk.telling.say(format!("{} points held, {} released", hold.len(), release.len()));
     Ok(Report::Held)
-}
-
-fn id_of(id: &str) -> Result<PointId> {
-    id.parse().map_err(|_| Failure::new(FailureReason::InvalidRequest, format!("`{id}` is no id of a point")))
 }

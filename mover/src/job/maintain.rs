@@ -6,8 +6,8 @@ use crds::job::{ComponentRules, FailureReason, Judged, MAX_POINTS, Pruned, Repor
 use engine::{Point, PointId, Prune};
 use jiff::tz::TimeZone;
 
-use super::Desk;
 use super::probe::held;
+use super::{Desk, id_of};
 use crate::failure::{Failure, Result};
 use crate::holds::Holds;
 use crate::retention::{WAIT, WASTE, judge as judge_points};
@@ -55,10 +55,7 @@ fn retention(of: &crds::retention::Retention) -> engine::Retention {
 }
 
 pub(super) async fn prune(desk: &Desk, access: &RepositoryAccess, remove: &[String]) -> Result<Report> {
-    let wrong =
-        |id: &String| Failure::new(FailureReason::InvalidRequest, format!("`{id}` is no id of a point"));
-    let asked: BTreeSet<PointId> =
-        remove.iter().map(|id| id.parse().map_err(|_| wrong(id))).collect::<Result<_>>()?;
+    let asked: BTreeSet<PointId> = remove.iter().map(|id| id_of(id)).collect::<Result<_>>()?;
     let repository = desk.open(access).await?;
     // Whoever asked may not know of a hold that was written from elsewhere.
     let holds = Holds::of(&repository).await?;

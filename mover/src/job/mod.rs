@@ -133,6 +133,20 @@ fn request(desk: &Desk) -> Result<Request> {
     })
 }
 
+/// The id of a point that a Request names.
+fn id_of(id: &str) -> Result<engine::PointId> {
+    id.parse().map_err(|_| Failure::new(FailureReason::InvalidRequest, format!("`{id}` is no id of a point")))
+}
+
+/// Refuses what would write to a repository that may only be read.
+fn writable(access: &job::RepositoryAccess, refused: &str) -> Result<()> {
+    if !access.read_only {
+        return Ok(());
+    }
+    let why = format!("the repository is ReadOnly: {refused}. Set spec.mode: ReadWrite");
+    Err(Failure::new(FailureReason::InvalidRequest, why))
+}
+
 impl Desk {
     /// Opens the Request's repository. Nothing is locked by what is opened so: a recovery must not fail for a lock.
     async fn open(&self, access: &job::RepositoryAccess) -> Result<engine::Repository> {

@@ -18,8 +18,6 @@ use crate::failure::{Failure, Result, sentence};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a server may take until its heartbeat answers.
 const START: Duration = Duration::from_secs(90);
-/// Distance below which two vectors are the same, rounding included.
-const SAME: f64 = 1e-5;
 /// The longest wait between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -198,8 +196,7 @@ async fn equals(client: &Client, ready: &Readiness) -> usize {
         let Ok(records) = client.records(&found.collection, 0, 1).await else { continue };
         let Some(vector) = records.into_iter().next().and_then(|record| record.vector) else { continue };
         let nearest = client.nearest(&found.collection, &vector).await;
-        let distance = nearest.ok().flatten().and_then(|nearest| nearest.distance);
-        equals += usize::from(distance.is_some_and(|distance| distance.abs() < SAME));
+        equals += usize::from(nearest.ok().flatten().is_some_and(|nearest| nearest.same_vector()));
     }
     equals
 }

@@ -7,6 +7,7 @@ use std::{fs, time::Duration};
 use chroma::{
     check::Problem,
     files,
+    fingerprint::OfflineError,
     hnsw::Header,
     serve::{ServeError, ServeOptions, Served, serve},
 };
@@ -75,7 +76,7 @@ async fn a_collection_that_is_answered_with_an_error_is_named_with_what_the_serv
 async fn a_database_that_no_server_opens_is_no_answer_but_an_error() {
     let copy = Copy::new();
     fs::write(copy.dir.path().join(files::DATABASE), "not SQLite").unwrap();
-    assert!(matches!(served(&copy).await, Err(ServeError::Database(_))));
+    assert!(matches!(served(&copy).await, Err(ServeError::Files(OfflineError::Open(_)))));
     let missing = ServeOptions::new("/nowhere/chroma".into(), tempfile::tempdir().unwrap().path().to_owned());
     let refused = serve(Copy::new().dir.path(), &key(), &missing).await.unwrap_err();
     assert!(matches!(refused, ServeError::Program { .. } | ServeError::Copy { .. }), "{refused}");
