@@ -6,6 +6,7 @@
 
 mod bucket;
 mod damage;
+mod deaths;
 mod demo;
 mod evidence;
 mod install;

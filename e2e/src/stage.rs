@@ -1,5 +1,6 @@
 //! Where one story is played: a namespace of its own, a ChromaDB in it, a prefix in the bucket. Left as it was found.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,16 @@ impl Stage {
         self.api::<K>().get(name).await.with_context(|| format!("{name} in {}", self.namespace))
     }
 
+    /// Changes an object as `kubectl patch --type merge` does.
+    pub async fn patch<K>(&self, name: &str, change: &Value) -> Result<()>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K::DynamicType: Default,
+    {
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await?;
+        Ok(())
+    }
+
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let mut all = vec!["--namespace", &self.namespace];
         all.extend(arguments);
@@ -158,7 +169,7 @@ impl Stage {
         .await?;
         let escrow =
             json!({"spec": {"encryption": {"escrow": {"acknowledged": {"fingerprint": fingerprint}}}}});
-        api.patch(name, &PatchParams::default(), &Patch::Merge(escrow)).await?;
+        self.patch::<RecoveryRepository>(name, &escrow).await?;
         wait::ready(&api, name).await
     }
 
@@ -196,8 +207,7 @@ impl Stage {
     pub async fn request_capture(&self, policy: &str) -> Result<Timestamp> {
         let now = Timestamp::now();
         let asked = json!({"metadata": {"annotations": {crds::reference::REQUESTED_AT: now.to_string()}}});
-        let api = self.api::<BackupPolicy>();
-        api.patch(policy, &PatchParams::default(), &Patch::Merge(asked)).await?;
+        self.patch::<BackupPolicy>(policy, &asked).await?;
         Ok(now)
     }
 
@@ -258,6 +268,20 @@ impl Stage {
             bail!("run {run} ended as {:?}: {}", status.phase, json!(status.conditions));
         }
         Ok(ended)
+    }
+
+    /// Waits until these points are on hold in the bucket, and no others.
+    pub async fn held_in_the_bucket(&self, held: &[&RecoveryPoint]) -> Result<()> {
+        let wanted: BTreeSet<&str> = held.iter().map(|point| point.spec.id.as_str()).collect();
+        let api = self.api::<RecoveryRepository>();
+        wait::object(&api, REPOSITORY, "the holds in the bucket", PATIENCE, |repository| {
+            let round = repository.and_then(|r| r.status.as_ref()).and_then(|s| s.holds.as_ref());
+            let told = round.filter(|round| round.finished.is_some());
+            let same =
+                told.is_some_and(|r| r.told.iter().map(|h| h.point.as_str()).eq(wanted.iter().copied()));
+            Ok(same.then_some(()))
+        })
+        .await
     }
 
     /// Our part of the bucket.

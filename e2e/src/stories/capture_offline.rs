@@ -7,12 +7,11 @@ use crds::BackupPolicy;
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tests::writer::Writer;
 
-use super::controller_killed_midway::{Deaths, fail_at};
 use super::{by_cli, holds, load};
+use crate::deaths::{Deaths, fail_at};
 use crate::install;
 use crate::manifests::CHROMADB;
 use crate::runner::Story;
@@ -60,20 +59,17 @@ async fn play(stage: &Stage) -> Result<()> {
 
 async fn become_offline(stage: &Stage) -> Result<()> {
     let capture = json!({"spec": {"capture": {"live": null, "offline": {"maxDowntime": "5m"}}}});
-    let api = stage.api::<BackupPolicy>();
-    api.patch(CHROMADB, &PatchParams::default(), &Patch::Merge(capture)).await?;
-    Ok(())
+    stage.patch::<BackupPolicy>(CHROMADB, &capture).await
 }
 
 /// A StatefulSet may delete its claims when it is scaled down: then nothing is scaled, and the policy says why.
 async fn refuses_what_would_delete_the_claim(stage: &Stage) -> Result<()> {
-    let sets = stage.api::<StatefulSet>();
     for (when_scaled, status, reason) in
         [("Delete", "False", "ClaimDeletedWhenScaled"), ("Retain", "True", "Found")]
     {
         let retention =
             json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": when_scaled}}});
-        sets.patch(CHROMADB, &PatchParams::default(), &Patch::Merge(retention)).await?;
+        stage.patch::<StatefulSet>(CHROMADB, &retention).await?;
         wait::reason(&stage.api::<BackupPolicy>(), CHROMADB, "SourceReady", status, &[reason]).await?;
     }
     Ok(())

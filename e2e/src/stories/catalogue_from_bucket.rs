@@ -14,7 +14,6 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 
 use super::loss::{Loss, Written};
-use super::retention_and_pin::{held_in_the_bucket, patch};
 use crate::manifests::{self, CHROMADB, REPOSITORY};
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
@@ -36,8 +35,8 @@ async fn play(stage: &Stage) -> Result<()> {
     ensure!(before.len() == 7, "{} points were captured", before.len());
     let oldest = before.values().map(|(name, _)| name).min().context("no point")?.clone();
     let hold = json!({"spec": {"hold": {"reason": HELD}}});
-    patch::<RecoveryPoint>(stage, &oldest, &hold).await?;
-    held_in_the_bucket(stage, &[&stage.get(&oldest).await?]).await?;
+    stage.patch::<RecoveryPoint>(&oldest, &hold).await?;
+    stage.held_in_the_bucket(&[&stage.get(&oldest).await?]).await?;
     let (one, all) = (DeleteParams::default(), ListParams::default());
     stage.api::<BackupPolicy>().delete(CHROMADB, &one).await?;
     stage.api::<RecoveryRepository>().delete(REPOSITORY, &one).await?;

@@ -10,20 +10,19 @@ use crds::RecoveryRun;
 use crds::run::RunPhase;
 use futures::{FutureExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, ResourceExt};
 use serde_json::json;
 use tests::writer::{Address, Writer};
 use tokio::task::JoinHandle;
 
 use super::load;
 use super::loss::{Loss, Written};
+use crate::deaths::{Deaths, fail_at};
 use crate::install;
 use crate::manifests::{self, CHROMADB};
-use crate::place::Place;
 use crate::runner::Story;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::Stage;
 
 pub const STORY: Story = Story {
     name: "controller-killed-midway",
@@ -82,66 +81,6 @@ async fn told(stage: &Stage, address: Arc<dyn Address>) -> Result<()> {
     let grew = epochs.len() == MARKS.len() - 1 && epochs.iter().all(|epoch| *epoch < last);
     ensure!(grew, "terms {epochs:?}, finished in term {last}");
     jobs.none_ran_twice()
-}
-
-/// Sets the marks at which the controller ends itself; without any, waits until a controller runs that doesn't.
-pub(super) async fn fail_at(place: &Place, marks: &[&str]) -> Result<()> {
-    let setting = match marks {
-        [] => "HOLDFAST_FAILPOINT-".to_owned(),
-        marks => format!("HOLDFAST_FAILPOINT={}", marks.join(",")),
-    };
-    let target = format!("deployment/{}", install::DEPLOYMENT);
-    let arguments = ["--namespace", install::NAMESPACE, "set", "env", &target, &setting];
-    place.kubectl.run(&arguments, None).await?;
-    match marks {
-        [] => install::wait_ready(place).await,
-        _ => Ok(()),
-    }
-}
-
-/// The last words of every controller that died since the watch began.
-pub(super) struct Deaths<'a> {
-    stage: &'a Stage,
-    words: tokio::sync::watch::Receiver<BTreeSet<String>>,
-    watch: JoinHandle<()>,
-}
-
-impl<'a> Deaths<'a> {
-    pub(super) fn watch(stage: &'a Stage) -> Self {
-        let api: Api<Pod> = Api::namespaced(stage.place.client.clone(), install::NAMESPACE);
-        let config = watcher::Config::default().labels("app.kubernetes.io/component=controller");
-        let (noted, words) = tokio::sync::watch::channel(BTreeSet::new());
-        let watch = tokio::spawn(async move {
-            let mut stream = std::pin::pin!(watcher(api, config).default_backoff().touched_objects());
-            loop {
-                if let Ok(Some(pod)) = stream.try_next().await {
-                    let containers = pod.status.and_then(|s| s.container_statuses).unwrap_or_default();
-                    let ends = containers.into_iter().flat_map(|c| [c.state, c.last_state]).flatten();
-                    let last = ends.filter_map(|s| s.terminated?.message);
-                    noted.send_modify(|words| words.extend(last));
-                }
-            }
-        });
-        Self { stage, words, watch }
-    }
-
-    /// Waits until one has died at a mark.
-    pub(super) async fn at(&mut self, mark: &str) -> Result<()> {
-        let wanted = format!("fail point {mark}:");
-        let said = self.words.wait_for(|words| words.iter().any(|said| said.contains(&wanted)));
-        match tokio::time::timeout(PATIENCE, said).await {
-            Ok(seen) => drop(seen.context("the watch of the controller ended")?),
-            Err(_) => bail!("waited {PATIENCE:?} for the controller's death {mark}"),
-        }
-        self.stage.say(format!("killed {mark}"));
-        Ok(())
-    }
-}
-
-impl Drop for Deaths<'_> {
-    fn drop(&mut self) {
-        self.watch.abort();
-    }
 }
 
 /// Every Job that ever existed in a namespace.

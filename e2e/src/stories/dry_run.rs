@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use crds::BackupPolicy;
 use crds::run::{RunPhase, StepPhase};
 use futures::FutureExt;
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::loss::Written;
@@ -26,7 +25,7 @@ async fn play(stage: &Stage) -> Result<()> {
     Written::captured(stage, 3, 1).await?;
     // No slot of the schedule may fall between the two looks.
     let suspend = json!({"spec": {"mode": "Suspended"}});
-    stage.api::<BackupPolicy>().patch(CHROMADB, &PatchParams::default(), &Patch::Merge(suspend)).await?;
+    stage.patch::<BackupPolicy>(CHROMADB, &suspend).await?;
     wait::object(&stage.api::<BackupPolicy>(), CHROMADB, "a Suspended policy", PATIENCE, |policy| {
         let policy = policy.context("the policy is gone")?;
         let status = policy.status.clone().unwrap_or_default();

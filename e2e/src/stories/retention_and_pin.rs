@@ -10,7 +10,7 @@ use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository};
 use futures::FutureExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 use tests::writer::{Request, Server, Verb, Writer};
 
@@ -29,7 +29,7 @@ pub const STORY: Story = Story {
 
 async fn play(stage: &Stage) -> Result<()> {
     let address = stage.protected_chromadb().await?;
-    patch::<BackupPolicy>(stage, CHROMADB, &json!({"spec": {"retention": {"last": 2}}})).await?;
+    stage.patch::<BackupPolicy>(CHROMADB, &json!({"spec": {"retention": {"last": 2}}})).await?;
     let mut writer = Writer::start(address.clone(), load(7)).await?;
     let mut points = Vec::new();
     for _ in 0..4 {
@@ -38,8 +38,8 @@ async fn play(stage: &Stage) -> Result<()> {
     }
     let ledger = writer.stop().await?;
     let hold = json!({"spec": {"hold": {"reason": "INC-2041 evidence"}}});
-    patch::<RecoveryPoint>(stage, &points[0].name_any(), &hold).await?;
-    held_in_the_bucket(stage, &[&points[0]]).await?;
+    stage.patch::<RecoveryPoint>(&points[0].name_any(), &hold).await?;
+    stage.held_in_the_bucket(&[&points[0]]).await?;
 
     maintained(stage).await?;
     is_left(stage, &[&points[0], &points[2], &points[3]]).await?;
@@ -67,14 +67,14 @@ async fn play(stage: &Stage) -> Result<()> {
     ensure!(told.contains(&empty.name_any()) && told.contains("shrinkAcknowledged"), "it says: {told}");
     wait::reason(&policies, CHROMADB, "RetentionEnforced", "False", &["Held"]).await?;
     let release = json!({"spec": {"hold": null}});
-    patch::<RecoveryPoint>(stage, &points[0].name_any(), &release).await?;
-    held_in_the_bucket(stage, &[]).await?;
+    stage.patch::<RecoveryPoint>(&points[0].name_any(), &release).await?;
+    stage.held_in_the_bucket(&[]).await?;
     maintained(stage).await?;
     is_left(stage, &[&points[0], &points[2], &points[3], &empty]).await?;
 
     // It was meant.
     let meant = json!({"spec": {"capture": {"shrinkAcknowledged": {"name": empty.name_any()}}}});
-    patch::<BackupPolicy>(stage, CHROMADB, &meant).await?;
+    stage.patch::<BackupPolicy>(CHROMADB, &meant).await?;
     wait::reason(&policies, CHROMADB, "AnomalyDetected", "False", &["None"]).await?;
     maintained(stage).await?;
     is_left(stage, &[&points[3], &empty]).await?;
@@ -82,36 +82,11 @@ async fn play(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Waits until these points are on hold in the bucket, and no others.
-pub(super) async fn held_in_the_bucket(stage: &Stage, held: &[&RecoveryPoint]) -> Result<()> {
-    let wanted: BTreeSet<&str> = held.iter().map(|point| point.spec.id.as_str()).collect();
-    let api = stage.api::<RecoveryRepository>();
-    wait::object(&api, REPOSITORY, "the holds in the bucket", PATIENCE, |repository| {
-        let round = repository.and_then(|r| r.status.as_ref()).and_then(|s| s.holds.as_ref());
-        let told = round.filter(|round| round.finished.is_some());
-        let same =
-            told.is_some_and(|r| r.told.iter().map(|held| held.point.as_str()).eq(wanted.iter().copied()));
-        Ok(same.then_some(()))
-    })
-    .await
-}
-
-pub(super) async fn patch<K>(stage: &Stage, name: &str, change: &Value) -> Result<()>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug,
-{
-    stage.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await?;
-    Ok(())
-}
-
 /// Asks for maintenance as the user does; waits until it is through.
 async fn maintained(stage: &Stage) -> Result<()> {
     let asked = Timestamp::now();
     let change = json!({"metadata": {"annotations": {MAINTENANCE_REQUESTED_AT: asked.to_string()}}});
-    patch::<RecoveryRepository>(stage, REPOSITORY, &change).await?;
+    stage.patch::<RecoveryRepository>(REPOSITORY, &change).await?;
     let api = stage.api::<RecoveryRepository>();
     let told = wait::object(&api, REPOSITORY, "the end of maintenance", PATIENCE, |seen| {
         let Some(status) = seen.and_then(|r| r.status.as_ref()) else { return Ok(None) };

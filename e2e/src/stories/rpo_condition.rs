@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 use crds::BackupPolicy;
 use futures::FutureExt;
 use jiff::SignedDuration;
-use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tests::writer::Writer;
 
@@ -34,7 +33,7 @@ async fn play(stage: &Stage) -> Result<()> {
     let point = stage.capture(CHROMADB).await?;
     let policies = stage.api::<BackupPolicy>();
     let short = json!({"spec": {"objectives": {"rpo": format!("{}s", RPO.as_secs())}}});
-    policies.patch(CHROMADB, &PatchParams::default(), &Patch::Merge(short)).await?;
+    stage.patch::<BackupPolicy>(CHROMADB, &short).await?;
 
     let (consistent, _) = content(&point)?;
     let told = wait::reason(&policies, CHROMADB, "RPOMet", "False", &["PointTooOld"]).await?;

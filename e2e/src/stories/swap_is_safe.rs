@@ -9,7 +9,7 @@ use crds::run::{RunPhase, StepPhase};
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn play(stage: &Stage) -> Result<()> {
 async fn told(stage: &Stage) -> Result<()> {
     let written = Written::captured(stage, 6, 1).await?;
     let delete = json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete", "whenDeleted": "Delete"}}});
-    stage.api::<StatefulSet>().patch(CHROMADB, &PatchParams::default(), &Patch::Merge(delete)).await?;
+    stage.patch::<StatefulSet>(CHROMADB, &delete).await?;
     let loss = Loss::inflict(stage).await?;
     let run = manifests::run("recover", &stage.namespace);
     let (refused, run) = tokio::try_join!(rival(stage), written.recovered_by(stage, &run))?;
@@ -77,7 +77,7 @@ async fn rival(stage: &Stage) -> Result<String> {
     )
     .await?;
     let up = json!({"spec": {"replicas": 1}});
-    stage.api::<StatefulSet>().patch(CHROMADB, &PatchParams::default(), &Patch::Merge(up)).await?;
+    stage.patch::<StatefulSet>(CHROMADB, &up).await?;
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
     let api = stage.api::<PersistentVolumeClaim>();
