@@ -65,11 +65,12 @@ pub fn compare<'a>(
 ) -> BoxFuture<'a, Result<Comparison>> {
     Box::pin(async move {
         let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
+        reader.has_what_is_meant(point).await?;
         let mut seen = Comparison::default();
         let mut known: HashSet<OsString> = HashSet::new();
-        let mut told = Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() };
+        let mut told = Progress { bytes_total: point.bytes(), ..Progress::default() };
         for segment in &point.tree {
-            for entry in reader.entries(point, segment).await? {
+            for entry in reader.meant(point, segment).await? {
                 let path = entry.below(dir).ok_or_else(|| {
                     let shown = entry.path.to_string_lossy();
                     repo.damaged(&point.id.object(), format!("the path `{shown}` leads out of it"))

@@ -50,15 +50,18 @@ pub fn diff<'a>(
 ) -> BoxFuture<'a, Result<Vec<Changed>>> {
     Box::pin(async move {
         let reader = Reader { repo: repo.clone(), index: Arc::new(Index::load(repo).await?) };
+        for point in [first, second] {
+            reader.has_what_is_meant(point).await?;
+        }
         let mut earlier: BTreeMap<OsString, Facts> = BTreeMap::new();
         for segment in &first.tree {
-            for entry in reader.entries(first, segment).await? {
+            for entry in reader.meant(first, segment).await? {
                 earlier.insert(entry.path.clone(), Facts::of(&entry));
             }
         }
         let mut changes = Vec::new();
         for segment in &second.tree {
-            for entry in reader.entries(second, segment).await? {
+            for entry in reader.meant(second, segment).await? {
                 let now = Facts::of(&entry);
                 let was = earlier.remove(&entry.path);
                 let change = match &was {

@@ -2,7 +2,9 @@
 //! stored before is merely found again by the next attempt.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -154,9 +156,23 @@ pub struct Point {
     /// The first entries that were left out.
     pub skipped: Vec<Skipped>,
     pub(crate) tree: Vec<BlockId>,
+    /// The directory of the tree that is meant; absent for all of it.
+    pub(crate) part: Option<OsString>,
 }
 
 impl Point {
+    /// One directory of the point as if it were all of it: what restores, compares, exports or lists differences of it takes that
+    /// directory for the root. That there is none of that name is an error there. Its totals stay those of the point.
+    #[must_use]
+    pub fn part(&self, directory: &Path) -> Self {
+        Self { part: Some(directory.as_os_str().to_owned()), ..self.clone() }
+    }
+
+    /// Bytes of all files, where they are known: not of a part.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        self.part.is_none().then_some(self.totals.bytes)
+    }
+
     /// The time that retention takes it for: its consistency time, but never a later one than the store saw it written,
     /// so that a writer whose clock runs ahead can't push other points out.
     pub fn retention_time(&self) -> Timestamp {

@@ -16,7 +16,7 @@ use crate::older::older;
 use crate::pack::PackId;
 use crate::point::Point;
 use crate::repository::{Repository, blocking};
-use crate::tree::{Content, Entry, Extent, read_entries, read_extents};
+use crate::tree::{Content, Entry, Extent, Node, read_entries, read_extents};
 
 const READS_AT_ONCE: usize = 8;
 /// A request grows to about this, in the pack and unpacked.
@@ -231,6 +231,32 @@ impl Reader {
         read_entries(&bytes).ok_or_else(|| {
             self.repo.damaged(&point.id.object(), format!("tree segment {segment:?} makes no sense"))
         })
+    }
+
+    /// What one segment of a point's tree holds of the part that is meant, as seen from there.
+    pub(crate) async fn meant(&self, point: &Point, segment: &BlockId) -> Result<Vec<Entry>> {
+        let entries = self.entries(point, segment).await?;
+        let Some(part) = &point.part else { return Ok(entries) };
+        let within = |entry: Entry| {
+            let name = entry.path.to_string_lossy().into_owned();
+            entry.within(part).map_err(|first| {
+                let (first, part) = (first.to_string_lossy(), part.to_string_lossy());
+                Error::Input(format!("{name} is another name of {first}, which lies outside {part}"))
+            })
+        };
+        entries.into_iter().filter_map(|entry| within(entry).transpose()).collect()
+    }
+
+    /// Refuses a part that the point doesn't have: a target would be emptied for it.
+    pub(crate) async fn has_what_is_meant(&self, point: &Point) -> Result<()> {
+        let Some(part) = &point.part else { return Ok(()) };
+        for segment in &point.tree {
+            let entries = self.meant(point, segment).await?;
+            if entries.iter().any(|entry| entry.path == "." && matches!(entry.node, Node::Directory)) {
+                return Ok(());
+            }
+        }
+        Err(Error::Input(format!("point {} has no directory {}", point.id, part.to_string_lossy())))
     }
 
     /// The segments of the map of a file that was cut as a stream; one for a small file.

@@ -348,7 +348,17 @@ impl Repository {
         let Record { attributes, totals, skipped, tree } =
             serde_json::from_slice(&body).map_err(|_| self.damaged(&object, "its content makes no sense"))?;
         let digest = plain::sha256(&stored);
-        Ok(Point { id, digest, stored_at: None, locked_until: None, attributes, totals, skipped, tree })
+        Ok(Point {
+            id,
+            digest,
+            stored_at: None,
+            locked_until: None,
+            attributes,
+            totals,
+            skipped,
+            tree,
+            part: None,
+        })
     }
 
     pub(crate) fn keys(&self) -> &Keys {

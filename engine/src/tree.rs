@@ -158,6 +158,17 @@ impl Entry {
         below(root, &self.path)
     }
 
+    /// The entry as it stands within a directory of the tree; `None` for one that lies elsewhere. The name of a file outside, of
+    /// which it is a further one, is the error.
+    pub(crate) fn within(mut self, directory: &OsStr) -> Result<Option<Self>, OsString> {
+        let Some(path) = rest(&self.path, directory) else { return Ok(None) };
+        if let Node::Link { to } = &mut self.node {
+            *to = rest(to, directory).ok_or_else(|| to.clone())?;
+        }
+        self.path = path;
+        Ok(Some(self))
+    }
+
     /// The entry's line in a segment of the tree.
     pub(crate) fn line(&self) -> Vec<u8> {
         let mut line = serde_json::to_vec(self).expect("entries are structs of strings and numbers");
@@ -182,6 +193,12 @@ pub(crate) fn below(root: &Path, path: &OsStr) -> Option<PathBuf> {
         && parts.components().all(|c| matches!(c, Component::Normal(_)))
         && parts.components().map(Component::as_os_str).collect::<Vec<_>>().join(OsStr::new("/")) == path;
     inside.then(|| root.join(parts))
+}
+
+/// What of a path lies below a directory; `.` for the directory itself.
+fn rest(path: &OsStr, directory: &OsStr) -> Option<OsString> {
+    let rest = Path::new(path).strip_prefix(directory).ok()?;
+    Some(if rest.as_os_str().is_empty() { ".".into() } else { rest.into() })
 }
 
 /// A segment of the tree as bytes: a line of JSON for each entry.
@@ -268,6 +285,20 @@ mod tests {
         assert_eq!(read_entries(&write_entries(&entries)), Some(entries));
         assert_eq!(read_entries(b"{}\n"), None);
         assert_eq!(read_entries(b""), None);
+    }
+
+    #[test]
+    fn an_entry_is_seen_from_a_directory_above_it_and_from_no_other() {
+        let seen = |path: &str| directory(path).within(OsStr::new("a/b")).unwrap().map(|entry| entry.path);
+        assert_eq!(seen("a/b"), Some(".".into()));
+        assert_eq!(seen("a/b/c/d"), Some("c/d".into()));
+        for path in [".", "a", "a/bc", "b", "c/a/b"] {
+            assert_eq!(seen(path), None, "{path}");
+        }
+        let link = |to: &str| Entry { node: Node::Link { to: to.into() }, ..directory("a/b/c") };
+        let within = link("a/b/first").within(OsStr::new("a/b")).unwrap().unwrap();
+        assert_eq!(within.node, Node::Link { to: "first".into() });
+        assert_eq!(link("a/first").within(OsStr::new("a/b")), Err("a/first".into()));
     }
 
     #[test]

@@ -272,5 +272,5 @@ async fn prove(reader: &Reader, point: &Point) -> Result<Proved> {
 
 fn point_of(id: PointId, digest: String, record: Record) -> Point {
     let Record { attributes, totals, skipped, tree } = record;
-    Point { id, digest, stored_at: None, locked_until: None, attributes, totals, skipped, tree }
+    Point { id, digest, stored_at: None, locked_until: None, attributes, totals, skipped, tree, part: None }
 }

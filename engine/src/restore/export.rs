@@ -78,11 +78,12 @@ pub fn export<'a>(
         if let Some(Finding { object, what }) = inspect(&reader, point).await?.findings.into_iter().next() {
             return Err(repo.damaged(&object, what));
         }
-        let mut told = Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() };
+        reader.has_what_is_meant(point).await?;
+        let mut told = Progress { bytes_total: point.bytes(), ..Progress::default() };
         let (mut entries, mut bytes) = (0, 0);
         let through = scratch.join("exported");
         for segment in &point.tree {
-            for entry in reader.entries(point, segment).await? {
+            for entry in reader.meant(point, segment).await? {
                 if entry.below(scratch).is_none() {
                     let shown = entry.path.to_string_lossy();
                     let what = format!("the path `{shown}` leads out of it");

@@ -119,6 +119,7 @@ pub fn restore<'a>(
         if let Some(Finding { object, what }) = seen.findings.into_iter().next() {
             return Err(repo.damaged(&object, what));
         }
+        reader.has_what_is_meant(point).await?;
         let root = target.to_owned();
         blocking(move || place::begin(&root, mode)).await?;
         let mut work = Restore {
@@ -127,7 +128,7 @@ pub fn restore<'a>(
             target,
             mode,
             summary: RestoreSummary::default(),
-            told: Progress { bytes_total: Some(point.totals.bytes), ..Progress::default() },
+            told: Progress { bytes_total: point.bytes(), ..Progress::default() },
             progress,
             directories: Vec::new(),
             names: HashMap::new(),
@@ -167,7 +168,7 @@ impl Restore<'_> {
     async fn remove_foreign(&mut self) -> Result<()> {
         let mut known: HashSet<OsString> = HashSet::new();
         for segment in &self.point.tree {
-            for entry in self.reader.entries(self.point, segment).await? {
+            for entry in self.reader.meant(self.point, segment).await? {
                 if let Node::Link { to } = &entry.node {
                     self.names.entry(to.clone()).or_default().extend(entry.below(self.target));
                 }
@@ -181,7 +182,7 @@ impl Restore<'_> {
 
     async fn write(&mut self) -> Result<()> {
         for segment in &self.point.tree {
-            for entry in self.reader.entries(self.point, segment).await? {
+            for entry in self.reader.meant(self.point, segment).await? {
                 let path = self.below(&entry.path)?;
                 self.entry(entry, path).await?;
             }

@@ -10,6 +10,7 @@ mod increments;
 mod keys;
 mod lock;
 mod opening;
+mod part;
 mod patches;
 mod prune;
 mod round_trip;
