@@ -46,7 +46,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     // Whom it concerns only where something is stopped, or may be.
     let pods = match &source {
         Ok(source) if object.spec.capture.offline.is_some() => {
-            observe::using(ctx, &namespace, &source.located.claim).await?
+            observe::using(ctx, &namespace, &source.claims).await?
         }
         _ => Vec::new(),
     };
@@ -65,7 +65,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     let shared_with = match &source {
         Ok(source) => {
             let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
-            observe::shared_with(&policies, &object, &source.located.claim)
+            observe::shared_with(&policies, &object, &source.claims)
         }
         Err(_) => None,
     };
@@ -86,7 +86,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         workloads: &workloads,
         pods: &pods,
         shared_with,
-        held_by: observe::held_by(&runs, &name),
+        held_by: observe::held_by(&runs, &object),
         job,
         ended_jobs: observe::ended_jobs(ctx, &object, POLICY_LABEL).await?,
         points: &known,

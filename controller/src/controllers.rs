@@ -11,7 +11,7 @@ use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::PartialObjectMeta;
 use kube::runtime::Controller;
@@ -65,8 +65,9 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
         let found = store.state().into_iter().filter(|p| p.namespace() == namespace && wanted(p));
         found.map(|policy| ObjectRef::from_obj(policy.as_ref())).collect::<Vec<_>>()
     };
-    let (by_repository, by_run, by_set, by_deployment, by_pod, by_policy) =
-        (naming.clone(), naming.clone(), naming.clone(), naming.clone(), naming.clone(), naming);
+    let (by_repository, by_run, by_policy) = (naming.clone(), naming.clone(), naming.clone());
+    let (by_set, by_deployment, by_cron_job, by_pod) =
+        (naming.clone(), naming.clone(), naming.clone(), naming);
     controller
         // The end of a capture.
         .owns(Api::<Job>::all(client()), ours())
@@ -87,7 +88,7 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
         )
         // A run holds its policies while it lasts.
         .watches(Api::<RecoveryRun>::all(client()), Config::default(), move |run: RecoveryRun| {
-            by_run(run.namespace(), &|policy| observe::names(&run, &policy.name_any()))
+            by_run(run.namespace(), &|policy| observe::names(&run, policy))
         })
         // A workload that comes up makes the source Ready; its status changes with the readiness of its pods.
         .watches(Api::<StatefulSet>::all(client()), Config::default(), move |set: StatefulSet| {
@@ -98,6 +99,10 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
             let wanted = WorkloadRef { kind: WorkloadKind::Deployment, name: deployment.name_any() };
             by_deployment(deployment.namespace(), &|policy| policy.spec.component.workloads.contains(&wanted))
         })
+        .watches(every::<CronJob>(&ctx.client), Config::default(), move |job: PartialObjectMeta<CronJob>| {
+            let wanted = WorkloadRef { kind: WorkloadKind::CronJob, name: job.name_any() };
+            by_cron_job(job.metadata.namespace, &|policy| policy.spec.component.workloads.contains(&wanted))
+        })
         // The last pod of a workload that is stopped for a capture went. Metadata only: everything is read anew.
         .watches(every::<Pod>(&ctx.client), Config::default(), move |pod: PartialObjectMeta<Pod>| {
             by_pod(pod.metadata.namespace, &|policy| {
@@ -106,9 +111,9 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
         })
         // An older policy that goes frees the claim for the newer one.
         .watches(Api::<BackupPolicy>::all(client()), Config::default(), move |changed: BackupPolicy| {
-            let claim = claim_of(&changed).map(str::to_owned);
+            let freed = claims_of(&changed);
             by_policy(changed.namespace(), &|policy| {
-                claim.is_some() && claim_of(policy) == claim.as_deref() && policy.uid() != changed.uid()
+                policy.uid() != changed.uid() && claims_of(policy).iter().any(|claim| freed.contains(claim))
             })
         })
 }
@@ -126,8 +131,9 @@ fn ours() -> Config {
     Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"))
 }
 
-fn claim_of(policy: &BackupPolicy) -> Option<&str> {
-    policy.status.as_ref()?.resolved.as_ref()?.claim.as_deref()
+fn claims_of(policy: &BackupPolicy) -> &[String] {
+    let resolved = policy.status.as_ref().and_then(|status| status.resolved.as_ref());
+    resolved.map_or(&[], |resolved| resolved.claims.as_slice())
 }
 
 /// The object of kind `K` that a label of `child` names.

@@ -6,7 +6,7 @@ use crds::job::Request;
 use crds::reference::WorkloadKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt};
@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::error::{Error, is_code};
 use crate::fail_point::fail_point;
 use crate::job;
+use crate::objects;
 use crate::observe::Kept;
 
 /// The owner reference that makes `object` the controller of its children.
@@ -44,7 +45,11 @@ where
     let owner = owner(object)?;
     let uid = owner.uid.clone();
     let api: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
-    let built = job::build(&namespace, owner, &ctx.mover, job);
+    let objects = match &job.objects {
+        Some(wanted) => objects::read(ctx, &namespace, wanted).await?,
+        None => Vec::new(),
+    };
+    let built = job::build(&namespace, owner, &ctx.mover, job, &objects);
     let mark = format!("CreateJob/{}", mark(&job.request));
     fail_point("before", Some(&mark));
     let created = api.create(&PostParams::default(), &built).await;
@@ -154,8 +159,19 @@ pub async fn scale(ctx: &Context, namespace: &str, scale: &plan::workload::Scale
         WorkloadKind::Deployment => {
             Api::<Deployment>::namespaced(client, namespace).replace_scale(name, &params, &asked).await
         }
+        WorkloadKind::CronJob => return suspend(ctx, namespace, scale).await,
     };
     done.map(drop).map_err(Error::api("scale", format!("{:?}/{name}", workload.kind)))
+}
+
+/// Suspends a CronJob as it was seen, or lets it go on.
+async fn suspend(ctx: &Context, namespace: &str, scale: &plan::workload::Scale) -> Result<(), Error> {
+    let patch = json!({
+        "metadata": {"resourceVersion": scale.resource_version}, "spec": {"suspend": scale.replicas == 0},
+    });
+    let (api, name) = (Api::<CronJob>::namespaced(ctx.client.clone(), namespace), &scale.workload.name);
+    let done = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    done.map(drop).map_err(Error::api("patch", format!("CronJob/{name}")))
 }
 
 /// Puts a finalizer on an object as it was seen, or takes it away; a look that is outdated is refused with a conflict.

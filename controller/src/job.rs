@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crds::job::{CA_DIR, ESCROW_DIR, KEY_DIR, REQUEST_ENV, SCRATCH_DIR, SOURCE_DIR, TARGET_DIR};
+use crds::job::{
+    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, REQUEST_ENV, SCRATCH_DIR, SOURCE_DIR, TARGET_DIR,
+};
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -15,7 +17,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
+use plan::backup::objects::Wanted;
 use plan::effect::{MoverJob, Place, RepositoryKeys};
+use serde_json::Value;
 
 use crate::context::MoverConfig;
 
@@ -29,7 +33,13 @@ const CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "A
 /// Builds the Job. Labels and annotations of the owner are not inherited: a tool that tracks its own objects by label
 /// would prune a Job that it did not make.
 #[must_use]
-pub fn build(namespace: &str, owner: OwnerReference, config: &MoverConfig, job: &MoverJob) -> Job {
+pub fn build(
+    namespace: &str,
+    owner: OwnerReference,
+    config: &MoverConfig,
+    job: &MoverJob,
+    objects: &[Value],
+) -> Job {
     let mut labels = job.labels.clone();
     labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
     Job {
@@ -46,7 +56,7 @@ pub fn build(namespace: &str, owner: OwnerReference, config: &MoverConfig, job: 
             active_deadline_seconds: Some(i64::try_from(job.deadline.as_secs()).unwrap_or(i64::MAX)),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod(config, job)),
+                spec: Some(pod(config, job, objects)),
             },
             ..JobSpec::default()
         }),
@@ -54,7 +64,7 @@ pub fn build(namespace: &str, owner: OwnerReference, config: &MoverConfig, job: 
     }
 }
 
-fn pod(config: &MoverConfig, job: &MoverJob) -> PodSpec {
+fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
     let (volumes, mounts) = volumes(job);
     let identity = &job.identity;
     PodSpec {
@@ -93,7 +103,7 @@ fn pod(config: &MoverConfig, job: &MoverJob) -> PodSpec {
             image: Some(config.image.clone()),
             image_pull_policy: config.pull_policy.clone(),
             args: Some(vec!["job".to_owned()]),
-            env: Some(environment(job)),
+            env: Some(environment(job, objects)),
             volume_mounts: Some(mounts),
             resources: Some(ResourceRequirements {
                 requests: Some(BTreeMap::from([
@@ -122,12 +132,12 @@ fn pull_secrets(config: &MoverConfig) -> Option<Vec<LocalObjectReference>> {
     (!secrets.is_empty()).then_some(secrets)
 }
 
-fn environment(job: &MoverJob) -> Vec<EnvVar> {
+fn environment(job: &MoverJob, objects: &[Value]) -> Vec<EnvVar> {
     let request =
         serde_json::to_string(&job.request).expect("a request holds only strings, numbers and times");
-    // Kubernetes would expand $(NAME) in a value; a doubled dollar is a dollar.
-    let request = request.replace("$(", "$$(");
-    let mut env = vec![EnvVar { name: REQUEST_ENV.to_owned(), value: Some(request), value_from: None }];
+    let mut env = vec![literal(REQUEST_ENV.to_owned(), &request)];
+    let object = |(n, object): (usize, &Value)| literal(format!("{OBJECT_ENV}{n}"), &object.to_string());
+    env.extend(objects.iter().enumerate().map(object));
     if let Some(keys) = &job.keys {
         env.extend(CREDENTIALS.map(|name| EnvVar {
             name: name.to_owned(),
@@ -146,6 +156,11 @@ fn environment(job: &MoverJob) -> Vec<EnvVar> {
     env
 }
 
+/// Kubernetes would expand $(NAME) in a value; a doubled dollar is a dollar.
+fn literal(name: String, value: &str) -> EnvVar {
+    EnvVar { name, value: Some(value.replace("$(", "$$(")), value_from: None }
+}
+
 fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
     let mut volumes = vec![Volume {
         name: "scratch".to_owned(),
@@ -158,19 +173,36 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
         volumes.extend(more);
         mounts.extend(at);
     }
-    for (name, path, volume) in [("source", SOURCE_DIR, &job.source), ("target", TARGET_DIR, &job.target)] {
-        let Some(volume) = volume else { continue };
+    let mut claim = |name: String, path: &str, claim: &plan::effect::Volume| {
+        mounts.push(mount(&name, path, claim.read_only));
         volumes.push(Volume {
-            name: name.to_owned(),
+            name,
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: volume.claim.clone(),
-                read_only: volume.read_only.then_some(true),
+                claim_name: claim.claim.clone(),
+                read_only: claim.read_only.then_some(true),
             }),
             ..Volume::default()
         });
-        mounts.push(mount(name, path, volume.read_only));
+    };
+    for (n, source) in job.sources.iter().enumerate() {
+        // A claim's name may be too long for a volume's.
+        claim(format!("source-{n}"), &format!("{SOURCE_DIR}/{}", source.claim), source);
+    }
+    if let Some(target) = &job.target {
+        claim("target".to_owned(), TARGET_DIR, target);
+    }
+    for (n, (kind, name)) in job.objects.iter().flat_map(|wanted| mounted(wanted)).enumerate() {
+        let volume = format!("object-{n}");
+        mounts.push(mount(&volume, &format!("{OBJECTS_DIR}/{kind}/{name}"), true));
+        volumes.push(if kind == "Secret" { secret(&volume, name) } else { config_map(&volume, name) });
     }
     (volumes, mounts)
+}
+
+/// Objects that the mover reads as pods do.
+fn mounted(wanted: &Wanted) -> impl Iterator<Item = (&'static str, &str)> {
+    let maps = wanted.config_maps.iter().map(|name| ("ConfigMap", name.as_str()));
+    maps.chain(wanted.secrets.iter().map(|name| ("Secret", name.as_str())))
 }
 
 fn key_volumes(keys: &RepositoryKeys) -> (Vec<Volume>, Vec<VolumeMount>) {
@@ -181,18 +213,22 @@ fn key_volumes(keys: &RepositoryKeys) -> (Vec<Volume>, Vec<VolumeMount>) {
         mounts.push(mount("escrow", ESCROW_DIR, true));
     }
     if let Some(ca) = &keys.ca {
-        volumes.push(Volume {
-            name: "ca".to_owned(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: ca.name.clone(),
-                optional: Some(true),
-                ..ConfigMapVolumeSource::default()
-            }),
-            ..Volume::default()
-        });
+        volumes.push(config_map("ca", &ca.name));
         mounts.push(mount("ca", CA_DIR, true));
     }
     (volumes, mounts)
+}
+
+fn config_map(volume: &str, name: &str) -> Volume {
+    Volume {
+        name: volume.to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: name.to_owned(),
+            optional: Some(true),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
 }
 
 fn secret(volume: &str, name: &str) -> Volume {

@@ -12,6 +12,7 @@ pub mod health;
 pub mod job;
 pub mod lease;
 pub mod metrics;
+pub mod objects;
 pub mod observe;
 pub mod observe_job;
 pub mod points;

@@ -5,11 +5,10 @@ use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, WorkloadKind, WorkloadRef};
 use crds::run::RunPhase;
 use crds::{BackupPolicy, RecoveryRun};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
-use kube::core::{NamespaceResourceScope, Selector};
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use plan::backup::source::{self, Around, Problem, Source, Workload};
 use plan::effect::label_value;
@@ -87,6 +86,9 @@ pub async fn workloads(
             WorkloadKind::Deployment => get::<Deployment>(ctx, namespace, &reference.name)
                 .await?
                 .map(|deployment| Workload::Deployment(Box::new(deployment))),
+            WorkloadKind::CronJob => get::<CronJob>(ctx, namespace, &reference.name)
+                .await?
+                .map(|job| Workload::CronJob(Box::new(job))),
         };
         found.push((reference.clone(), workload));
     }
@@ -103,38 +105,33 @@ pub async fn source(
     workloads: &[(WorkloadRef, Option<Workload>)],
 ) -> Result<Result<Source, Problem>, Error> {
     let namespace = policy.namespace().unwrap_or_default();
+    let claims: Vec<PersistentVolumeClaim> = list(ctx, &namespace, &ListParams::default()).await?;
+    let pods: Vec<Pod> = list(ctx, &namespace, &others()).await?;
+    if policy.spec.component.application.is_some() {
+        let around = Around { workloads, claims: &claims, pods: &pods, services: &[] };
+        return Ok(source::application(&policy.spec, around));
+    }
     let located = match source::locate(&policy.spec, workloads) {
         Ok(located) => located,
         Err(problem) => return Ok(Err(problem)),
     };
-    let claim: Option<PersistentVolumeClaim> = get(ctx, &namespace, &located.claim).await?;
-    let workload = workloads
-        .iter()
-        .find(|(reference, _)| *reference == located.workload)
-        .and_then(|(_, workload)| workload.as_ref());
-    let selector = workload.and_then(Workload::selector);
-    let pods: Vec<Pod> = list(ctx, &namespace, &pods_of(selector)).await?;
     let services: Vec<Service> = list(ctx, &namespace, &ListParams::default()).await?;
-    let around = Around { workload, claim: claim.as_ref(), pods: &pods, services: &services };
+    let around = Around { workloads, claims: &claims, pods: &pods, services: &services };
     Ok(source::resolve(&policy.spec, located, around))
 }
 
-/// The pods that mount a claim; what the controller started itself is none of them.
+/// The pods that mount one of the claims; what the controller started itself is none of them.
 ///
 /// # Errors
 /// When the API server can't be read.
-pub async fn using(ctx: &Context, namespace: &str, claim: &str) -> Result<Vec<PodSeen>, Error> {
-    let others = ListParams::default().labels(&format!("{MANAGED_BY_LABEL}!={MANAGED_BY}"));
-    let pods: Vec<Pod> = list(ctx, namespace, &others).await?;
-    workloads::mounting(ctx, &pods, |mounted| mounted == claim).await
+pub async fn using(ctx: &Context, namespace: &str, claims: &[String]) -> Result<Vec<PodSeen>, Error> {
+    let pods: Vec<Pod> = list(ctx, namespace, &others()).await?;
+    workloads::mounting(ctx, &pods, |mounted| claims.iter().any(|claim| claim == mounted)).await
 }
 
-fn pods_of(selector: Option<&LabelSelector>) -> ListParams {
-    match selector.cloned().map(Selector::try_from) {
-        Some(Ok(selector)) => ListParams::default().labels_from(&selector),
-        // A selector that can't be read selects nothing that we know; the claim is then looked for in every pod.
-        _ => ListParams::default(),
-    }
+/// Everything but what the controller started itself.
+fn others() -> ListParams {
+    ListParams::default().labels(&format!("{MANAGED_BY_LABEL}!={MANAGED_BY}"))
 }
 
 /// Names of the ended Jobs that an object owns and that name it by `label`.
@@ -157,7 +154,7 @@ pub async fn ended_jobs<K: Resource>(ctx: &Context, owner: &K, label: &str) -> R
 
 /// The run that works on `policy` and has not ended, if any.
 #[must_use]
-pub fn held_by(runs: &[RecoveryRun], policy: &str) -> Option<String> {
+pub fn held_by(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<String> {
     runs.iter().find(|run| is_active(run) && names(run, policy)).map(ResourceExt::name_any)
 }
 
@@ -173,22 +170,25 @@ pub fn is_active(run: &RecoveryRun) -> bool {
     }
 }
 
-/// Whether a run concerns `policy`: it names it, or names none and so means all.
+/// Whether a run concerns `policy`: it names it, or names none and so means every ChromaDB.
 #[must_use]
-pub fn names(run: &RecoveryRun, policy: &str) -> bool {
-    run.spec.policies.as_ref().is_none_or(|policies| policies.iter().any(|named| named.name == policy))
+pub fn names(run: &RecoveryRun, policy: &BackupPolicy) -> bool {
+    match &run.spec.policies {
+        Some(named) => named.iter().any(|named| named.name == policy.name_any()),
+        None => policy.spec.component.chroma_db.is_some(),
+    }
 }
 
-/// An older policy that captures the claim of `policy`.
+/// An older policy that captures one of the claims of `policy`.
 #[must_use]
-pub fn shared_with(policies: &[BackupPolicy], policy: &BackupPolicy, claim: &str) -> Option<String> {
+pub fn shared_with(policies: &[BackupPolicy], policy: &BackupPolicy, claims: &[String]) -> Option<String> {
     let age = |p: &BackupPolicy| (p.metadata.creation_timestamp.as_ref().map(|t| t.0), p.uid());
     policies
         .iter()
         .filter(|other| other.uid() != policy.uid() && age(other) < age(policy))
         .find(|other| {
-            other.status.as_ref().and_then(|s| s.resolved.as_ref()).and_then(|r| r.claim.as_deref())
-                == Some(claim)
+            let resolved = other.status.as_ref().and_then(|status| status.resolved.as_ref());
+            resolved.is_some_and(|resolved| resolved.claims.iter().any(|claim| claims.contains(claim)))
         })
         .map(ResourceExt::name_any)
 }

@@ -39,6 +39,11 @@ pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
             }),
             false,
         ),
+        Workload::CronJob(job) => {
+            // Suspended it has no replica, and none is waited for.
+            let runs = job.spec.as_ref().is_some_and(|spec| spec.suspend != Some(true));
+            (&job.metadata, Some(i32::from(runs)), Some(i32::from(runs)), false)
+        }
     };
     WorkloadSeen {
         workload: reference.clone(),

@@ -13,13 +13,17 @@ mod request;
 
 pub use failure::{Failure, FailureReason};
 pub use report::{
-    Captured, Catalogued, CataloguedPoint, CheckResult, Checked, CollectionSummary, Finding, Judged,
-    LockTried, Probed, Pruned, Report, Restored, Verified,
+    Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
+    CollectionSummary, Content, Finding, Judged, LockTried, Probed, Pruned, Report, Restored, Verified,
 };
-pub use request::{CaptureSource, ComponentRules, HeldPoint, RepositoryAccess, Request, RunMark};
+pub use request::{
+    CaptureSource, ComponentRules, HeldPoint, RepositoryAccess, Request, RunMark, SourceContent,
+};
 
 /// Environment variable that carries the [`Request`] as JSON.
 pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";
+/// Environment variables that carry an object to capture each, as JSON: `HOLDFAST_OBJECT_0` and so on. None holds a secret.
+pub const OBJECT_ENV: &str = "HOLDFAST_OBJECT_";
 /// What Kubernetes keeps of a termination message, in bytes.
 pub const REPORT_LIMIT: usize = 4096;
 /// Directory where the repository's key Secret is mounted; its file is [`KEY_FILE`].
@@ -32,8 +36,10 @@ pub const KEY_FILE: &str = "password";
 pub const CA_DIR: &str = "/var/run/holdfast/ca";
 /// Key of a CA bundle ConfigMap, PEM.
 pub const CA_FILE: &str = "ca.crt";
-/// Where the volume to capture or to look at is mounted.
+/// Where volumes to capture or to look at are mounted, each at a directory of its claim's name.
 pub const SOURCE_DIR: &str = "/var/run/holdfast/source";
+/// Where ConfigMaps and Secrets to capture are mounted, each at `<kind>/<name>`: `Secret/env`.
+pub const OBJECTS_DIR: &str = "/var/run/holdfast/objects";
 /// Where the volume to restore to, or the restored volume to check, is mounted.
 pub const TARGET_DIR: &str = "/var/run/holdfast/target";
 /// Scratch space for the mirror, an emptyDir on the node's disk.
@@ -45,6 +51,8 @@ pub const MAX_COLLECTIONS: usize = 8;
 pub const MAX_CHECKS: usize = 12;
 /// Most points named in a Report.
 pub const MAX_POINTS: usize = 64;
+/// Most unstable files named in a Report.
+pub const MAX_UNSTABLE: usize = 4;
 /// Most findings named in a Report.
 pub const MAX_FINDINGS: usize = 4;
 /// Longest free text in a Report, in bytes; longer text is cut at a character and ends in "...".

@@ -111,6 +111,12 @@ pub struct RecoveryPointStatus {
     /// What ChromaDB held.
     #[serde(default, rename = "chromaDB", skip_serializing_if = "Option::is_none")]
     pub chroma_db: Option<ChromaDbContent>,
+    /// What the volumes of an application held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<ApplicationContent>,
+    /// Number of objects of the cluster that it holds: workloads, Services, ConfigMaps, Secrets and so on.
+    #[serde(default)]
+    pub objects: u64,
     /// Who held it against what, when, and what came out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
@@ -170,6 +176,26 @@ pub struct ChromaDbContent {
     /// The largest collections; the repository's own record has all of them.
     #[schemars(length(max = 8))]
     pub collections: Vec<CollectionSummary>,
+}
+
+/// What the volumes of an application held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationContent {
+    /// Number of volumes.
+    pub volumes: u64,
+    /// SQLite databases in them, each captured under its own lock.
+    pub databases: u64,
+    /// Longest time that writers of a database were held, e.g. 0.02s.
+    #[schemars(length(max = 24))]
+    pub writer_pause: String,
+    /// Files that changed whenever they were read, the first of them: what the point holds of them may be of several instants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub unstable: Vec<String>,
+    /// Number of such files.
+    #[serde(default)]
+    pub unstable_count: u64,
 }
 
 /// A verification of a point.

@@ -8,9 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::Span;
 use crate::cron::Schedule;
-use crate::reference::{NameRef, WorkloadRef};
+use crate::reference::NameRef;
 use crate::retention::Retention;
 use crate::run::StoppedWorkload;
+
+mod component;
+pub use component::{
+    Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
+};
 
 /// One component to protect: what, how, how often, where to, with which objectives and priority.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -79,50 +84,6 @@ pub struct BackupPolicySpec {
     /// Active, or Suspended: no capture is started.
     #[serde(default)]
     pub mode: PolicyMode,
-}
-
-/// A component: a ChromaDB and the workload that runs it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "has(self.chromaDB)", "message": "set chromaDB: {}; it is the kind of component that this version captures"}]))]
-pub struct Component {
-    /// Name for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub display_name: Option<String>,
-    /// The component is a ChromaDB.
-    #[serde(default, rename = "chromaDB", skip_serializing_if = "Option::is_none")]
-    pub chroma_db: Option<ChromaDb>,
-    /// The workloads that make up the component; exactly one of them mounts the ChromaDB's claim.
-    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
-    pub workloads: Vec<WorkloadRef>,
-}
-
-/// Where the ChromaDB is, only as far as it can't be found from the pod template.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ChromaDb {
-    /// The Service in front of it; omitted: the one whose selector matches the pods.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_ref: Option<NameRef>,
-    /// Port of the server.
-    #[serde(default = "default_port")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: u16,
-    /// Directory of chroma.sqlite3 in the container; omitted: where the claim is mounted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512), extend("x-kubernetes-validations" = [
-        {"rule": "self.startsWith('/') && !self.contains('..')", "message": "write an absolute path in the container, as in /data"}]))]
-    pub data_path: Option<String>,
-    /// Name of the volume of the pod template that holds it; omitted: the only claim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub volume: Option<String>,
-}
-
-fn default_port() -> u16 {
-    8000
 }
 
 /// Priority of a component.
@@ -299,10 +260,10 @@ pub struct BackupPolicyStatus {
 pub struct Resolved {
     /// The schedule, derived from the RPO when the spec has none.
     pub schedule: Schedule,
-    /// The claim that holds the ChromaDB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub claim: Option<String>,
+    /// The claims that are captured, the one of a ChromaDB or all of an application.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub claims: Vec<String>,
     /// The Service in front of the ChromaDB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]

@@ -26,6 +26,20 @@ pub enum WorkloadKind {
     StatefulSet,
     /// apps/v1 Deployment.
     Deployment,
+    /// batch/v1 CronJob. It is stopped by suspending it, and counts as one replica while it is not suspended.
+    CronJob,
+}
+
+impl WorkloadKind {
+    /// The word as users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StatefulSet => "StatefulSet",
+            Self::Deployment => "Deployment",
+            Self::CronJob => "CronJob",
+        }
+    }
 }
 
 /// A workload of a component.

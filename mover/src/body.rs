@@ -1,6 +1,8 @@
 //! What a point says about its content: the part of the commit record that is ours. It is versioned, holds everything that a
 //! restored system is held against, and the policy itself, so that a point can be used when no policy and no cluster is left.
 
+use std::path::Path;
+
 use chroma::check::{CheckReport, Finding};
 use chroma::fingerprint::CollectionFingerprint;
 use chroma::guard;
@@ -11,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Result};
 
-/// The version that this program writes, and the newest it reads.
-const VERSION: u32 = 1;
+/// The version that this program writes, and the newest it reads. In the first, the root of the only volume was that of the point.
+const VERSION: u32 = 2;
+/// Where the volumes of a component lie in a point, each in a directory of its claim's name.
+pub const VOLUMES: &str = "volumes";
 
 /// The body of a point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,9 +29,21 @@ pub struct Body {
     /// The policy on whose behalf it was captured; absent for captures by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// Claims whose volumes lie below [`VOLUMES`]. Empty for a directory that was captured as such: the point's root is it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+    /// Number of objects of the cluster.
+    #[serde(default)]
+    pub objects: u64,
+    /// Objects that belong to the component and that there were not, such as `Secret env`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects_missing: Vec<String>,
     /// What the ChromaDB held; absent when the source was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chroma: Option<ChromaFacts>,
+    /// How the volumes of an application were copied; absent when the source was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<ApplicationFacts>,
 }
 
 /// The policy as it stood.
@@ -38,10 +54,46 @@ pub struct Policy {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
-    /// The claim that was captured.
-    pub claim: String,
     /// Its spec.
     pub spec: serde_json::Value,
+}
+
+/// How the volumes of an application were copied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationFacts {
+    /// When the first file was read: the consistency time.
+    pub cut_at: Timestamp,
+    /// SQLite databases, each of one instant.
+    pub databases: Vec<DatabaseFacts>,
+    /// Files that changed whenever they were read, as `claim/path`.
+    pub unstable: Vec<String>,
+    /// Files and directories whose owner the copy has not.
+    pub owners_left: u64,
+    /// What is wrong with databases.
+    pub findings: Vec<FileFinding>,
+}
+
+/// A captured SQLite database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseFacts {
+    /// As `claim/path`.
+    pub file: String,
+    /// How long its writers were held, in milliseconds.
+    pub held_ms: u64,
+    /// Its writer had crashed: the journal lies beside it and is rolled back by whoever opens it.
+    pub crashed: bool,
+}
+
+/// Something wrong with a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileFinding {
+    /// As `claim/path`.
+    pub file: String,
+    /// What.
+    pub what: String,
 }
 
 /// What a captured ChromaDB was, and how it was captured.
@@ -92,9 +144,48 @@ pub struct GuardFacts {
 }
 
 impl Body {
-    /// A body of the present version.
-    pub fn new(policy: Option<Policy>, chroma: Option<ChromaFacts>) -> Self {
-        Self { version: VERSION, holdfast: env!("CARGO_PKG_VERSION").to_owned(), policy, chroma }
+    /// A body of the present version, which says nothing yet.
+    pub fn new() -> Self {
+        Self {
+            version: VERSION,
+            holdfast: env!("CARGO_PKG_VERSION").to_owned(),
+            policy: None,
+            volumes: Vec::new(),
+            objects: 0,
+            objects_missing: Vec::new(),
+            chroma: None,
+            application: None,
+        }
+    }
+
+    /// Whether nothing was found wrong with what was captured; absent when nothing was looked at.
+    pub fn is_whole(&self) -> Option<bool> {
+        match (&self.chroma, &self.application) {
+            (Some(chroma), _) => Some(chroma.is_whole()),
+            (None, Some(application)) => Some(application.findings.is_empty()),
+            (None, None) => None,
+        }
+    }
+
+    /// The part of the point that is one volume: the one that is named, or the only one.
+    pub fn volume(&self, point: &engine::Point, wanted: Option<&str>) -> Result<engine::Point> {
+        let refused = |why: String| Failure::new(FailureReason::InvalidRequest, why);
+        let names = || self.volumes.join(", ");
+        let volume = match (wanted, self.volumes.as_slice()) {
+            (None, []) => return Ok(point.clone()),
+            (None, [only]) => only,
+            (None, _) => {
+                return Err(refused(format!(
+                    "point {} has several volumes ({}); name one",
+                    point.id,
+                    names()
+                )));
+            }
+            (Some(name), known) => known.iter().find(|known| *known == name).ok_or_else(|| {
+                refused(format!("point {} has no volume {name}; it has: {}", point.id, names()))
+            })?,
+        };
+        Ok(point.part(&Path::new(VOLUMES).join(volume)))
     }
 
     /// Reads the body of a point. One of a newer version is refused, because what it says would be understood half.

@@ -13,9 +13,8 @@ use chroma::check::{CheckOptions, check_dir_with};
 use chroma::fingerprint::{Key, of_dir_with};
 use chroma::guard::{self, CaptureOptions, LockCommand, Moment, capture_live_watched};
 use engine::{Backup, Committed, Layout, LayoutChooser, PointAttributes, Repository};
-use jiff::Timestamp;
 
-use crate::body::{Body, ChromaFacts, Policy};
+use crate::body::ChromaFacts;
 use crate::failure::{Failure, Result, is_full, sentence};
 use crate::telling::Telling;
 
@@ -27,59 +26,37 @@ const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How often to try when a capture is torn.
 const ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
 
-/// What to capture and what to say about it.
-pub struct Capture {
-    /// The volume, or the directory, that the point will hold.
+/// A ChromaDB and where its mirror goes.
+pub struct Source {
+    /// The volume, or the directory.
     pub volume: PathBuf,
     /// Path of the ChromaDB data below it, possibly empty.
     pub data_path: String,
-    /// Scratch space for the mirror.
+    /// Where the mirror of the volume goes.
+    pub mirror: PathBuf,
+    /// Scratch space.
     pub scratch: PathBuf,
     /// Longest time that writers may be held.
     pub max_writer_pause: Duration,
     /// Image of the server.
     pub image: String,
-    /// The component.
-    pub component: String,
-    /// Free tags.
-    pub tags: std::collections::BTreeMap<String, String>,
-    /// The policy, where there is one.
-    pub policy: Option<Policy>,
-    /// When it began.
-    pub started: Timestamp,
-    /// Name of this attempt.
-    pub attempt: Option<String>,
 }
 
-/// Captures, and returns the point that was committed and read back.
-pub async fn capture(repository: &Repository, capture: Capture, telling: &Telling) -> Result<Committed> {
-    let mirror = capture.scratch.join("mirror");
-    let data = mirror.join(&capture.data_path);
+/// Mirrors a ChromaDB, and says what the mirror holds.
+pub async fn mirror(repository: &Repository, source: Source, telling: &Telling) -> Result<ChromaFacts> {
     let key = Key::new(repository.digest_key());
-    let seen = {
-        let (telling, mirror, data) = (telling.clone(), mirror.clone(), data.clone());
-        let (volume, scratch) = (capture.volume.clone(), capture.scratch.clone());
-        let (data_path, pause, image) =
-            (capture.data_path.clone(), capture.max_writer_pause, capture.image.clone());
-        blocking(move || {
-            let guard = take(&volume, &data_path, &data, pause, &telling)?;
-            dress_root(&volume, &mirror)?;
-            if !data_path.is_empty() {
-                copy_the_rest(&volume, &volume.join(&data_path), &mirror)?;
-            }
-            look(&data, &scratch, &key, &image, &data_path, guard, &telling)
-        })
-        .await?
-    };
-    let attributes = PointAttributes {
-        component: capture.component,
-        consistency_time: seen.guard.locked_at,
-        started: capture.started,
-        tags: capture.tags,
-        body: Body::new(capture.policy, Some(seen)).to_value(),
-        attempt: capture.attempt,
-    };
-    store(repository, mirror, attributes, telling).await
+    let telling = telling.clone();
+    blocking(move || {
+        let Source { volume, data_path, mirror, scratch, max_writer_pause, image } = source;
+        let data = mirror.join(&data_path);
+        let guard = take(&volume, &data_path, &data, max_writer_pause, &telling)?;
+        dress_root(&volume, &mirror)?;
+        if !data_path.is_empty() {
+            copy_the_rest(&volume, &volume.join(&data_path), &mirror)?;
+        }
+        look(&data, &scratch, &key, &image, &data_path, guard, &telling)
+    })
+    .await
 }
 
 /// Stores a directory that stands still.
@@ -128,6 +105,13 @@ fn layouts() -> LayoutChooser {
     })
 }
 
+/// What holds locks: this program, by its hidden subcommand.
+pub fn lock_command() -> Result<LockCommand> {
+    let program =
+        std::env::current_exe().map_err(|e| Failure::unexpected("can't find the program's own path", &e))?;
+    Ok(LockCommand { program, args: vec![HOLD_LOCK.into()] })
+}
+
 fn take(
     volume: &Path,
     data_path: &str,
@@ -135,11 +119,8 @@ fn take(
     pause: Duration,
     telling: &Telling,
 ) -> Result<guard::Captured> {
-    let program =
-        std::env::current_exe().map_err(|e| Failure::unexpected("can't find the program's own path", &e))?;
-    let lock_command = LockCommand { program, args: vec![HOLD_LOCK.into()] };
     let source = volume.join(data_path);
-    let mut options = CaptureOptions::new(&source, lock_command);
+    let mut options = CaptureOptions::new(&source, lock_command()?);
     options.max_writer_pause = pause;
     options.lock_wait = LOCK_WAIT;
     options.attempts = ATTEMPTS;
@@ -228,7 +209,8 @@ fn copy_the_rest(from: &Path, data: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+/// The failure to write to scratch space.
+pub fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     let reason = match is_full(error) {
         true => crds::job::FailureReason::ScratchFull,
         false => crds::job::FailureReason::MoverFailed,

@@ -27,6 +27,8 @@ pub struct Environment {
     pub new_password: Option<SecretString>,
     /// `HOLDFAST_REQUEST`.
     pub request: Option<String>,
+    /// `HOLDFAST_OBJECT_0` and so on.
+    pub objects: Vec<String>,
     /// `HOLDFAST_ROOT`: put before every directory of a Job, for tests.
     pub root: Option<PathBuf>,
     /// The clock.
@@ -48,6 +50,7 @@ impl Environment {
             password: secret("HOLDFAST_PASSWORD"),
             new_password: secret("HOLDFAST_NEW_PASSWORD"),
             request: text(crds::job::REQUEST_ENV),
+            objects: (0..).map_while(|n| text(&format!("{}{n}", crds::job::OBJECT_ENV))).collect(),
             root: text("HOLDFAST_ROOT").map(PathBuf::from),
             clock: now,
         }

@@ -83,6 +83,7 @@ impl Exit {
             | FailureReason::PointUnreadable
             | FailureReason::IntegrityMismatch => Self::Damaged,
             FailureReason::ChromaDBNotFound
+            | FailureReason::ChromaDBFound
             | FailureReason::VersionUnsupported
             | FailureReason::LocksNotShared
             | FailureReason::SourceUnreadable => Self::Source,

@@ -3,6 +3,7 @@
 //! ChromaDB; it decides nothing about schedules, retention or recovery.
 
 mod access;
+mod application;
 mod body;
 mod capture;
 mod cli;
@@ -12,6 +13,7 @@ mod exit;
 mod failure;
 mod holds;
 mod job;
+mod objects;
 mod places;
 mod report;
 mod retention;

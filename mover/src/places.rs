@@ -37,9 +37,19 @@ impl Places {
         self.at(job::CA_DIR).join(job::CA_FILE)
     }
 
-    /// The volume to read.
-    pub fn source(&self) -> PathBuf {
-        self.at(job::SOURCE_DIR)
+    /// The volume of a claim to read.
+    pub fn source(&self, claim: &str) -> Result<PathBuf, Failure> {
+        let plain = Path::new(claim).components().eq([Component::Normal(claim.as_ref())]);
+        if !plain {
+            let why = format!("`{claim}` is no name of a claim");
+            return Err(Failure::new(FailureReason::InvalidRequest, why));
+        }
+        Ok(self.at(job::SOURCE_DIR).join(claim))
+    }
+
+    /// ConfigMaps and Secrets to capture.
+    pub fn objects(&self) -> PathBuf {
+        self.at(job::OBJECTS_DIR)
     }
 
     /// The volume to write, or the one that was written.
@@ -85,6 +95,9 @@ mod tests {
     fn the_contracts_paths_can_be_put_below_another_root() {
         assert_eq!(Places::below(None).key(), Path::new("/var/run/holdfast/key/password"));
         let test = Places::below(Some("/tmp/x".into()));
-        assert_eq!(test.source(), Path::new("/tmp/x/var/run/holdfast/source"));
+        assert_eq!(test.source("data").unwrap(), Path::new("/tmp/x/var/run/holdfast/source/data"));
+        for claim in ["", ".", "..", "a/b", "/a", "a/"] {
+            assert!(test.source(claim).is_err(), "{claim}");
+        }
     }
 }

@@ -2,37 +2,66 @@
 //! that a Report that was lost and one that was rebuilt say the same.
 
 use chroma::check::{CheckReport, Finding as Found};
-use crds::job::{Captured, Checked, CollectionSummary, Finding, Report};
+use crds::job::{
+    Captured, CapturedChroma, CapturedFiles, Checked, CollectionSummary, Content, FailureReason, Finding,
+    Report,
+};
 use jiff::SignedDuration;
 
-use crate::body::{ChromaFacts, levels_text};
-use crate::failure::Result;
+use crate::body::{ApplicationFacts, Body, ChromaFacts, levels_text};
+use crate::failure::{Failure, Result};
 
 /// How much of a digest a Report shows.
 const DIGEST_SHOWN: usize = 16;
 
 /// The Report of a capture, from its point.
 pub fn captured(point: &engine::Point) -> Result<Report> {
-    let chroma = ChromaFacts::of(point)?;
+    let body = Body::of(point)?;
+    let (held_ms, findings, content) = match (&body.chroma, &body.application) {
+        (Some(chroma), _) => (chroma.guard.longest_hold_ms, findings_of(chroma), chroma_content(chroma)),
+        (None, Some(files)) => {
+            let held = files.databases.iter().map(|database| database.held_ms).max();
+            let findings = files.findings.iter().map(|found| finding(&found.file, &found.what));
+            (held.unwrap_or(0), findings.collect(), files_content(&body, files))
+        }
+        (None, None) => {
+            let why = format!("point {} was not captured for a policy", point.id);
+            return Err(Failure::new(FailureReason::PointUnreadable, why));
+        }
+    };
     Ok(Report::Captured(Box::new(Captured {
         point: point.id.to_string(),
         digest: point.digest.clone(),
         consistency_time: point.attributes.consistency_time,
-        released_at: chroma.guard.released_at,
-        longest_hold: SignedDuration::from_millis(
-            chroma.guard.longest_hold_ms.try_into().unwrap_or(i64::MAX),
-        ),
-        attempts: chroma.guard.attempts,
+        longest_hold: SignedDuration::from_millis(held_ms.try_into().unwrap_or(i64::MAX)),
         locked_until: point.locked_until,
         bytes: point.totals.bytes,
         new_bytes: point.totals.bytes_stored,
         files: point.totals.files,
+        objects: body.objects,
+        content,
+        findings,
+    })))
+}
+
+fn chroma_content(chroma: &ChromaFacts) -> Content {
+    Content::ChromaDb(CapturedChroma {
+        released_at: chroma.guard.released_at,
+        attempts: chroma.guard.attempts,
         migrations: levels_text(chroma.levels),
         collection_count: chroma.collections.len() as u64,
         records: chroma.records(),
-        findings: findings_of(&chroma),
-        collections: summaries(&chroma),
-    })))
+        collections: summaries(chroma),
+    })
+}
+
+fn files_content(body: &Body, files: &ApplicationFacts) -> Content {
+    Content::Application(CapturedFiles {
+        volumes: body.volumes.len() as u64,
+        databases: files.databases.len() as u64,
+        unstable: files.unstable.clone(),
+        unstable_count: files.unstable.len() as u64,
+    })
 }
 
 /// The collections, the largest first.

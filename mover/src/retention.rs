@@ -33,7 +33,7 @@ pub async fn judge(
         id: point.id,
         time: point.retention_time(),
         said: point.attributes.consistency_time,
-        good: Body::of(point).is_ok_and(|body| body.chroma.is_none_or(|chroma| chroma.is_whole())),
+        good: Body::of(point).is_ok_and(|body| body.is_whole() != Some(false)),
         verified: verified.contains(&point.id.to_string()),
         held: held(point) || holds.reason(&point.id).is_some(),
     };

@@ -5,6 +5,7 @@
 
 pub mod anomaly;
 mod conditions;
+pub mod objects;
 mod offline;
 mod outcome;
 pub mod points;
@@ -14,7 +15,7 @@ pub mod source;
 use std::collections::BTreeMap;
 
 use crds::cron::Schedule;
-use crds::job::{CaptureSource, Request};
+use crds::job::{CaptureSource, Request, SourceContent};
 use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved};
 use crds::reference::{POLICY_LABEL, REQUESTED_AT};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span, names};
@@ -25,8 +26,9 @@ use crate::repository;
 use crate::request;
 use crate::schedule::{self, Slots};
 use crate::workload::{PodSeen, Scale, WorkloadSeen};
+use objects::Wanted;
 use points::NewPoint;
-use source::{Problem, Source};
+use source::{Content, Problem, Source};
 
 /// Jobs that one capture may take.
 const ATTEMPTS: u32 = 3;
@@ -50,9 +52,9 @@ pub struct Observed<'a> {
     pub source: Result<Source, Problem>,
     /// Its workloads that exist.
     pub workloads: &'a [WorkloadSeen],
-    /// Pods that mount the claim, movers of this policy left out.
+    /// Pods that mount one of the claims, movers of this policy left out.
     pub pods: &'a [PodSeen],
-    /// An older policy that captures the same claim.
+    /// An older policy that captures one of the claims.
     pub shared_with: Option<String>,
     /// A RecoveryRun that has not ended and works on this policy.
     pub held_by: Option<String>,
@@ -245,16 +247,13 @@ fn resolved(before: &BackupPolicyStatus, calendar: &Calendar, source: &Result<So
     match source {
         Ok(source) => Resolved {
             schedule: calendar.schedule.clone(),
-            claim: Some(source.located.claim.clone()),
-            service: match &source.service {
-                Ok(address) => address.as_ref().map(|address| address.service.clone()),
-                Err(_) => None,
-            },
+            claims: source.claims.clone(),
+            service: source.service().ok().flatten().map(|address| address.service.clone()),
             node: source.place.node.clone(),
         },
         Err(_) => Resolved {
             schedule: calendar.schedule.clone(),
-            claim: last.and_then(|r| r.claim.clone()),
+            claims: last.map(|r| r.claims.clone()).unwrap_or_default(),
             service: last.and_then(|r| r.service.clone()),
             node: last.and_then(|r| r.node.clone()),
         },
@@ -354,7 +353,8 @@ fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<Mover
         labels: BTreeMap::from([(POLICY_LABEL.to_owned(), label_value(&policy_name))]),
         request: Request::Confirm { repository: repository::access(repository), attempt: attempt.clone() },
         keys: Some(repository::keys(repository)),
-        source: None,
+        sources: Vec::new(),
+        objects: None,
         target: None,
         place: Place::default(),
         identity: Identity::default(),
@@ -380,20 +380,41 @@ fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<Mover
             source: CaptureSource {
                 policy: policy_name,
                 namespace: meta.namespace.clone().unwrap_or_default(),
-                claim: source.located.claim.clone(),
-                data_path: source.located.data_path.clone(),
-                image: offline::image(seen, plan),
+                claims: source.claims.clone(),
+                content: match &source.content {
+                    Content::ChromaDb { data_path, .. } => SourceContent::ChromaDb {
+                        data_path: data_path.clone(),
+                        image: offline::image(seen, plan),
+                    },
+                    Content::Application => SourceContent::Application,
+                },
                 max_writer_pause: pause.to_duration(),
                 policy_spec: serde_json::to_value(&policy.spec).unwrap_or_default(),
             },
         },
         // Writable: taking the lock needs a writable descriptor. Nothing is ever written.
-        source: Some(Volume { claim: source.located.claim.clone(), read_only: false }),
+        sources: source
+            .claims
+            .iter()
+            .map(|claim| Volume { claim: claim.clone(), read_only: false })
+            .collect(),
+        objects: Some(Box::new(objects(repository, plan, source))),
         place: source.place.clone(),
         identity: offline::identity(plan, source),
         deadline,
         ..common
     })
+}
+
+/// The objects of the component, as they are when nothing is stopped. What opens the repository is not locked up in it.
+fn objects(repository: &RecoveryRepository, plan: &Plan, source: &Source) -> Wanted {
+    let mut wanted = source.objects.clone();
+    let keys = repository::keys(repository);
+    for secret in [Some(&keys.credentials), Some(&keys.key), keys.escrow.as_ref()].into_iter().flatten() {
+        wanted.secrets.remove(&secret.name);
+    }
+    wanted.stopped = plan.status.stopped.iter().flat_map(|stopped| stopped.workloads.clone()).collect();
+    wanted
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Affinity, SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use crate::backup::objects::Wanted;
+
 /// When the object is looked at again, besides whenever something that it depends on changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -83,8 +85,10 @@ pub struct MoverJob {
     pub request: Request,
     /// Secrets of the repository; absent for a request that needs none.
     pub keys: Option<RepositoryKeys>,
-    /// The volume at `/var/run/holdfast/source`.
-    pub source: Option<Volume>,
+    /// Volumes below `/var/run/holdfast/source`, each at its claim's name.
+    pub sources: Vec<Volume>,
+    /// Objects that are read and handed over when it is made, and those that are mounted below `/var/run/holdfast/objects`.
+    pub objects: Option<Box<Wanted>>,
     /// The volume at `/var/run/holdfast/target`.
     pub target: Option<Volume>,
     /// Where it runs.

@@ -1,8 +1,8 @@
 //! The database by itself.
 
-use std::error::Error;
+use std::{error::Error, path::Path};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::finding::{Finding, Findings, Problem};
 use crate::{db::OpenFault, files};
@@ -43,6 +43,13 @@ pub(super) fn check_integrity(connection: &Connection, findings: &mut Findings) 
             false
         }
     }
+}
+
+/// What SQLite says of any database. It is opened as its own server would, which rolls back a journal and moves a WAL into it: only
+/// for a copy that nobody else needs.
+pub fn complaints_of(disposable: &Path) -> rusqlite::Result<Vec<String>> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    complaints(&Connection::open_with_flags(disposable, flags)?)
 }
 
 fn complaints(connection: &Connection) -> rusqlite::Result<Vec<String>> {

@@ -15,6 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use database::complaints_of;
 pub use finding::{Finding, Findings, Problem};
 
 use crate::{

@@ -9,6 +9,7 @@ mod capture;
 mod error;
 mod held;
 mod hold;
+mod journal;
 mod level;
 mod mirror;
 mod scan;
@@ -18,4 +19,5 @@ pub use capture::{CaptureOptions, Captured, Moment, capture_live, capture_live_w
 pub use error::GuardError;
 pub use held::{HeldLock, LockCommand, Released};
 pub use hold::{HoldEnd, HoldError, LockRequest, hold_lock};
-pub use source::{SourceFacts, inspect_source};
+pub use journal::{beside, has_hot_journal};
+pub use source::{SourceFacts, inspect_source, require_shared_locks};

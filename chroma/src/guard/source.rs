@@ -4,16 +4,15 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use rustix::{
-    fs::statfs,
-    process::{Flock, FlockOffsetType, FlockType, fcntl_getlk},
-};
+use rustix::fs::statfs;
 
-use super::error::GuardError;
+use super::{
+    error::GuardError,
+    journal::{beside, has_hot_journal},
+};
 use crate::files;
 
 /// What was seen of a source that may be captured.
@@ -39,17 +38,31 @@ pub fn inspect_source(data: &Path, allow_unshared_locks: bool) -> Result<SourceF
         Err(source) => return Err(GuardError::Read { path: db, source }),
     };
     let filesystem = filesystem_of(data)?;
-    if let Filesystem::Unshared(name) = &filesystem
-        && !allow_unshared_locks
-    {
-        return Err(GuardError::LocksNotShared { path: data.to_owned(), filesystem: name.clone() });
+    if !allow_unshared_locks {
+        refuse_unshared(data, &filesystem)?;
     }
     refuse_journal_mode(&db)?;
-    refuse_hot_journal(data, &db)?;
+    if has_hot_journal(&db)? {
+        return Err(GuardError::HotJournal { path: beside(&db, "-journal") });
+    }
     let filesystem = match filesystem {
         Filesystem::Shared(name) | Filesystem::Unshared(name) => name,
     };
     Ok(SourceFacts { filesystem, database_bytes })
+}
+
+/// Refuses a directory on a filesystem where a lock does not reach other pods.
+pub fn require_shared_locks(dir: &Path) -> Result<(), GuardError> {
+    refuse_unshared(dir, &filesystem_of(dir)?)
+}
+
+fn refuse_unshared(dir: &Path, filesystem: &Filesystem) -> Result<(), GuardError> {
+    match filesystem {
+        Filesystem::Shared(_) => Ok(()),
+        Filesystem::Unshared(name) => {
+            Err(GuardError::LocksNotShared { path: dir.to_owned(), filesystem: name.clone() })
+        }
+    }
 }
 
 fn not_chroma(data: &Path) -> GuardError {
@@ -129,50 +142,6 @@ fn refuse_journal_mode(db: &Path) -> Result<(), GuardError> {
             why: "its format version is unknown".to_owned(),
         }),
     }
-}
-
-/// A journal is hot when nobody holds the RESERVED lock that its writer would hold. A writer makes its journal after it took
-/// the lock and removes it before it lets go, so the same journal, seen between two looks at a free lock, has no writer.
-fn refuse_hot_journal(data: &Path, db: &Path) -> Result<(), GuardError> {
-    let journal = PathBuf::from(format!("{}-journal", data.join(files::DATABASE).display()));
-    let file = File::open(db).map_err(|source| GuardError::Read { path: db.to_owned(), source })?;
-    let first = identity(&journal)?;
-    if first.is_none() || reserved(&file, db)? {
-        return Ok(());
-    }
-    let between = identity(&journal)?;
-    if reserved(&file, db)? {
-        return Ok(());
-    }
-    if between == first && identity(&journal)? == first {
-        return Err(GuardError::HotJournal { path: journal });
-    }
-    Ok(())
-}
-
-fn identity(journal: &Path) -> Result<Option<(u64, i64, i64)>, GuardError> {
-    match fs::metadata(journal) {
-        Ok(metadata) if metadata.len() == 0 => Ok(None),
-        Ok(metadata) => Ok(Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(GuardError::Read { path: journal.to_owned(), source }),
-    }
-}
-
-/// SQLite's RESERVED byte: one past the pending byte at 1 GiB.
-const RESERVED_BYTE: u64 = 0x4000_0001;
-
-fn reserved(file: &File, db: &Path) -> Result<bool, GuardError> {
-    let question = Flock {
-        start: RESERVED_BYTE,
-        length: 1,
-        pid: None,
-        typ: FlockType::WriteLock,
-        offset_type: FlockOffsetType::Set,
-    };
-    fcntl_getlk(file, &question)
-        .map(|holder| holder.is_some())
-        .map_err(|error| GuardError::Read { path: db.to_owned(), source: error.into() })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::*;
 use crds::Span;
-use crds::job::{CaptureSource, RepositoryAccess, Request};
+use crds::job::{CaptureSource, RepositoryAccess, Request, SourceContent};
 use crds::reference::{NameRef, POLICY_LABEL};
 use crds::repository::Addressing;
 use jiff::SignedDuration;
@@ -31,12 +31,20 @@ fn probe() -> MoverJob {
             escrow: Some(NameRef::new("escrow-key")),
             ca: Some(NameRef::new("store-ca")),
         }),
-        source: None,
+        sources: vec![],
+        objects: None,
         target: None,
         place: Place::default(),
         identity: Identity::default(),
         deadline: Span::from_mins(5),
     }
+}
+
+fn objects() -> Wanted {
+    let mut wanted = Wanted::default();
+    wanted.config_maps.insert("chroma-config".into());
+    wanted.secrets.insert("chroma-auth".into());
+    wanted
 }
 
 fn capture() -> MoverJob {
@@ -49,9 +57,11 @@ fn capture() -> MoverJob {
             source: CaptureSource {
                 policy: "chromadb".into(),
                 namespace: "arxiv".into(),
-                claim: "data-chromadb-0".into(),
-                data_path: String::new(),
-                image: "chromadb/chroma@sha256:5b7e".into(),
+                claims: vec!["data-chromadb-0".into()],
+                content: SourceContent::ChromaDb {
+                    data_path: String::new(),
+                    image: "chromadb/chroma@sha256:5b7e".into(),
+                },
                 max_writer_pause: SignedDuration::from_secs(5),
                 policy_spec: json!({"component": {"displayName": "costs $(AWS_SECRET_ACCESS_KEY)"}}),
             },
@@ -62,7 +72,8 @@ fn capture() -> MoverJob {
             escrow: None,
             ca: None,
         }),
-        source: Some(Claim { claim: "data-chromadb-0".into(), read_only: false }),
+        sources: vec![Claim { claim: "data-chromadb-0".into(), read_only: false }],
+        objects: Some(Box::new(objects())),
         target: None,
         place: Place {
             node: Some("node-1".into()),
@@ -89,7 +100,9 @@ fn built(job: &MoverJob) -> Value {
         ..OwnerReference::default()
     };
     let config = MoverConfig { image: "holdfast:1".into(), pull_policy: None, pull_secrets: vec![] };
-    serde_json::to_value(build("arxiv", owner, &config, job)).unwrap()
+    let objects = [json!({"kind": "Service", "spec": {"note": "$(AWS_SECRET_ACCESS_KEY)"}})];
+    let objects = if job.objects.is_some() { &objects[..] } else { &[] };
+    serde_json::to_value(build("arxiv", owner, &config, job, objects)).unwrap()
 }
 
 #[test]
@@ -130,20 +143,25 @@ fn a_capture_job_is_exactly_this() {
                         },
                         "containers": [{
                             "name": "mover", "image": "holdfast:1", "args": ["job"],
-                            "env": [{"name": "HOLDFAST_REQUEST", "value": null}, credential("AWS_ACCESS_KEY_ID"),
-                                    credential("AWS_SECRET_ACCESS_KEY"), credential("AWS_SESSION_TOKEN")],
+                            "env": [{"name": "HOLDFAST_REQUEST", "value": null},
+                                    {"name": "HOLDFAST_OBJECT_0", "value": r#"{"kind":"Service","spec":{"note":"$$(AWS_SECRET_ACCESS_KEY)"}}"#},
+                                    credential("AWS_ACCESS_KEY_ID"), credential("AWS_SECRET_ACCESS_KEY"), credential("AWS_SESSION_TOKEN")],
                             "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
                             "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
                             "volumeMounts": [
                                 {"name": "scratch", "mountPath": "/var/run/holdfast/scratch"},
                                 {"name": "key", "mountPath": "/var/run/holdfast/key", "readOnly": true},
-                                {"name": "source", "mountPath": "/var/run/holdfast/source"}
+                                {"name": "source-0", "mountPath": "/var/run/holdfast/source/data-chromadb-0"},
+                                {"name": "object-0", "mountPath": "/var/run/holdfast/objects/ConfigMap/chroma-config", "readOnly": true},
+                                {"name": "object-1", "mountPath": "/var/run/holdfast/objects/Secret/chroma-auth", "readOnly": true}
                             ]
                         }],
                         "volumes": [
                             {"name": "scratch", "emptyDir": {}},
                             {"name": "key", "secret": {"secretName": "repository-key", "optional": true, "defaultMode": 0o444}},
-                            {"name": "source", "persistentVolumeClaim": {"claimName": "data-chromadb-0"}}
+                            {"name": "source-0", "persistentVolumeClaim": {"claimName": "data-chromadb-0"}},
+                            {"name": "object-0", "configMap": {"name": "chroma-config", "optional": true}},
+                            {"name": "object-1", "secret": {"secretName": "chroma-auth", "optional": true, "defaultMode": 0o444}}
                         ]
                     }
                 }

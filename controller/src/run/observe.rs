@@ -28,6 +28,8 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let look = Look { ctx, namespace: run.namespace.clone() };
     let policies: Vec<BackupPolicy> = look.list(&ListParams::default()).await?;
     let names: Vec<String> = policies.iter().map(ResourceExt::name_any).collect();
+    let recovered: Vec<String> =
+        policies.iter().filter(|policy| read::is_recovered(policy)).map(ResourceExt::name_any).collect();
     let mine = read::policies_of(object, &policies);
     let runs: Vec<RecoveryRun> = look.list(&ListParams::default()).await?;
     let pods: Vec<Pod> = look.list(&ListParams::default()).await?;
@@ -49,7 +51,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         others: runs
             .iter()
             .filter(|other| other.uid().as_ref() != Some(&run.uid))
-            .filter_map(|other| read::other(other, &names))
+            .filter_map(|other| read::other(other, &recovered))
             .collect(),
         policies: names,
         components,
@@ -94,6 +96,7 @@ impl Look<'_> {
             objectives: policy.spec.objectives,
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
+            application: policy.spec.component.application.is_some(),
             stopped: policy.status.as_ref().is_some_and(|status| status.stopped.is_some()),
             source: self.source(policy, &workloads, pods, &services),
             workloads: workloads
@@ -118,13 +121,7 @@ impl Look<'_> {
             .find(|(reference, _)| *reference == located.workload)
             .and_then(|(_, found)| found.as_ref())
             .ok_or_else(|| format!("workload {} does not exist", located.workload.name))?;
-        let template = match workload {
-            Workload::StatefulSet(set) => set.spec.as_ref().and_then(|spec| spec.template.spec.clone()),
-            Workload::Deployment(deployment) => {
-                deployment.spec.as_ref().and_then(|s| s.template.spec.clone())
-            }
-        }
-        .unwrap_or_default();
+        let template = workload.template().cloned().unwrap_or_default();
         let chroma = policy.spec.component.chroma_db.clone().unwrap_or_default();
         let server = pods.iter().find(|pod| {
             let labels = pod.labels().get(crds::reference::MANAGED_BY_LABEL);

@@ -107,6 +107,9 @@ pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
         policy: point.spec.policy.clone(),
         repository: point.spec.repository_ref.name.clone(),
         state: match status.phase {
+            Some(crds::point::PointPhase::Available) if status.chroma_db.is_none() => {
+                PointState::Quarantined("it holds no ChromaDB".to_owned())
+            }
             Some(crds::point::PointPhase::Available) => PointState::Available,
             Some(crds::point::PointPhase::Quarantined) => PointState::Quarantined(why()),
             None => PointState::Unknown,
@@ -172,12 +175,7 @@ pub(super) fn memory(map: &ConfigMap, proof: Proof) -> Result<Memory, Error> {
 
 /// As whom the server ran, as far as its pod or its template tells.
 pub(super) fn identity(workload: &Workload, container: &str, pod: Option<&Pod>) -> Identity {
-    let template = match workload {
-        Workload::StatefulSet(set) => set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()),
-        Workload::Deployment(deployment) => {
-            deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref())
-        }
-    };
+    let template = workload.template();
     let own = template
         .into_iter()
         .flat_map(|spec| &spec.containers)
@@ -216,12 +214,20 @@ pub(super) fn identity(workload: &Workload, container: &str, pod: Option<&Pod>) 
     }
 }
 
+/// Whether a run that names no policy means this one: those of applications have to be named, to be told that it can't yet.
+pub(super) fn is_recovered(policy: &BackupPolicy) -> bool {
+    policy.spec.component.chroma_db.is_some()
+}
+
 /// The policies that `run` concerns, those of the highest priority first.
 pub(super) fn policies_of<'a>(run: &RecoveryRun, all: &'a [BackupPolicy]) -> Vec<&'a BackupPolicy> {
     let asked = run.spec.policies.as_ref();
     let mut mine: Vec<&BackupPolicy> = all
         .iter()
-        .filter(|policy| asked.is_none_or(|asked| asked.iter().any(|name| name.name == policy.name_any())))
+        .filter(|policy| match asked {
+            Some(asked) => asked.iter().any(|name| name.name == policy.name_any()),
+            None => is_recovered(policy),
+        })
         .collect();
     mine.sort_by_key(|policy| (policy.spec.priority, policy.name_any()));
     mine

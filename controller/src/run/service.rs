@@ -13,10 +13,7 @@ pub(super) fn url(
     workload: &Workload,
     services: &[Service],
 ) -> Result<String, String> {
-    let template = match workload {
-        Workload::StatefulSet(set) => set.spec.as_ref().map(|spec| &spec.template),
-        Workload::Deployment(deployment) => deployment.spec.as_ref().map(|spec| &spec.template),
-    };
+    let template = workload.pods();
     let service = find(namespace, chroma, template, services)?;
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     let port = ports

@@ -31,6 +31,8 @@ pub enum FailureReason {
     /// A lock is asked for, and the bucket can't keep what a point needs.
     LockNotEnforced,
     ChromaDBNotFound,
+    /// A volume of an application holds one: it would be captured torn.
+    ChromaDBFound,
     VersionUnsupported,
     LocksNotShared,
     Torn,
@@ -74,6 +76,7 @@ impl FailureReason {
             | Self::RepositoryDamaged
             | Self::LockNotEnforced
             | Self::ChromaDBNotFound
+            | Self::ChromaDBFound
             | Self::VersionUnsupported
             | Self::LocksNotShared
             | Self::SourceUnreadable

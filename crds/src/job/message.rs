@@ -1,8 +1,8 @@
 //! A report as a termination message: every list and text is cut to its bound, so that the largest one fits.
 
 use super::{
-    Captured, CataloguedPoint, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS, MAX_POINTS,
-    MAX_TEXT, MAX_WORD, REPORT_LIMIT, Report,
+    Captured, CataloguedPoint, Content, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS,
+    MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report,
 };
 
 impl Report {
@@ -32,7 +32,9 @@ impl Report {
                         cut(hold, 256);
                     }
                     bound_captured(&mut point.captured);
-                    point.captured.collections.truncate(3);
+                    if let Content::ChromaDb(chroma) = &mut point.captured.content {
+                        chroma.collections.truncate(3);
+                    }
                     point.captured.findings.truncate(1);
                 }
                 // What is left out is asked for again.
@@ -72,15 +74,24 @@ fn size(points: &[CataloguedPoint]) -> usize {
 }
 
 fn bound_captured(captured: &mut Captured) {
-    for word in [&mut captured.point, &mut captured.digest, &mut captured.migrations] {
+    for word in [&mut captured.point, &mut captured.digest] {
         cut(word, MAX_WORD);
     }
-    captured.collections.truncate(MAX_COLLECTIONS);
-    for collection in &mut captured.collections {
-        for word in [&mut collection.tenant, &mut collection.database, &mut collection.name] {
-            cut(word, 40);
+    match &mut captured.content {
+        Content::ChromaDb(chroma) => {
+            cut(&mut chroma.migrations, MAX_WORD);
+            chroma.collections.truncate(MAX_COLLECTIONS);
+            for collection in &mut chroma.collections {
+                for word in [&mut collection.tenant, &mut collection.database, &mut collection.name] {
+                    cut(word, 40);
+                }
+                cut(&mut collection.digest, 16);
+            }
         }
-        cut(&mut collection.digest, 16);
+        Content::Application(files) => {
+            files.unstable.truncate(MAX_UNSTABLE);
+            files.unstable.iter_mut().for_each(|file| cut(file, MAX_WORD));
+        }
     }
     bound_findings(&mut captured.findings);
 }
@@ -128,8 +139,8 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::super::{
-        Captured, Catalogued, CataloguedPoint, CheckResult, Checked, CollectionSummary, Failure,
-        FailureReason, Judged, Probed, Pruned, REPORT_LIMIT, Restored, Verified,
+        Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
+        CollectionSummary, Failure, FailureReason, Judged, Probed, Pruned, REPORT_LIMIT, Restored, Verified,
     };
     use super::*;
     use crate::run::Verdict;
@@ -153,29 +164,42 @@ mod tests {
             point: text(),
             digest: text(),
             consistency_time: time,
-            released_at: time,
             longest_hold: span,
-            attempts: u32::MAX,
             locked_until: Some(time),
             bytes: u64::MAX,
             new_bytes: u64::MAX,
             files: u64::MAX,
-            migrations: text(),
-            collections: vec![
-                CollectionSummary {
-                    tenant: text(),
-                    database: text(),
-                    name: text(),
-                    count: u64::MAX,
-                    dimension: Some(u32::MAX),
-                    digest: text(),
-                };
-                100
-            ],
-            collection_count: u64::MAX,
-            records: u64::MAX,
+            objects: u64::MAX,
+            content: Content::ChromaDb(CapturedChroma {
+                released_at: time,
+                attempts: u32::MAX,
+                migrations: text(),
+                collections: vec![
+                    CollectionSummary {
+                        tenant: text(),
+                        database: text(),
+                        name: text(),
+                        count: u64::MAX,
+                        dimension: Some(u32::MAX),
+                        digest: text(),
+                    };
+                    100
+                ],
+                collection_count: u64::MAX,
+                records: u64::MAX,
+            }),
             findings: findings(),
         }
+    }
+
+    fn largest_capture_of_files() -> Captured {
+        let files = CapturedFiles {
+            volumes: u64::MAX,
+            databases: u64::MAX,
+            unstable: vec![text(); 100],
+            unstable_count: u64::MAX,
+        };
+        Captured { content: Content::Application(files), ..largest_capture() }
     }
 
     fn largest_reports() -> Vec<Report> {
@@ -204,6 +228,7 @@ mod tests {
                 more: false,
             }),
             Report::Captured(Box::new(largest_capture())),
+            Report::Captured(Box::new(largest_capture_of_files())),
             Report::Judged(Judged { remove: vec![text(); 100], more: true }),
             Report::Pruned(Pruned {
                 left: vec![text(); 100],

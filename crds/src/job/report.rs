@@ -136,14 +136,10 @@ pub struct Captured {
     pub point: String,
     /// Digest of the commit record.
     pub digest: String,
-    /// The instant at which the volume was cut: the lock was just taken.
+    /// The instant at which the volume was cut: the lock was just taken. Of several volumes or databases the earliest cut.
     pub consistency_time: Timestamp,
-    /// The instant at which writers could go on.
-    pub released_at: Timestamp,
-    /// Longest time that the writers' lock was held, over all attempts.
+    /// Longest time that a writers' lock was held, over all attempts.
     pub longest_hold: SignedDuration,
-    /// Attempts of the guard; more than one when a flush fell into the window.
-    pub attempts: u32,
     /// Until when the bucket keeps the point, if it was locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked_until: Option<Timestamp>,
@@ -153,6 +149,44 @@ pub struct Captured {
     pub new_bytes: u64,
     /// Number of files.
     pub files: u64,
+    /// Number of objects of the cluster.
+    #[serde(default)]
+    pub objects: u64,
+    /// What the volumes held.
+    pub content: Content,
+    /// What the offline check of the captured bytes found; empty when whole. A point with findings is Quarantined.
+    pub findings: Vec<Finding>,
+}
+
+impl Captured {
+    /// What the ChromaDB held, when it was one.
+    #[must_use]
+    pub fn chroma(&self) -> Option<&CapturedChroma> {
+        match &self.content {
+            Content::ChromaDb(chroma) => Some(chroma),
+            Content::Application(_) => None,
+        }
+    }
+}
+
+/// What the volumes of a point hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Content {
+    /// A ChromaDB.
+    ChromaDb(CapturedChroma),
+    /// Files of an application.
+    Application(CapturedFiles),
+}
+
+/// What a captured ChromaDB held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapturedChroma {
+    /// The instant at which writers could go on.
+    pub released_at: Timestamp,
+    /// Attempts of the guard; more than one when a flush fell into the window.
+    pub attempts: u32,
     /// Migration levels of the database, e.g. `2/6/10`.
     pub migrations: String,
     /// The first [`MAX_COLLECTIONS`](super::MAX_COLLECTIONS) collections, largest first.
@@ -161,8 +195,21 @@ pub struct Captured {
     pub collection_count: u64,
     /// Records in all collections.
     pub records: u64,
-    /// What the offline check of the captured bytes found; empty when whole. A point with findings is Quarantined.
-    pub findings: Vec<Finding>,
+}
+
+/// What the captured volumes of an application held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapturedFiles {
+    /// Number of volumes.
+    pub volumes: u64,
+    /// SQLite databases, each captured under its own lock.
+    pub databases: u64,
+    /// The first [`MAX_UNSTABLE`](super::MAX_UNSTABLE) files that changed whenever they were read; what the point holds of them may be
+    /// of several instants.
+    pub unstable: Vec<String>,
+    /// Number of such files.
+    pub unstable_count: u64,
 }
 
 /// One collection of a point.

@@ -12,7 +12,8 @@ pub enum Request {
         /// The repository.
         repository: RepositoryAccess,
     },
-    /// Capture the ChromaDB volume mounted at [`SOURCE_DIR`](super::SOURCE_DIR).
+    /// Capture the volumes mounted below [`SOURCE_DIR`](super::SOURCE_DIR), and the objects of [`OBJECT_ENV`](super::OBJECT_ENV) or mounted
+    /// below [`OBJECTS_DIR`](super::OBJECTS_DIR).
     Capture {
         /// The repository.
         repository: RepositoryAccess,
@@ -60,13 +61,15 @@ pub enum Request {
         /// The attempt to look for.
         attempt: String,
     },
-    /// Check the volume mounted read-only at [`SOURCE_DIR`](super::SOURCE_DIR) and say what is broken. Reads only; opens no database
+    /// Check the volume mounted read-only below [`SOURCE_DIR`](super::SOURCE_DIR) and say what is broken. Reads only; opens no database
     /// in place (SQLite would roll back a hot journal), but a copy in [`SCRATCH_DIR`](super::SCRATCH_DIR).
     CheckIntegrity {
+        /// Name of the claim.
+        claim: String,
         /// Path of the data below the mount, without a leading slash; empty for the mount itself.
         data_path: String,
     },
-    /// Restore a point into the volume mounted at [`TARGET_DIR`](super::TARGET_DIR), which holds nothing but what an earlier attempt
+    /// Restore the only volume of a point into the volume mounted at [`TARGET_DIR`](super::TARGET_DIR), which holds nothing but what an earlier attempt
     /// of the same step left.
     Restore {
         /// The repository.
@@ -156,16 +159,29 @@ pub struct CaptureSource {
     pub policy: String,
     /// Namespace of the BackupPolicy.
     pub namespace: String,
-    /// Name of the claim.
-    pub claim: String,
-    /// Path of the data below the mount, without a leading slash; empty for the mount itself.
-    pub data_path: String,
-    /// Image of the ChromaDB container as the pod's status names it (with digest where the runtime knows it).
-    pub image: String,
+    /// Names of the claims, each mounted at a directory of its name.
+    pub claims: Vec<String>,
+    /// What is on them.
+    pub content: SourceContent,
     /// Longest time that writers may be held.
     pub max_writer_pause: SignedDuration,
     /// The policy as it stood, so that a point can be used when no policy is left.
     pub policy_spec: serde_json::Value,
+}
+
+/// What is on the volumes of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum SourceContent {
+    /// A ChromaDB, on the only one.
+    ChromaDb {
+        /// Path of the data below the mount, without a leading slash; empty for the mount itself.
+        data_path: String,
+        /// Image of the ChromaDB container as the pod's status names it (with digest where the runtime knows it).
+        image: String,
+    },
+    /// Files of any kind.
+    Application,
 }
 
 /// Identity of a run in the repository's replay guard.

@@ -81,7 +81,7 @@ async fn described(stage: &Stage, point: &RecoveryPoint) -> Result<()> {
     let status = policy.status.unwrap_or_default();
     let resolved = status.resolved.context("nothing is resolved")?;
     ensure!(resolved.schedule.cron == "*/30 * * * *", "derived from an RPO of 1h: {:?}", resolved.schedule);
-    ensure!(resolved.claim.as_deref() == Some(crate::manifests::CLAIM), "claim {:?}", resolved.claim);
+    ensure!(resolved.claims == [crate::manifests::CLAIM], "claims {:?}", resolved.claims);
     ensure!(resolved.service.as_deref() == Some(CHROMADB), "service {:?}", resolved.service);
     for kind in ["Ready", "RepositoryReady", "SourceReady", "LastCaptureSucceeded", "RPOMet"] {
         let condition =

@@ -15,7 +15,7 @@ use super::export::scratch_space;
 use super::output::row;
 use super::{LockArgs, Output, RepositoryArgs};
 use crate::body::Body;
-use crate::capture::{Capture, capture, store};
+use crate::capture::{Source, mirror, store};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -80,33 +80,34 @@ pub async fn run(
     let started = (environment.clock)();
     let repository = args.repository.open_locking(environment, &args.lock).await?;
     let tags: BTreeMap<String, String> = args.tags.into_iter().collect();
+    let attributes = PointAttributes {
+        component: args.component,
+        consistency_time: started,
+        started,
+        tags,
+        body: Body::new().to_value(),
+        attempt: None,
+    };
     let committed = if args.source.join(DATABASE).is_file() {
         let scratch = scratch_space(args.scratch.as_deref())?;
         let max_writer_pause: Duration = args.max_writer_pause.try_into().map_err(|_| {
             Failure::new(FailureReason::InvalidRequest, "--max-writer-pause must not be negative; write 5s")
         })?;
-        let request = Capture {
+        let mirrored = scratch.path().join("mirror");
+        let source = Source {
             volume: args.source,
             data_path: String::new(),
+            mirror: mirrored.clone(),
             scratch: scratch.path().to_owned(),
             max_writer_pause,
             image: String::new(),
-            component: args.component,
-            tags,
-            policy: None,
-            started,
-            attempt: None,
         };
-        capture(&repository, request, telling).await?
+        let chroma = mirror(&repository, source, telling).await?;
+        let consistency_time = chroma.guard.locked_at;
+        let body = Body { chroma: Some(chroma), ..Body::new() }.to_value();
+        store(&repository, mirrored, PointAttributes { consistency_time, body, ..attributes }, telling)
+            .await?
     } else {
-        let attributes = PointAttributes {
-            component: args.component,
-            consistency_time: started,
-            started,
-            tags,
-            body: Body::new(None, None).to_value(),
-            attempt: None,
-        };
         store(&repository, args.source, attributes, telling).await?
     };
     telling.clear();

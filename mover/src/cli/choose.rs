@@ -74,7 +74,7 @@ pub async fn choose(repository: &Repository, choice: &Choice, component: Option<
 fn newest_healthy(points: Vec<Point>, until: Option<Timestamp>) -> Option<Point> {
     points.into_iter().rev().filter(|p| until.is_none_or(|time| p.attributes.consistency_time <= time)).find(
         |p| match Body::of(p) {
-            Ok(body) if body.chroma.as_ref().is_none_or(|c| c.is_whole()) => true,
+            Ok(body) if body.is_whole() != Some(false) => true,
             Ok(_) => {
                 tracing::warn!("point {} is passed over: its content was damaged when it was captured", p.id);
                 false

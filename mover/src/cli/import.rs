@@ -65,7 +65,7 @@ pub async fn run(
         consistency_time: args.consistency_time.unwrap_or(started),
         started,
         tags: args.tags.into_iter().collect(),
-        body: Body::new(None, None).to_value(),
+        body: Body::new().to_value(),
         attempt: None,
     };
     let committed = store(&repository, source, attributes, telling).await?;

@@ -13,6 +13,7 @@ mod key;
 mod keys;
 mod lock;
 mod member;
+mod objects;
 mod output;
 mod pax;
 mod points;
@@ -72,6 +73,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Capture a tar archive from standard input into a new point
     Import(import::ImportArgs),
+    /// Print the objects of a point, workloads, Services, ConfigMaps, Secrets, as a List for kubectl apply -f -
+    Objects(objects::ObjectsArgs),
     /// Check a ChromaDB directory that no server has open, without changing it: its structure, whether a server serves it, whether
     /// it holds what a point holds
     Check(check::CheckArgs),
@@ -129,7 +132,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
         return crate::job::run(args, environment).await;
     }
     let telling = Telling::new();
-    let archives = matches!(command, Command::Export(_));
+    let archives = matches!(command, Command::Export(_) | Command::Objects(_));
     let done = tokio::select! {
         done = answer(command, output, &environment, &telling) => done,
         _ = tokio::signal::ctrl_c() => {
@@ -166,6 +169,7 @@ async fn answer(
         Command::Release(args) => hold::release(args, output, environment).await,
         Command::Export(args) => export::run(args, output, environment, telling).await,
         Command::Import(args) => import::run(args, output, environment, telling).await,
+        Command::Objects(args) => objects::run(args, environment).await,
         Command::Check(args) => check::run(args, output, environment, telling).await,
         Command::Key(command) => key::run(&command, output),
         Command::Job(_) => {

@@ -41,7 +41,7 @@ struct Shown {
     files: u64,
     collections: Option<u64>,
     records: Option<u64>,
-    /// Absent when nothing was checked, as for a directory without a ChromaDB.
+    /// Absent when nothing was checked, as for a directory that was captured as such and holds no ChromaDB.
     healthy: Option<bool>,
     /// Why no rule removes it; absent when rules may.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,7 +105,9 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
 }
 
 fn shown(point: engine::Point, holds: &Holds) -> Shown {
-    let chroma = Body::of(&point).ok().and_then(|body| body.chroma);
+    let body = Body::of(&point).ok();
+    let healthy = body.as_ref().and_then(Body::is_whole);
+    let chroma = body.and_then(|body| body.chroma);
     Shown {
         point: point.id.to_string(),
         consistency_time: point.attributes.consistency_time,
@@ -116,7 +118,7 @@ fn shown(point: engine::Point, holds: &Holds) -> Shown {
         files: point.totals.files,
         collections: chroma.as_ref().map(|c| c.collections.len() as u64),
         records: chroma.as_ref().map(crate::body::ChromaFacts::records),
-        healthy: chroma.as_ref().map(crate::body::ChromaFacts::is_whole),
+        healthy,
         hold: holds.reason(&point.id).map(str::to_owned),
         component: point.attributes.component,
         tags: point.attributes.tags,

@@ -1,6 +1,6 @@
 //! `holdfast restore`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine::RestoreMode;
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::choose::{Choice, choose};
 use super::output::row;
 use super::{Output, RepositoryArgs};
+use crate::body::{Body, VOLUMES};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
@@ -24,6 +25,9 @@ pub struct RestoreArgs {
     /// Only points of this component, for latest and asof
     #[arg(long, value_name = "NAME")]
     component: Option<String>,
+    /// Only this volume of the point, a claim's name; omitted: the only one, or each into a directory of its name
+    #[arg(long, value_name = "CLAIM")]
+    volume: Option<String>,
     /// The directory to restore into, empty or not there yet
     #[arg(long, value_name = "DIR")]
     target: PathBuf,
@@ -54,9 +58,14 @@ pub async fn run(
 ) -> Result<Exit> {
     let repository = args.repository.open(environment).await?;
     let point = choose(&repository, &args.point, args.component.as_deref()).await?;
+    let body = Body::of(&point)?;
+    let meant = match (&args.volume, body.volumes.len()) {
+        (None, 2..) => point.part(Path::new(VOLUMES)),
+        (volume, _) => body.volume(&point, volume.as_deref())?,
+    };
     let mode = if args.onto_existing { RestoreMode::OntoExisting } else { RestoreMode::EmptyTarget };
     let progress = telling.stage("restore");
-    let summary = engine::restore(&repository, &point, &args.target, mode, progress)
+    let summary = engine::restore(&repository, &meant, &args.target, mode, progress)
         .await
         .map_err(|e| Failure::from(e).while_reading_a_point())?;
     telling.end_stage();

@@ -1,13 +1,20 @@
-//! Captures the ChromaDB of a policy.
+//! Captures the component of a policy: its volumes, each in the way that suits what is on it, and its objects.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crds::job::{CaptureSource, FailureReason, Report, RepositoryAccess};
+use crds::job::{CaptureSource, FailureReason, Report, RepositoryAccess, SourceContent};
+use engine::{PointAttributes, Repository};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::{Desk, writable};
-use crate::body::Policy;
-use crate::capture::Capture;
+use crate::application::{self, Volumes};
+use crate::body::{Body, Policy, VOLUMES};
+use crate::capture::{Source, blocking, lock_command, mirror, store};
 use crate::failure::{Failure, Result};
+use crate::objects::{self, OBJECTS};
 use crate::places::data_dir;
 use crate::report;
 
@@ -18,35 +25,111 @@ pub(super) async fn capture(
     source: CaptureSource,
 ) -> Result<Report> {
     writable(access, "no capture is taken")?;
-    let volume = desk.places.source();
-    data_dir(&volume, &source.data_path)?;
-    let max_writer_pause = source.max_writer_pause.try_into().map_err(|_| {
+    let volumes: Vec<(String, PathBuf)> = source
+        .claims
+        .iter()
+        .map(|claim| Ok((claim.clone(), desk.places.source(claim)?)))
+        .collect::<Result<_>>()?;
+    let pause = source.max_writer_pause.try_into().map_err(|_| {
         let why = format!("maxWriterPause {} must not be negative", source.max_writer_pause);
         Failure::new(FailureReason::InvalidRequest, why)
     })?;
-    // Opened before the lock is taken: a wrong key must not hold writers for nothing.
+    // Opened before a lock is taken: a wrong key must not hold writers for nothing.
     let repository = desk.open_locking(access).await?;
     if let Some(point) = repository.find_by_attempt(&attempt).await? {
         desk.telling.say(format!("attempt {attempt} was committed before, as point {}", point.id));
         return super::confirm::committed(desk, &repository, &point).await;
     }
-    let capture = Capture {
-        volume,
-        data_path: source.data_path,
-        scratch: desk.places.scratch(),
-        max_writer_pause,
-        image: source.image,
-        component: source.policy.clone(),
-        tags: BTreeMap::from([("namespace".to_owned(), source.namespace.clone())]),
-        policy: Some(Policy {
-            name: source.policy,
-            namespace: source.namespace,
-            claim: source.claim,
-            spec: source.policy_spec,
-        }),
-        started: (desk.environment.clock)(),
+    let started = (desk.environment.clock)();
+    let root = desk.places.scratch().join("mirror");
+    let mut body = Body { volumes: source.claims.clone(), ..Body::new() };
+    // First, as the wish to keep them waits for nobody: a volume takes longer.
+    let mut sent = sent(desk)?;
+    sent.push(policy_of(&source));
+    let mounted = desk.places.objects();
+    (body.objects, body.objects_missing) =
+        objects::write(&root.join(OBJECTS), &source.namespace, &sent, &mounted)?;
+    for missing in &body.objects_missing {
+        tracing::warn!("{missing} belongs to the component, and there is none or it is empty");
+    }
+    let consistency_time =
+        volumes_into(&mut body, desk, &repository, &source.content, volumes, &root.join(VOLUMES), pause)
+            .await?;
+    let (policy, namespace) = (source.policy, source.namespace);
+    body.policy =
+        Some(Policy { name: policy.clone(), namespace: namespace.clone(), spec: source.policy_spec });
+    let attributes = PointAttributes {
+        component: policy,
+        consistency_time,
+        started,
+        tags: BTreeMap::from([("namespace".to_owned(), namespace)]),
+        body: body.to_value(),
         attempt: Some(attempt),
     };
-    let committed = crate::capture::capture(&repository, capture, &desk.telling).await?;
+    let committed = store(&repository, root, attributes, &desk.telling).await?;
     report::captured(&committed.point)
+}
+
+/// Copies the volumes to `to`, says in the body what they hold, and returns the instant of the earliest cut.
+async fn volumes_into(
+    body: &mut Body,
+    desk: &Desk,
+    repository: &Repository,
+    content: &SourceContent,
+    volumes: Vec<(String, PathBuf)>,
+    to: &Path,
+    max_writer_pause: Duration,
+) -> Result<Timestamp> {
+    let (scratch, telling) = (desk.places.scratch(), desk.telling.clone());
+    match content {
+        SourceContent::ChromaDb { data_path, image } => {
+            let [(claim, volume)] = <[_; 1]>::try_from(volumes).map_err(|volumes| {
+                let why = format!("a ChromaDB lies on one volume, not on {}", volumes.len());
+                Failure::new(FailureReason::InvalidRequest, why)
+            })?;
+            data_dir(&volume, data_path)?;
+            let source = Source {
+                mirror: to.join(claim),
+                volume,
+                data_path: data_path.clone(),
+                scratch,
+                max_writer_pause,
+                image: image.clone(),
+            };
+            let chroma = mirror(repository, source, &telling).await?;
+            let cut = chroma.guard.locked_at;
+            body.chroma = Some(chroma);
+            Ok(cut)
+        }
+        SourceContent::Application => {
+            let request = Volumes {
+                volumes,
+                mirror: to.to_owned(),
+                scratch: scratch.join("check"),
+                max_writer_pause,
+                lock: lock_command()?,
+            };
+            let clock = desk.environment.clock;
+            let facts = blocking(move || application::copy(&request, clock, &telling)).await?;
+            let cut = facts.cut_at;
+            body.application = Some(facts);
+            Ok(cut)
+        }
+    }
+}
+
+/// The objects that the controller read.
+fn sent(desk: &Desk) -> Result<Vec<Value>> {
+    let parsed = desk.environment.objects.iter().map(|text| serde_json::from_str(text));
+    parsed.collect::<std::result::Result<_, _>>().map_err(|e| {
+        Failure::new(FailureReason::InvalidRequest, format!("an object of the Job can't be read: {e}"))
+    })
+}
+
+/// The policy as an object, so that a namespace can be brought back with what protects it.
+fn policy_of(source: &CaptureSource) -> Value {
+    json!({
+        "apiVersion": format!("{}/{}", crds::GROUP, crds::VERSION), "kind": "BackupPolicy",
+        "metadata": {"name": source.policy, "namespace": source.namespace}, "spec": source.policy_spec,
+    })
 }

@@ -17,10 +17,10 @@ pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[S
     let mut points = repository.points().await?.points;
     points.retain(|point| !known.contains(&point.id.to_string()));
     points.sort_by_key(|point| std::cmp::Reverse((point.attributes.consistency_time, point.id)));
-    // What was not captured from a ChromaDB, and what can't be named as a policy, is nothing that a run could restore.
+    // What was not captured for a policy, and what can't be named as one, is nothing that a run could restore.
     let listed = points.iter().filter_map(|point| {
         let policy = point.attributes.component.clone();
-        let image = Body::of(point).ok()?.chroma?.image;
+        let image = Body::of(point).ok()?.chroma.map(|chroma| chroma.image).unwrap_or_default();
         match report::captured(point) {
             Ok(Report::Captured(captured)) if is_name(&policy) => {
                 let hold = holds.reason(&point.id).map(str::to_owned);

@@ -20,8 +20,8 @@ const PIECE: usize = 1 << 20;
 /// Directories of a segment lie directly below; deeper is nothing of Chroma's.
 const DEEPEST: usize = 2;
 
-pub(super) async fn check(desk: &Desk, data_path: &str) -> Result<Report> {
-    let source = data_dir(&desk.places.source(), data_path)?;
+pub(super) async fn check(desk: &Desk, claim: &str, data_path: &str) -> Result<Report> {
+    let source = data_dir(&desk.places.source(claim)?, data_path)?;
     let scratch = desk.places.scratch();
     let telling = desk.telling.clone();
     blocking(move || {

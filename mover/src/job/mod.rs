@@ -105,7 +105,7 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Hold { repository, hold, release } => hold::hold(desk, &repository, &hold, &release).await,
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
-        Request::CheckIntegrity { data_path } => integrity::check(desk, &data_path).await,
+        Request::CheckIntegrity { claim, data_path } => integrity::check(desk, &claim, &data_path).await,
         Request::Restore { repository, point, run } => {
             restore::restore(desk, &repository, &point, &run).await
         }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Desk;
 use crate::access;
+use crate::body::Body;
 use crate::failure::{Failure, Result};
 
 /// The kind of the marks that runs leave.
@@ -20,6 +21,7 @@ pub(super) async fn restore(
 ) -> Result<Report> {
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
+    let point = Body::of(&point)?.volume(&point, None)?;
     mark(&repository, run, access.read_only).await?;
     let target = desk.places.target();
     desk.telling.say(format!("restore point {} into {}", point.id, target.display()));

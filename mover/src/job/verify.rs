@@ -6,7 +6,7 @@ use crds::job::{Finding, Report, RepositoryAccess, Verified};
 
 use super::Desk;
 use crate::access;
-use crate::body::ChromaFacts;
+use crate::body::{Body, ChromaFacts};
 use crate::capture::blocking;
 use crate::content::differing;
 use crate::failure::{Failure, Result, sentence};
@@ -24,6 +24,7 @@ pub(super) async fn verify(
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
     let expected = ChromaFacts::of(&point)?;
+    let point = Body::of(&point)?.volume(&point, None)?;
     desk.telling.say(format!("hold {} against point {}", target.display(), point.id));
     let files = engine::compare(&repository, &point, &target, desk.telling.stage("compare"))
         .await

@@ -17,7 +17,8 @@ pub struct Anomaly {
 /// What is measured of a point.
 struct Measured {
     name: String,
-    records: u64,
+    /// Of a ChromaDB only.
+    records: Option<u64>,
     bytes: u64,
 }
 
@@ -25,7 +26,7 @@ fn measured(point: &RecoveryPoint) -> Option<Measured> {
     let status = point.status.as_ref()?;
     Some(Measured {
         name: point.metadata.name.clone()?,
-        records: status.chroma_db.as_ref()?.records,
+        records: status.chroma_db.as_ref().map(|content| content.records),
         bytes: status.sizes.as_ref()?.bytes,
     })
 }
@@ -52,14 +53,15 @@ pub fn of(policy: &BackupPolicy, points: &[RecoveryPoint]) -> Option<Anomaly> {
         |now: u64, before: u64| u128::from(now) * 100 < u128::from(before) * u128::from(100 - allowed);
     let most_records = earlier.iter().max_by_key(|point| point.records)?;
     let most_bytes = earlier.iter().max_by_key(|point| point.bytes)?;
-    let what = if shrunken(newest.records, most_records.records) {
-        format!("{} records, {} has {}", newest.records, most_records.name, most_records.records)
+    let (now, before) = (newest.records.unwrap_or(0), most_records.records.unwrap_or(0));
+    let what = if shrunken(now, before) {
+        format!("{now} records, {} has {before}", most_records.name)
     } else if shrunken(newest.bytes, most_bytes.bytes) {
         format!("{} bytes, {} has {}", newest.bytes, most_bytes.name, most_bytes.bytes)
     } else {
         return None;
     };
-    let reason = if newest.records == 0 { "Empty" } else { "Shrunken" };
+    let reason = if newest.records.unwrap_or(newest.bytes) == 0 { "Empty" } else { "Shrunken" };
     let message = format!(
         "point {0} has {what}: more than {allowed} % less (capture.maxShrinkPercent). No point of this policy is removed until this is settled. \
          Was it meant? Write capture.shrinkAcknowledged: {{name: {0}}}. Else recover an earlier point",

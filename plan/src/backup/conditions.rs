@@ -10,7 +10,8 @@ use super::source::Problem;
 use super::{Calendar, Observed, Parked, Plan, offline, points, retention};
 
 /// Reasons of a failed capture that say something about the source.
-const SOURCE_REASONS: [&str; 3] = ["ChromaDBNotFound", "VersionUnsupported", "LocksNotShared"];
+const SOURCE_REASONS: [&str; 4] =
+    ["ChromaDBNotFound", "ChromaDBFound", "VersionUnsupported", "LocksNotShared"];
 
 pub(super) fn put(
     seen: &Observed<'_>,
@@ -113,7 +114,7 @@ pub(super) fn set(
 
 /// What was found, or what the last capture found out about it.
 fn source(seen: &Observed<'_>, plan: &Plan) -> Result<String, Problem> {
-    let source = offline::source(seen)?.clone();
+    let source = offline::source(seen)?;
     if let Some(reason) = plan
         .status
         .last_attempt
@@ -123,9 +124,18 @@ fn source(seen: &Observed<'_>, plan: &Plan) -> Result<String, Problem> {
         let told = condition::get(&plan.status.conditions, "LastCaptureSucceeded");
         return Err(Problem { reason, message: told.map(|c| c.message.clone()).unwrap_or_default() });
     }
-    source.service.map(|_| match &source.pod {
-        Some(pod) => format!("claim {} of pod {pod}", source.located.claim),
-        None => format!("claim {}, whose workload is stopped for each capture", source.located.claim),
+    source.service().map_err(Clone::clone)?;
+    let claims = match source.claims.as_slice() {
+        [] => return Ok("objects only: no workload mounts a claim".to_owned()),
+        [claim] => format!("claim {claim}"),
+        several => format!("claims {}", several.join(", ")),
+    };
+    Ok(match &source.pod {
+        Some(pod) => format!("{claims} of pod {pod}"),
+        None if seen.policy.spec.capture.offline.is_some() => {
+            format!("{claims}, with the workloads stopped for each capture")
+        }
+        None => format!("{claims}, which no pod mounts now"),
     })
 }
 
@@ -208,7 +218,7 @@ fn ready(
         (Ok(_), Some(Parked::Shared(other))) => (
             false,
             "VolumeShared",
-            format!("BackupPolicy {other} captures the same claim and is older; delete one of them"),
+            format!("BackupPolicy {other} captures one of the same claims and is older; delete one of them"),
         ),
         (Ok(_), Some(Parked::Repository(problem))) => (false, "RepositoryNotReady", problem.message.clone()),
         (Ok(_), Some(Parked::Source(problem))) => (false, "SourceNotReady", problem.message.clone()),

@@ -71,7 +71,7 @@ fn write_down(seen: &Observed<'_>, source: &Source) -> Stopped {
     Stopped {
         since: seen.now,
         workloads: seen.workloads.iter().map(WorkloadSeen::owed).collect(),
-        image: source.image.clone(),
+        image: source.image().to_owned(),
         user: User { uid, gid, groups },
     }
 }
@@ -128,8 +128,8 @@ pub(super) fn deadline(seen: &Observed<'_>, plan: &Plan, offline: Offline) -> Sp
 
 /// Image of the server: of the one that was stopped, where one was.
 pub(super) fn image(seen: &Observed<'_>, plan: &Plan) -> String {
-    let stopped = plan.status.stopped.as_ref().map(|stopped| &stopped.image);
-    stopped.or(seen.source.as_ref().ok().map(|source| &source.image)).cloned().unwrap_or_default()
+    let stopped = plan.status.stopped.as_ref().map(|stopped| stopped.image.as_str());
+    stopped.or(seen.source.as_ref().ok().map(Source::image)).unwrap_or_default().to_owned()
 }
 
 /// As whom the server runs: the one that was stopped, where one was.

@@ -123,7 +123,7 @@ fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captu
     let pause = size::pause(stopped.unwrap_or(captured.longest_hold));
     let waited = if stopped.is_some() { "its workloads were stopped" } else { "writers were held" };
     let (reason, message) = if whole {
-        ("Captured", format!("{} holds {} records; {waited} for {pause}", point.name, captured.records))
+        ("Captured", format!("{} holds {}; {waited} for {pause}", point.name, points::held(captured)))
     } else {
         ("OfflineCheckFailed", format!("{} is quarantined: {}", point.name, points::findings(captured)))
     };

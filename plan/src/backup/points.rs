@@ -1,9 +1,10 @@
 //! Points of a policy: the object that records a capture, the newest good one, and whether it keeps the RPO.
 
 use crds::condition::{self, Status};
-use crds::job::Captured;
+use crds::job::{Captured, Content};
 use crds::point::{
-    ChromaDbContent, Hold, PointPhase, RecoveryPointSpec, RecoveryPointStatus, Sizes, Verification,
+    ApplicationContent, ChromaDbContent, Hold, PointPhase, RecoveryPointSpec, RecoveryPointStatus, Sizes,
+    Verification,
 };
 use crds::policy::{LastPoint, Origin};
 use crds::reference::NameRef;
@@ -114,8 +115,7 @@ fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) ->
         set("Quarantined", Status::True, "OfflineCheckFailed", format!("never chosen by latest: {findings}"));
         set("Verified", Status::False, "Failed", findings);
     }
-    let mut content = captured.collections.clone();
-    content.truncate(crds::job::MAX_COLLECTIONS);
+    let (chroma_db, application) = content(captured, image);
     RecoveryPointStatus {
         observed_generation: Some(1),
         phase: Some(if whole { PointPhase::Available } else { PointPhase::Quarantined }),
@@ -130,21 +130,59 @@ fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) ->
             size: size::bytes(captured.bytes),
             new_size: size::bytes(captured.new_bytes),
         }),
-        chroma_db: Some(ChromaDbContent {
-            migrations: captured.migrations.chars().take(32).collect(),
-            image,
-            writer_pause: size::pause(captured.longest_hold),
-            released_at: captured.released_at,
-            collection_count: captured.collection_count,
-            records: captured.records,
-            collections: content,
-        }),
+        chroma_db,
+        application,
+        objects: captured.objects,
         verification: (!whole).then(|| Verification {
             verdict: Verdict::Failed,
             time: now,
             by: "Capture".to_owned(),
         }),
         conditions,
+    }
+}
+
+/// What the volumes held, as the object says it.
+fn content(captured: &Captured, image: String) -> (Option<ChromaDbContent>, Option<ApplicationContent>) {
+    let writer_pause = size::pause(captured.longest_hold);
+    match &captured.content {
+        Content::ChromaDb(chroma) => {
+            let content = ChromaDbContent {
+                migrations: chroma.migrations.chars().take(32).collect(),
+                image,
+                writer_pause,
+                released_at: chroma.released_at,
+                collection_count: chroma.collection_count,
+                records: chroma.records,
+                collections: chroma.collections.iter().take(crds::job::MAX_COLLECTIONS).cloned().collect(),
+            };
+            (Some(content), None)
+        }
+        Content::Application(files) => {
+            let content = ApplicationContent {
+                volumes: files.volumes,
+                databases: files.databases,
+                writer_pause,
+                unstable: files.unstable.iter().take(crds::job::MAX_UNSTABLE).cloned().collect(),
+                unstable_count: files.unstable_count,
+            };
+            (None, Some(content))
+        }
+    }
+}
+
+/// What a capture holds, in a few words.
+pub(super) fn held(captured: &Captured) -> String {
+    match &captured.content {
+        Content::ChromaDb(chroma) => format!("{} records", chroma.records),
+        Content::Application(files) => {
+            let unstable = match files.unstable_count {
+                0 => String::new(),
+                1 => ", 1 of which changed whenever it was read".to_owned(),
+                many => format!(", {many} of which changed whenever they were read"),
+            };
+            format!("{} files{unstable}, and {} objects", captured.files, captured.objects)
+        }
     }
 }
 

@@ -2,84 +2,20 @@
 //! objects. It refuses to guess: what is not unique is said with the field that settles it.
 
 use crds::policy::{BackupPolicySpec, ChromaDb};
-use crds::reference::{WorkloadKind, WorkloadRef};
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{
-    Container, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, PodTemplateSpec, Service,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use crds::reference::WorkloadRef;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, Service};
 use kube_name::name;
 
+use super::objects::Wanted;
 use crate::effect::{Identity, Place};
 
+mod application;
 mod service;
+mod workload;
+pub use application::application;
 pub use service::Address;
 use service::service;
-
-/// A workload as it was fetched.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Workload {
-    /// apps/v1 StatefulSet.
-    StatefulSet(Box<StatefulSet>),
-    /// apps/v1 Deployment.
-    Deployment(Box<Deployment>),
-}
-
-impl Workload {
-    fn pods(&self) -> Option<&PodTemplateSpec> {
-        match self {
-            Self::StatefulSet(set) => set.spec.as_ref().map(|spec| &spec.template),
-            Self::Deployment(deployment) => deployment.spec.as_ref().map(|spec| &spec.template),
-        }
-    }
-
-    fn template(&self) -> Option<&PodSpec> {
-        self.pods()?.spec.as_ref()
-    }
-
-    /// A pod as it would be made.
-    fn pod(&self) -> Pod {
-        let template = self.pods().cloned().unwrap_or_default();
-        Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, status: None }
-    }
-
-    /// The selector of its pods.
-    #[must_use]
-    pub fn selector(&self) -> Option<&LabelSelector> {
-        match self {
-            Self::StatefulSet(set) => set.spec.as_ref().map(|spec| &spec.selector),
-            Self::Deployment(deployment) => deployment.spec.as_ref().map(|spec| &spec.selector),
-        }
-    }
-
-    /// The claim that volume `volume` of the first pod names.
-    fn claim(&self, volume: &str) -> Option<String> {
-        let claims = self.claims();
-        claims.into_iter().find(|(name, _)| name == volume).map(|(_, claim)| claim)
-    }
-
-    /// Volumes that are claims: name of the volume, name of the claim.
-    fn claims(&self) -> Vec<(String, String)> {
-        let named =
-            self.template().into_iter().flat_map(|pod| pod.volumes.iter().flatten()).filter_map(|volume| {
-                let claim = volume.persistent_volume_claim.as_ref()?;
-                Some((volume.name.clone(), claim.claim_name.clone()))
-            });
-        let mut claims: Vec<_> = named.collect();
-        if let Self::StatefulSet(set) = self {
-            let spec = set.spec.as_ref();
-            let first = spec.and_then(|s| s.ordinals.as_ref()).and_then(|o| o.start).unwrap_or(0);
-            let workload = name(&set.metadata);
-            for template in spec.into_iter().flat_map(|s| s.volume_claim_templates.iter().flatten()) {
-                let volume = name(&template.metadata);
-                // A claim template wins over a volume of the same name in the pod template.
-                claims.retain(|(name, _)| name != volume);
-                claims.push((volume.to_owned(), format!("{volume}-{workload}-{first}")));
-            }
-        }
-        claims
-    }
-}
+pub use workload::Workload;
 
 /// Why a source can't be captured, or not as it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +30,19 @@ impl Problem {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
+}
+
+fn existing<'a>(reference: &WorkloadRef, found: Option<&'a Workload>) -> Result<&'a Workload, Problem> {
+    found.ok_or_else(|| {
+        Problem::new(
+            "WorkloadNotFound",
+            format!(
+                "{} {} does not exist in this namespace; correct spec.component.workloads or create it",
+                reference.kind.as_str(),
+                reference.name
+            ),
+        )
+    })
 }
 
 /// Where the data is, as far as the pod template tells; true also while the workload is stopped.
@@ -120,16 +69,7 @@ pub fn locate(
     let chroma = spec.component.chroma_db.clone().unwrap_or_default();
     let mut found: Vec<(WorkloadRef, &Workload, String)> = Vec::new();
     for (reference, workload) in workloads {
-        let kind = kind(reference.kind);
-        let Some(workload) = workload else {
-            return Err(Problem::new(
-                "WorkloadNotFound",
-                format!(
-                    "{kind} {} does not exist in this namespace; correct spec.component.workloads or create it",
-                    reference.name
-                ),
-            ));
-        };
+        let workload = existing(reference, workload.as_ref())?;
         for (volume, _) in workload.claims() {
             if chroma.volume.as_ref().is_none_or(|wanted| *wanted == volume) {
                 found.push((reference.clone(), workload, volume));
@@ -170,7 +110,11 @@ fn place(
     let Some((container, mount)) = mounted else {
         return Err(Problem::new(
             "ClaimNotFound",
-            format!("no container of {} {} mounts its volume {volume}", kind(reference.kind), reference.name),
+            format!(
+                "no container of {} {} mounts its volume {volume}",
+                reference.kind.as_str(),
+                reference.name
+            ),
         ));
     };
     if mount.sub_path_expr.is_some() {
@@ -210,28 +154,66 @@ fn place(
 /// Everything that a capture needs to know of its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// Where the data is.
-    pub located: Located,
-    /// The pod beside which it is captured; of a live capture only.
+    /// The claims that are captured.
+    pub claims: Vec<String>,
+    /// What is on them.
+    pub content: Content,
+    /// The pod beside which it is captured; of a live capture only, and of an application only when one runs.
     pub pod: Option<String>,
-    /// Where captures run: on the pod's node, or, with the workload stopped, where its pods may run.
+    /// Where captures run: on the pod's node, or, when none runs, where the workload's pods may run.
     pub place: Place,
-    /// Image of the server as the pod's status names it, by digest where the runtime knows it.
-    pub image: String,
-    /// As whom the server runs.
+    /// As whom the workload runs.
     pub identity: Identity,
-    /// The Service in front of it. A missing or ambiguous one hinders no capture, only a validation later.
-    pub service: Result<Option<Address>, Problem>,
+    /// Which objects belong to the component.
+    pub objects: Wanted,
 }
 
-/// What was fetched around a claim.
+/// What is on the claims of a component.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// A ChromaDB, on the only one.
+    ChromaDb {
+        /// Path of the data below the root of the volume, without a leading slash.
+        data_path: String,
+        /// Image of the server as the pod's status names it, by digest where the runtime knows it.
+        image: String,
+        /// The Service in front of it. A missing or ambiguous one hinders no capture, only a validation later.
+        service: Result<Option<Address>, Problem>,
+    },
+    /// Files of any kind.
+    Application,
+}
+
+impl Source {
+    /// The Service in front of a ChromaDB.
+    ///
+    /// # Errors
+    /// When there is none of that name, or several may be meant.
+    pub fn service(&self) -> Result<Option<&Address>, &Problem> {
+        match &self.content {
+            Content::ChromaDb { service, .. } => service.as_ref().map(Option::as_ref),
+            Content::Application => Ok(None),
+        }
+    }
+
+    /// Image of a ChromaDB's server; empty for anything else.
+    #[must_use]
+    pub fn image(&self) -> &str {
+        match &self.content {
+            Content::ChromaDb { image, .. } => image,
+            Content::Application => "",
+        }
+    }
+}
+
+/// What was fetched around a component.
 #[derive(Clone, Copy, Debug)]
 pub struct Around<'a> {
-    /// The workload that mounts it.
-    pub workload: Option<&'a Workload>,
-    /// The claim.
-    pub claim: Option<&'a PersistentVolumeClaim>,
-    /// Pods of the workload.
+    /// The workloads of the policy, each as it was fetched.
+    pub workloads: &'a [(WorkloadRef, Option<Workload>)],
+    /// Claims of the namespace.
+    pub claims: &'a [PersistentVolumeClaim],
+    /// Pods of the namespace, movers left out.
     pub pods: &'a [Pod],
     /// Services of the namespace.
     pub services: &'a [Service],
@@ -242,34 +224,39 @@ pub struct Around<'a> {
 /// # Errors
 /// When the claim is missing; for a live capture also when no Ready pod mounts it, or another pod can't join.
 pub fn resolve(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Result<Source, Problem> {
-    check_claim(&located.claim, around.claim)?;
-    let chroma = spec.component.chroma_db.clone().unwrap_or_default();
+    let claim = around.claims.iter().find(|claim| name(&claim.metadata) == located.claim);
+    check_claim(&located.claim, claim)?;
     match spec.capture.offline {
         None => {
-            check_access(&located.claim, around.claim)?;
-            live(&chroma, located, around)
+            check_access(&located.claim, claim)?;
+            live(spec, located, around)
         }
-        Some(_) => Ok(stopped(&chroma, located, around)),
+        Some(_) => Ok(stopped(spec, located, around)),
     }
 }
 
 /// With the workload stopped: nothing has to run before, and what does tells as whom.
-fn stopped(chroma: &ChromaDb, located: Located, around: Around<'_>) -> Source {
-    let template = around.workload.map(Workload::pod).unwrap_or_default();
+fn stopped(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Source {
+    let workload = around.workloads.iter().find(|(reference, _)| *reference == located.workload);
+    let template = workload.and_then(|(_, found)| found.as_ref()).map(Workload::pod).unwrap_or_default();
     let mounting = || around.pods.iter().filter(|pod| mounts(pod, &located.claim));
     let pod = mounting().find(|pod| ready(pod)).or_else(|| mounting().next()).unwrap_or(&template);
-    let spec = template.spec.clone().unwrap_or_default();
-    let place = Place {
+    of(spec, located, around, pod, anywhere(template.spec.as_ref()))
+}
+
+/// Wherever pods of a template may run.
+fn anywhere(template: Option<&PodSpec>) -> Place {
+    let spec = template.cloned().unwrap_or_default();
+    Place {
         node: None,
         node_selector: spec.node_selector.unwrap_or_default(),
         affinity: spec.affinity,
         tolerations: spec.tolerations.unwrap_or_default(),
-    };
-    of(chroma, located, around.services, pod, place)
+    }
 }
 
 /// Finds the running server behind `located`.
-fn live(chroma: &ChromaDb, located: Located, around: Around<'_>) -> Result<Source, Problem> {
+fn live(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Result<Source, Problem> {
     let pods = around.pods;
     let pod = pods.iter().find(|pod| ready(pod) && mounts(pod, &located.claim)).ok_or_else(|| {
         let why = match pods.iter().find(|pod| mounts(pod, &located.claim)) {
@@ -284,10 +271,8 @@ fn live(chroma: &ChromaDb, located: Located, around: Around<'_>) -> Result<Sourc
             ),
         )
     })?;
-    let spec = pod.spec.as_ref();
     let pod_name = name(&pod.metadata);
-    let runtime = spec.and_then(|s| s.runtime_class_name.as_deref()).unwrap_or_default().to_lowercase();
-    if ["gvisor", "runsc", "kata"].iter().any(|sandbox| runtime.contains(sandbox)) {
+    if let Some(runtime) = sandbox(pod) {
         return Err(Problem::new(
             "LocksNotShared",
             format!(
@@ -295,32 +280,51 @@ fn live(chroma: &ChromaDb, located: Located, around: Around<'_>) -> Result<Sourc
             ),
         ));
     }
-    let place = Place {
+    let beside = Some(pod_name.to_owned());
+    Ok(Source { pod: beside, ..of(spec, located, around, pod, node_of(pod)) })
+}
+
+/// The runtime class of a pod whose file locks end with it.
+fn sandbox(pod: &Pod) -> Option<&str> {
+    let runtime = pod.spec.as_ref()?.runtime_class_name.as_deref()?;
+    let lower = runtime.to_lowercase();
+    ["gvisor", "runsc", "kata"].iter().any(|sandbox| lower.contains(sandbox)).then_some(runtime)
+}
+
+/// On the node of a pod.
+fn node_of(pod: &Pod) -> Place {
+    let spec = pod.spec.as_ref();
+    Place {
         node: spec.and_then(|s| s.node_name.clone()),
         tolerations: spec.and_then(|s| s.tolerations.clone()).unwrap_or_default(),
         ..Place::default()
-    };
-    let name = Some(pod_name.to_owned());
-    Ok(Source { pod: name, ..of(chroma, located, around.services, pod, place) })
+    }
 }
 
 /// What a pod, or the template of one, says about the server.
-fn of(chroma: &ChromaDb, located: Located, services: &[Service], pod: &Pod, place: Place) -> Source {
-    let spec = pod.spec.as_ref();
-    let container = spec.into_iter().flat_map(|s| &s.containers).find(|c| c.name == located.container);
-    let status = pod
-        .status
-        .iter()
-        .flat_map(|s| s.container_statuses.iter().flatten())
-        .find(|status| status.name == located.container);
+fn of(spec: &BackupPolicySpec, located: Located, around: Around<'_>, pod: &Pod, place: Place) -> Source {
+    let chroma = spec.component.chroma_db.clone().unwrap_or_default();
+    let claims = vec![located.claim];
+    let (container, status) = container(pod, &located.container);
     Source {
         pod: None,
         place,
-        image: image(container, status),
-        identity: identity(spec, container, status),
-        service: service(chroma, pod, services),
-        located,
+        identity: identity(pod.spec.as_ref(), container, status),
+        objects: Wanted::of(&spec.component, around.workloads, &claims),
+        claims,
+        content: Content::ChromaDb {
+            data_path: located.data_path,
+            image: image(container, status),
+            service: service(&chroma, pod, around.services),
+        },
     }
+}
+
+/// A container of a pod, and what the kubelet says of it.
+fn container<'a>(pod: &'a Pod, wanted: &str) -> (Option<&'a Container>, Option<&'a ContainerStatus>) {
+    let specs = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    (specs.into_iter().find(|c| c.name == wanted), statuses.into_iter().find(|c| c.name == wanted))
 }
 
 fn check_claim(wanted: &str, claim: Option<&PersistentVolumeClaim>) -> Result<(), Problem> {
@@ -417,14 +421,6 @@ fn identity(
     let selinux =
         own.and_then(|c| c.se_linux_options.clone()).or_else(|| pod.and_then(|p| p.se_linux_options.clone()));
     Identity { uid: Some(uid), gid: Some(gid), groups, selinux }
-}
-
-/// The word as users read it.
-fn kind(kind: WorkloadKind) -> &'static str {
-    match kind {
-        WorkloadKind::StatefulSet => "StatefulSet",
-        WorkloadKind::Deployment => "Deployment",
-    }
 }
 
 mod kube_name {

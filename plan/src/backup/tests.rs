@@ -1,5 +1,6 @@
 //! Captures decided in a small cluster in memory: when they start, what becomes of them, what a policy says.
 
+mod application;
 mod offline;
 mod outcome;
 mod parked;

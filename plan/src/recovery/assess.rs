@@ -203,11 +203,21 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ));
         }
     }
+    if let Some(component) = seen.components.iter().find(|component| component.application) {
+        return Some((
+            "InvalidSpec",
+            format!(
+                "policy {0} protects an application, and {1} recovers ChromaDBs: leave it out of spec.policies. Its points are restored by the command line: holdfast objects --component {0}, holdfast restore --component {0}",
+                component.policy,
+                run.spec.scenario.as_str()
+            ),
+        ));
+    }
     if seen.components.is_empty() {
         return Some((
             "InvalidSpec",
             format!(
-                "namespace {namespace} has no BackupPolicy, so nothing says what to recover; apply the policies first, then create a new run"
+                "namespace {namespace} has no BackupPolicy of a ChromaDB, so nothing says what to recover; apply the policies first, then create a new run"
             ),
         ));
     }

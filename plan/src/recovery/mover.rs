@@ -130,7 +130,8 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
         ]),
         request: wanted.request,
         keys: wanted.keys,
-        source: wanted.source,
+        sources: wanted.source.into_iter().collect(),
+        objects: None,
         target: wanted.target,
         place: wanted.place,
         identity: wanted.identity,
@@ -186,7 +187,7 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
     let wanted = Wanted {
         kind: Kind::CheckIntegrity,
         policy: policy.to_owned(),
-        request: Request::CheckIntegrity { data_path: source.data_path.clone() },
+        request: Request::CheckIntegrity { claim: claim.to_owned(), data_path: source.data_path.clone() },
         keys: None,
         source: Some(Volume { claim: claim.to_owned(), read_only: true }),
         target: None,
@@ -349,6 +350,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::FormatTooNew
         | R::LockNotEnforced
         | R::ChromaDBNotFound
+        | R::ChromaDBFound
         | R::VersionUnsupported
         | R::LocksNotShared
         | R::Torn

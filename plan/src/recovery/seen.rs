@@ -130,6 +130,8 @@ pub struct Component {
     pub repository: String,
     /// How to reach it, or a sentence why it can't be used yet.
     pub access: Result<Access, String>,
+    /// It is an application, and no ChromaDB.
+    pub application: bool,
     /// Its workloads that exist.
     pub workloads: Vec<WorkloadSeen>,
     /// An offline capture has stopped them, and will start them again.

@@ -374,11 +374,20 @@ fn kind(stopped: &StoppedWorkload) -> String {
     match stopped.workload.kind {
         WorkloadKind::StatefulSet => format!("statefulset/{}", stopped.workload.name),
         WorkloadKind::Deployment => format!("deployment/{}", stopped.workload.name),
+        WorkloadKind::CronJob => format!("cronjob/{}", stopped.workload.name),
     }
 }
 
+/// A command that starts again what the run stopped.
 fn scale(namespace: &str, stopped: &StoppedWorkload) -> String {
-    format!("kubectl scale -n {namespace} {} --replicas={}", kind(stopped), stopped.replicas)
+    match stopped.workload.kind {
+        WorkloadKind::CronJob => {
+            format!("kubectl patch -n {namespace} {} -p '{{\"spec\":{{\"suspend\":false}}}}'", kind(stopped))
+        }
+        WorkloadKind::StatefulSet | WorkloadKind::Deployment => {
+            format!("kubectl scale -n {namespace} {} --replicas={}", kind(stopped), stopped.replicas)
+        }
+    }
 }
 
 /// A command that creates the run which restores `point`.

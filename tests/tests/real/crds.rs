@@ -140,7 +140,7 @@ fn refused_on_creation() -> Vec<Refusal> {
             "BackupPolicy",
             json!({"component": {"chromaDB": null}}),
             "spec.component",
-            "set chromaDB: {}; it is the kind of component that this version captures",
+            "set exactly one of chromaDB, application; a ChromaDB treated as an application would be captured torn",
         ),
         case("BackupPolicy", json!({"capture": {}}), "spec.capture", "set one of live: {} and offline: {}"),
         case(

@@ -4,9 +4,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crds::job::{
-    Captured, ComponentRules, FailureReason, HeldPoint, Judged, Pruned, Report, Request, SOURCE_DIR,
-};
+use crds::job::{Captured, ComponentRules, FailureReason, HeldPoint, Judged, Pruned, Report, Request};
 use crds::retention::Retention;
 
 use super::pod::{Pod, ballast};
@@ -38,7 +36,7 @@ fn prune(pod: &Pod, remove: &[&str]) -> Pruned {
 
 /// Captures so many times, something else each time.
 fn captures(pod: &Pod, attempts: &[&str]) -> Vec<Captured> {
-    let data = pod.at(SOURCE_DIR);
+    let data = pod.volume();
     ballast(&data, 1);
     pod.run(&pod.probe());
     let capture = |attempt: &&str| {

@@ -15,7 +15,7 @@ use std::{
 use crds::{
     job::{
         CA_DIR, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report, RepositoryAccess, Request,
-        SOURCE_DIR, TARGET_DIR,
+        SourceContent, TARGET_DIR,
     },
     repository::{Lock, Strength},
     run::Verdict,
@@ -27,7 +27,7 @@ use tests::{
     writer::{Load, Server, Writer, truth},
 };
 
-use super::pod::{KEY, Pod, ballast};
+use super::pod::{CLAIM, KEY, Pod, ballast, chroma};
 use super::rival::Rival;
 
 fn can_lock(data: &Path) -> bool {
@@ -41,7 +41,7 @@ fn a_lock_is_probed_points_are_locked_and_a_bucket_without_it_gets_none_and_stil
     let hour = crds::Span::from_hours(1);
     let lock = Some(Lock { strength: Strength::Governance, retain_for: hour });
     let pod = Pod { lock, ..Pod::with_s3("locked") };
-    ballast(&pod.at(SOURCE_DIR), 1);
+    ballast(&pod.volume(), 1);
     let Report::Probed(probed) = pod.run(&pod.probe()).0 else { panic!("{:?}", pod.report()) };
     assert_eq!(probed.lock, Some(LockTried::Enforced));
     let captured = pod.captured("capture-1");
@@ -51,7 +51,7 @@ fn a_lock_is_probed_points_are_locked_and_a_bucket_without_it_gets_none_and_stil
     assert_eq!(confirmed.locked_until, captured.locked_until);
 
     let free = Pod { lock: None, ..Pod::with_s3("not-locked") };
-    ballast(&free.at(SOURCE_DIR), 1);
+    ballast(&free.volume(), 1);
     assert!(matches!(free.run(&free.probe()).0, Report::Probed(probed) if probed.lock.is_none()));
     let point = free.captured("capture-1").point;
     let asking = |mut request: Request| {
@@ -69,7 +69,7 @@ fn a_lock_is_probed_points_are_locked_and_a_bucket_without_it_gets_none_and_stil
     assert_eq!((reason, code), (FailureReason::LockNotEnforced, 4), "{message}");
     assert!(matches!(free.run(&asking(free.restore(&point, "u-1"))).0, Report::Restored(_)));
     let directory = Pod { lock, ..Pod::with_directory() };
-    ballast(&directory.at(SOURCE_DIR), 1);
+    ballast(&directory.volume(), 1);
     assert_eq!(directory.failure(&directory.capture("x")).0, FailureReason::LockNotEnforced);
 }
 
@@ -88,21 +88,21 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     let Report::Probed(untried) = pod.run(&only_reading).0 else { panic!("{:?}", pod.report()) };
     assert_eq!(untried.conditional_writes, None, "nothing was written, so nothing is known");
 
-    let data = pod.at(SOURCE_DIR);
+    let data = pod.volume();
     let server = ChromaServer::start(&data).await.unwrap();
     let load = Load { sync_threshold: 40, per_request: 20, ..Load::synthetic(5, 3, 16) };
     let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
     writer.progress(60, Duration::from_secs(90)).await.unwrap();
     let rival = Rival::start(&data);
     let captured = pod.captured("capture-1");
-    let (failed, succeeded) = rival.stop().within(captured.consistency_time, captured.released_at);
+    let (failed, succeeded) = rival.stop().within(captured.consistency_time, chroma(&captured).released_at);
     assert!(failed > 0, "no try of the rival fell into the hold of {:?}", captured.longest_hold);
     assert_eq!(succeeded, 0, "of {failed} tries under the lock");
     writer.progress(10, Duration::from_secs(90)).await.unwrap();
     let ledger = writer.stop().await.unwrap();
     server.stop().unwrap();
-    assert_eq!((captured.collection_count, captured.findings.len()), (3, 0), "{captured:?}");
-    assert!(captured.records > 0 && captured.migrations == "2/6/10", "{captured:?}");
+    assert_eq!((chroma(&captured).collection_count, captured.findings.len()), (3, 0), "{captured:?}");
+    assert!(chroma(&captured).records > 0 && chroma(&captured).migrations == "2/6/10", "{captured:?}");
 
     // A lost report is found again, word for word; an attempt that never was isn't.
     assert_eq!(pod.confirm("capture-1"), Report::Captured(Box::new(captured.clone())));
@@ -114,7 +114,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     let Report::Restored(restored) = pod.run(&pod.restore(&captured.point, "uid-1")).0 else {
         panic!("no restore")
     };
-    assert_eq!((restored.files, restored.bytes, restored.reused_bytes), (captured.files, captured.bytes, 0));
+    assert_eq!((restored.files, restored.reused_bytes), (captured.files - captured.objects, 0));
     assert!(!pod.at(TARGET_DIR).join("chroma.sqlite3-journal").exists());
     let Report::Restored(again) = pod.run(&pod.restore(&captured.point, "uid-1")).0 else {
         panic!("no second restore")
@@ -133,7 +133,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
 
     let restored = ChromaServer::start(&pod.at(TARGET_DIR)).await.unwrap();
     let served = Server::new(Arc::new(restored.url().to_owned())).unwrap();
-    truth::hold(&served, &ledger, captured.consistency_time, captured.released_at).await.unwrap();
+    truth::hold(&served, &ledger, captured.consistency_time, chroma(&captured).released_at).await.unwrap();
     let validate = |url: &str| Request::Validate {
         repository: pod.access(),
         point: captured.point.clone(),
@@ -145,7 +145,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
         assert_eq!(check.verdict, Verdict::Passed, "{check:?}");
     }
     // One record less is seen, by count and by digest.
-    let name = &captured.collections[0].name;
+    let name = &chroma(&captured).collections[0].name;
     let collections = served.collections().await.unwrap();
     let id = &collections.iter().find(|(known, _)| known == name).unwrap().1;
     let first = served.everything(name).await.unwrap().into_keys().next().unwrap();
@@ -168,7 +168,7 @@ fn damage(pod: &Pod, data: &Path) {
     let middle = bytes.len() / 2 / 4096 * 4096;
     bytes[middle..middle + 3 * 4096].fill(0xAA);
     fs::write(&db, &bytes).unwrap();
-    let (report, code) = pod.run(&Request::CheckIntegrity { data_path: String::new() });
+    let (report, code) = pod.run(&Request::CheckIntegrity { claim: CLAIM.into(), data_path: String::new() });
     let Report::Checked(checked) = report else { panic!("{report:?}") };
     assert!(code == 0 && checked.finding_count > 0, "{checked:?}");
     assert_eq!(checked.findings[0].subject, "chroma.sqlite3", "{checked:?}");
@@ -190,7 +190,7 @@ fn capture_until_locked(pod: &Pod, attempt: &str) -> (Child, BufReader<std::proc
 #[test]
 fn a_capture_killed_under_the_lock_leaves_no_lock_and_the_next_one_works() {
     let pod = Pod::with_directory();
-    ballast(&pod.at(SOURCE_DIR), 64);
+    ballast(&pod.volume(), 64);
     pod.run(&pod.probe());
     let mut killed_under_it = false;
     for attempt in 0..5 {
@@ -200,7 +200,7 @@ fn a_capture_killed_under_the_lock_leaves_no_lock_and_the_next_one_works() {
         child.wait().unwrap();
         let mut rest = String::new();
         output.read_to_string(&mut rest).unwrap();
-        assert!(can_lock(&pod.at(SOURCE_DIR)), "the lock outlived its mover");
+        assert!(can_lock(&pod.volume()), "the lock outlived its mover");
         assert_eq!(pod.confirm(&name), Report::NotCommitted);
         killed_under_it |= !rest.contains("mirror is level");
         if killed_under_it {
@@ -218,14 +218,14 @@ fn a_capture_killed_under_the_lock_leaves_no_lock_and_the_next_one_works() {
 #[test]
 fn a_capture_that_is_asked_to_end_releases_the_lock_and_says_so() {
     let pod = Pod::with_directory();
-    ballast(&pod.at(SOURCE_DIR), 32);
+    ballast(&pod.volume(), 32);
     pod.run(&pod.probe());
     let _ = fs::remove_file(pod.log());
     let (mut child, _output) = capture_until_locked(&pod, "asked");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(can_lock(&pod.at(SOURCE_DIR)));
+    assert!(can_lock(&pod.volume()));
     let Report::Failed(failure) = pod.report() else { panic!("{:?}", pod.report()) };
     assert_eq!(failure.reason, FailureReason::MoverFailed);
     assert_eq!(pod.confirm("asked"), Report::NotCommitted);
@@ -234,7 +234,7 @@ fn a_capture_that_is_asked_to_end_releases_the_lock_and_says_so() {
 #[test]
 fn a_report_that_cannot_be_written_is_no_success_and_the_point_is_confirmed() {
     let pod = Pod::with_directory();
-    ballast(&pod.at(SOURCE_DIR), 1);
+    ballast(&pod.volume(), 1);
     pod.run(&pod.probe());
     let mut command = pod.command(&pod.capture("lost"));
     fs::remove_file(pod.log()).unwrap();
@@ -254,7 +254,7 @@ fn a_volume_whose_root_belongs_to_somebody_else_is_restored_into_all_the_same() 
         return;
     }
     let pod = Pod::with_directory();
-    ballast(&pod.at(SOURCE_DIR), 1);
+    ballast(&pod.volume(), 1);
     pod.run(&pod.probe());
     let captured = pod.captured("first");
     let target = pod.at(TARGET_DIR);
@@ -337,12 +337,11 @@ fn what_is_wrong_with_the_source_or_the_request_is_named() {
     let pod = Pod::with_directory();
     pod.run(&pod.probe());
     assert_eq!(pod.failure(&pod.capture("empty")).0, FailureReason::ChromaDBNotFound);
-    fs::write(pod.at(SOURCE_DIR).join("chroma.sqlite3"), "this is no database, whatever it is called")
-        .unwrap();
+    fs::write(pod.volume().join("chroma.sqlite3"), "this is no database, whatever it is called").unwrap();
     assert_eq!(pod.failure(&pod.capture("text")).0, FailureReason::SourceUnreadable);
     let mut request = pod.capture("outside");
     if let Request::Capture { source, .. } = &mut request {
-        source.data_path = "../outside".into();
+        source.content = SourceContent::ChromaDb { data_path: "../outside".into(), image: String::new() };
     }
     assert_eq!(pod.failure(&request).0, FailureReason::InvalidRequest);
     let unknown = "0123456789abcdef0123456789abcdef";

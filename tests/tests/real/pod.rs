@@ -9,8 +9,8 @@ use std::{
 
 use crds::{
     job::{
-        CaptureSource, Captured, FailureReason, KEY_DIR, KEY_FILE, Report, RepositoryAccess, Request,
-        RunMark, SCRATCH_DIR, SOURCE_DIR, TARGET_DIR,
+        CaptureSource, Captured, CapturedChroma, FailureReason, KEY_DIR, KEY_FILE, Report, RepositoryAccess,
+        Request, RunMark, SCRATCH_DIR, SOURCE_DIR, SourceContent, TARGET_DIR,
     },
     repository::{Addressing, Lock},
 };
@@ -22,6 +22,8 @@ use tests::{
     shell::holdfast,
 };
 
+/// The claim that is captured.
+pub(crate) const CLAIM: &str = "data-chromadb-0";
 pub(crate) const KEY: &str = "a key for the tests, long enough\n";
 
 /// What a pod of the mover has: mounts below one directory, and where its repository is.
@@ -52,11 +54,17 @@ impl Pod {
             expected_id: None,
             lock: None,
         };
-        for dir in [KEY_DIR, SOURCE_DIR, TARGET_DIR, SCRATCH_DIR] {
+        for dir in [KEY_DIR, TARGET_DIR, SCRATCH_DIR] {
             fs::create_dir_all(pod.at(dir)).unwrap();
         }
+        fs::create_dir_all(pod.volume()).unwrap();
         fs::write(pod.at(KEY_DIR).join(KEY_FILE), KEY).unwrap();
         pod
+    }
+
+    /// The volume of the claim that is captured.
+    pub(crate) fn volume(&self) -> PathBuf {
+        self.at(SOURCE_DIR).join(CLAIM)
     }
 
     pub(crate) fn at(&self, dir: &str) -> PathBuf {
@@ -132,9 +140,11 @@ impl Pod {
         let source = CaptureSource {
             policy: "chromadb".into(),
             namespace: "arxiv".into(),
-            claim: "data-chromadb-0".into(),
-            data_path: String::new(),
-            image: "chroma@sha256:5b7e11aa".into(),
+            claims: vec![CLAIM.into()],
+            content: SourceContent::ChromaDb {
+                data_path: String::new(),
+                image: "chroma@sha256:5b7e11aa".into(),
+            },
             max_writer_pause: SignedDuration::from_secs(20),
             policy_spec: serde_json::json!({"component": {"chromaDB": {}}}),
         };
@@ -165,6 +175,11 @@ impl Pod {
     pub(crate) fn verify(&self, point: &str) -> Request {
         Request::VerifyOffline { repository: self.access(), point: point.into(), data_path: String::new() }
     }
+}
+
+/// What a capture of a ChromaDB says of it.
+pub(crate) fn chroma(captured: &Captured) -> &CapturedChroma {
+    captured.chroma().expect("a ChromaDB was captured")
 }
 
 /// I11: neither keys nor credentials in anything a mover prints.

@@ -1,4 +1,6 @@
 use super::*;
+use crds::reference::WorkloadKind;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use serde_json::json;
 
 fn spec(chroma: serde_json::Value) -> BackupPolicySpec {
@@ -105,8 +107,10 @@ fn resolved_by(
 ) -> Result<Source, Problem> {
     let mut spec = spec(json!({}));
     spec.capture = serde_json::from_value(capture).unwrap();
-    let workload = Workload::StatefulSet(Box::new(set()));
-    let around = Around { workload: Some(&workload), claim, pods, services };
+    let reference = WorkloadRef { kind: WorkloadKind::StatefulSet, name: "chromadb".into() };
+    let workloads = [(reference, Some(Workload::StatefulSet(Box::new(set()))))];
+    let claims: Vec<PersistentVolumeClaim> = claim.into_iter().cloned().collect();
+    let around = Around { workloads: &workloads, claims: &claims, pods, services };
     resolve(&spec, located(json!({}), set()).unwrap(), around)
 }
 
@@ -157,12 +161,12 @@ fn what_is_not_there_or_not_unique_is_said_with_the_field_that_settles_it() {
 fn a_capture_runs_beside_the_pod_as_the_user_and_groups_of_the_pod() {
     let source = resolved(Some(&claim()), &[pod()], &[]).unwrap();
     assert_eq!((source.pod.as_deref(), source.place.node.as_deref()), (Some("chromadb-0"), Some("node-1")));
-    assert_eq!(source.image, "docker.io/chromadb/chroma@sha256:5b7e11aa");
+    assert_eq!(source.image(), "docker.io/chromadb/chroma@sha256:5b7e11aa");
     assert_eq!((source.identity.uid, source.identity.gid), (Some(1000), Some(1001)));
     assert_eq!(source.identity.groups, [2000, 3000]);
-    assert_eq!(source.identity.selinux.unwrap().level.as_deref(), Some("s0:c1,c2"));
+    assert_eq!(source.identity.selinux.as_ref().unwrap().level.as_deref(), Some("s0:c1,c2"));
     assert_eq!(source.place.tolerations.len(), 1);
-    assert_eq!(source.service, Ok(None));
+    assert_eq!(source.service(), Ok(None));
 }
 
 #[test]
@@ -181,7 +185,7 @@ fn what_the_kubelet_saw_wins_over_what_was_asked_for() {
 fn an_image_without_a_pullable_digest_is_named_by_its_tag() {
     let mut pod = pod();
     pod.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].image_id = "sha256:5b7e11aa".into();
-    assert_eq!(resolved(Some(&claim()), &[pod], &[]).unwrap().image, "docker.io/chromadb/chroma:1.5.0");
+    assert_eq!(resolved(Some(&claim()), &[pod], &[]).unwrap().image(), "docker.io/chromadb/chroma:1.5.0");
 }
 
 #[test]
@@ -219,23 +223,26 @@ fn an_offline_capture_needs_the_claim_and_nothing_else_to_be_there() {
     let mut exclusive = claim();
     exclusive.spec.as_mut().unwrap().access_modes = Some(vec!["ReadWriteOncePod".into()]);
     let stopped = offline(Some(&exclusive), &[]).unwrap();
-    assert_eq!((stopped.pod, stopped.place.node), (None, None), "it runs wherever the volume can be");
-    assert_eq!(stopped.image, "chromadb/chroma:1.5.0");
+    assert_eq!((&stopped.pod, &stopped.place.node), (&None, &None), "it runs wherever the volume can be");
+    assert_eq!(stopped.image(), "chromadb/chroma:1.5.0");
     assert_eq!((stopped.identity.uid, stopped.identity.gid), (Some(0), Some(0)), "as the image does");
     // A server that does not come up is captured as well, and what its pod tells is taken over.
     let mut unready = pod();
     unready.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = "False".into();
     unready.spec.as_mut().unwrap().runtime_class_name = Some("gVisor-default".into());
     let broken = offline(Some(&exclusive), &[unready]).unwrap();
-    assert_eq!((broken.pod, broken.place.node), (None, None));
-    assert_eq!(broken.image, "docker.io/chromadb/chroma@sha256:5b7e11aa");
+    assert_eq!((&broken.pod, &broken.place.node), (&None, &None));
+    assert_eq!(broken.image(), "docker.io/chromadb/chroma@sha256:5b7e11aa");
     assert_eq!(broken.identity.uid, Some(1000));
     assert_eq!(offline(None, &[pod()]).unwrap_err().reason, "ClaimNotFound");
 }
 
 #[test]
 fn the_service_is_the_only_one_that_leads_to_the_pod_and_headless_ones_stand_back() {
-    let services = |all: &[Service]| resolved(Some(&claim()), &[pod()], all).unwrap().service;
+    let services = |all: &[Service]| {
+        let source = resolved(Some(&claim()), &[pod()], all).unwrap();
+        source.service().map(Option::<&Address>::cloned).map_err(Clone::clone)
+    };
     let client = service("chromadb", "198.19.0.20", 80, json!("http"));
     let headless = service("chromadb-headless", "None", 8000, json!(8000));
     let address = |service: &str, port| Ok(Some(Address { service: service.into(), port }));

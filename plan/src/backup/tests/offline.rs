@@ -1,6 +1,6 @@
 //! Captures with the workloads stopped: what is stopped is given back, whatever happens.
 
-use crds::job::{FailureReason, Report, Request};
+use crds::job::{FailureReason, Report, Request, SourceContent};
 use crds::policy::{CaptureMethod, Offline};
 use crds::reference::{WorkloadKind, WorkloadRef};
 use jiff::SignedDuration;
@@ -85,7 +85,8 @@ fn what_is_stopped_is_written_down_first_and_started_when_the_capture_ended() {
     let stopped = world.status().stopped.clone().unwrap();
     assert_eq!((stopped.workloads[0].replicas, stopped.user.uid), (1, Some(1000)));
     let Some(Request::Capture { source, .. }) = world.requests.values().next() else { panic!() };
-    assert_eq!(source.image, "chromadb/chroma@sha256:5b7e", "as its pod named it while there was one");
+    let SourceContent::ChromaDb { image, .. } = &source.content else { panic!("{source:?}") };
+    assert_eq!(image, "chromadb/chroma@sha256:5b7e", "as its pod named it while there was one");
     world.now = at("2026-11-23T09:15:12Z");
     world.report(whole());
     world.settle();

@@ -31,7 +31,7 @@ fn a_slot_becomes_a_point() {
     let request = world.requests.values().next().unwrap();
     let Request::Capture { source, attempt, .. } = request else { panic!("{request:?}") };
     assert_eq!(attempt, "u-1/20261123-091500/1");
-    assert_eq!(source.claim, "data-chromadb-0");
+    assert_eq!(source.claims, ["data-chromadb-0"]);
     assert_eq!(world.status().last_slot, Some(at("2026-11-23T09:15:00Z")));
     world.report(Report::Captured(Box::new(captured("p1", "2026-11-23T09:15:03Z"))));
     world.now = at("2026-11-23T09:15:20Z");

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crds::condition;
-use crds::job::{Captured, CollectionSummary, Failure, FailureReason, Finding, Report, Request};
+use crds::job::{
+    Captured, CapturedChroma, CollectionSummary, Content, Failure, FailureReason, Finding, Report, Request,
+};
 use crds::point::PointPhase;
 use crds::policy::BackupPolicyStatus;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, names};
@@ -11,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
+use crate::backup::objects;
 use crate::backup::source::{self, Problem, Source};
 use crate::backup::{Observed, Plan, job_name, plan};
 use crate::effect::{Identity, JobState, Next};
@@ -50,20 +53,16 @@ pub(super) fn primary() -> RecoveryRepository {
 
 pub(super) fn found() -> Result<Source, Problem> {
     Ok(Source {
-        located: source::Located {
-            workload: crds::reference::WorkloadRef {
-                kind: crds::reference::WorkloadKind::StatefulSet,
-                name: "chromadb".into(),
-            },
-            claim: "data-chromadb-0".into(),
-            container: "chroma".into(),
+        claims: vec!["data-chromadb-0".into()],
+        content: source::Content::ChromaDb {
             data_path: String::new(),
+            image: "chromadb/chroma@sha256:5b7e".into(),
+            service: Ok(Some(source::Address { service: "chromadb".into(), port: 8000 })),
         },
         pod: Some("chromadb-0".into()),
         place: crate::effect::Place { node: Some("node-1".into()), ..Default::default() },
-        image: "chromadb/chroma@sha256:5b7e".into(),
         identity: Identity { uid: Some(1000), gid: Some(1000), groups: vec![], selinux: None },
-        service: Ok(Some(source::Address { service: "chromadb".into(), port: 8000 })),
+        objects: objects::Wanted::default(),
     })
 }
 
@@ -72,24 +71,27 @@ pub(super) fn captured(id: &str, time: &str) -> Captured {
         point: id.into(),
         digest: "d".into(),
         consistency_time: at(time),
-        released_at: at(time),
         longest_hold: SignedDuration::from_millis(180),
-        attempts: 1,
         locked_until: None,
         bytes: 734_003_200,
         new_bytes: 7_214_080,
         files: 16,
-        migrations: "2/6/10".into(),
-        collections: vec![CollectionSummary {
-            tenant: "default_tenant".into(),
-            database: "default_database".into(),
-            name: "papers-cs".into(),
-            count: 40_000,
-            dimension: Some(384),
-            digest: "aa90".into(),
-        }],
-        collection_count: 1,
-        records: 40_000,
+        objects: 5,
+        content: Content::ChromaDb(CapturedChroma {
+            released_at: at(time),
+            attempts: 1,
+            migrations: "2/6/10".into(),
+            collections: vec![CollectionSummary {
+                tenant: "default_tenant".into(),
+                database: "default_database".into(),
+                name: "papers-cs".into(),
+                count: 40_000,
+                dimension: Some(384),
+                digest: "aa90".into(),
+            }],
+            collection_count: 1,
+            records: 40_000,
+        }),
         findings: vec![],
     }
 }

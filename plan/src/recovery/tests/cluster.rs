@@ -131,6 +131,7 @@ impl Cluster {
                 policy: "chromadb".into(),
                 objectives: Objectives { rto: Span::from_hours(2), rpo: Span::from_mins(30) },
                 repository: "primary".into(),
+                application: false,
                 access: Ok(access()),
                 workloads: vec![WorkloadSeen {
                     workload: WorkloadRef { kind: WorkloadKind::StatefulSet, name: "chromadb".into() },
@@ -266,7 +267,7 @@ impl Cluster {
                 if !self.seen.jobs.contains_key(&job.name) {
                     self.log.jobs.push(job.name.clone());
                     let uid = self.next("job");
-                    let claims = [&job.source, &job.target].into_iter().flatten().map(|v| v.claim.clone());
+                    let claims = job.sources.iter().chain(&job.target).map(|v| v.claim.clone());
                     self.seen.pods.push(PodSeen {
                         name: format!("{}-pod", job.name),
                         claims: claims.collect(),

@@ -26,8 +26,9 @@ fn repository(counted: u64) -> RecoveryRepository {
 fn lying(number: u32, healthy: bool) -> CataloguedPoint {
     let captured: Captured = serde_json::from_value(json!({
         "point": format!("id-{number}"), "digest": "sha256:aa", "consistencyTime": format!("2026-11-22T09:{number:02}:00Z"),
-        "releasedAt": format!("2026-11-22T09:{number:02}:01Z"), "longestHold": "PT0.2S", "attempts": 1, "bytes": 7000, "newBytes": 70,
-        "files": 16, "migrations": "2/6/10", "collections": [], "collectionCount": 3, "records": 500,
+        "longestHold": "PT0.2S", "bytes": 7000, "newBytes": 70, "files": 16,
+        "content": {"chromaDb": {"releasedAt": format!("2026-11-22T09:{number:02}:01Z"), "attempts": 1, "migrations": "2/6/10",
+            "collections": [], "collectionCount": 3, "records": 500}},
         "findings": if healthy { json!([]) } else { json!([{"subject": "chroma.sqlite3", "message": "is malformed"}]) }
     }))
     .unwrap();

@@ -1,0 +1,77 @@
+//! Reading the objects of a component, for a capture. As they are and not as this program knows them: a field of a newer cluster
+//! is kept. Which of them, and what of each, `plan` decides.
+
+use crds::policy::ObjectKind;
+use kube::Api;
+use kube::api::ListParams;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use plan::backup::objects::{READ, Wanted};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// The objects that belong to a component.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn read(ctx: &Context, namespace: &str, wanted: &Wanted) -> Result<Vec<Value>, Error> {
+    let mut chosen = Vec::new();
+    for kind in READ {
+        let resource = resource(kind);
+        let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
+        let listed = api.list(&ListParams::default()).await;
+        let what = || format!("{} in namespace {namespace}", resource.plural);
+        let listed = listed.map_err(|e| Error::api("list", what())(e))?.items;
+        // Items of a list don't say what they are.
+        let objects = listed.into_iter().map(|object| {
+            let mut value = serde_json::to_value(object).unwrap_or_default();
+            value["apiVersion"] = resource.api_version.clone().into();
+            value["kind"] = resource.kind.clone().into();
+            value
+        });
+        chosen.extend(wanted.chosen(kind, &objects.collect::<Vec<_>>()));
+    }
+    Ok(chosen)
+}
+
+fn resource(kind: ObjectKind) -> ApiResource {
+    let (group, kind) = match kind {
+        ObjectKind::ConfigMap => ("", "ConfigMap"),
+        ObjectKind::Secret => ("", "Secret"),
+        ObjectKind::PersistentVolumeClaim => ("", "PersistentVolumeClaim"),
+        ObjectKind::Service => ("", "Service"),
+        ObjectKind::StatefulSet => ("apps", "StatefulSet"),
+        ObjectKind::Deployment => ("apps", "Deployment"),
+        ObjectKind::CronJob => ("batch", "CronJob"),
+        ObjectKind::NetworkPolicy => ("networking.k8s.io", "NetworkPolicy"),
+    };
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_that_is_read_is_found_under_its_plural() {
+        let paths: Vec<String> = READ
+            .into_iter()
+            .map(|kind| {
+                let resource = resource(kind);
+                format!("{}/{}", resource.api_version, resource.plural)
+            })
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "v1/persistentvolumeclaims",
+                "v1/services",
+                "apps/v1/statefulsets",
+                "apps/v1/deployments",
+                "batch/v1/cronjobs",
+                "networking.k8s.io/v1/networkpolicies",
+            ]
+        );
+    }
+}
