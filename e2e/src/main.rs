@@ -15,6 +15,7 @@ mod place;
 mod program;
 mod reach;
 mod runner;
+mod scholar;
 mod solo;
 mod stage;
 mod stories;

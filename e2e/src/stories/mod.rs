@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod by_cli;
+mod capture_application;
 mod capture_live;
 mod capture_offline;
 mod catalogue_from_bucket;
@@ -39,6 +40,7 @@ pub const ALL: &[&Story] = &[
     &recover_corruption::STORY,
     &capture_live::STORY,
     &rpo_condition::STORY,
+    &capture_application::STORY,
     &capture_offline::STORY,
     &dry_run::STORY,
     &controller_killed_midway::STORY,

@@ -5,7 +5,7 @@
 mod copy;
 mod database;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, DirEntry, FileType};
 use std::io;
@@ -48,17 +48,40 @@ pub fn copy(request: &Volumes, clock: fn() -> Timestamp, telling: &Telling) -> R
         owners_left: 0,
         findings: Vec::new(),
     };
-    let mut patience = PATIENCE;
-    for (claim, from) in &request.volumes {
-        telling.say(format!("copy claim {claim}"));
-        let to = request.mirror.join(claim);
-        fs::create_dir_all(&to).map_err(|e| unwritable(&to, &e))?;
-        let mut volume = Volume { request, claim, from, to: &to, facts: &mut facts, patience: &mut patience };
-        volume.directory(Path::new(""))?;
+    let (mut patience, mut cut) = (PATIENCE, BTreeSet::new());
+    // Who keeps files beside a database writes the file first and then what refers to it. So all databases are cut before any other
+    // file is read: what they refer to is there.
+    for pass in [Pass::Databases, Pass::Everything] {
+        for (claim, from) in &request.volumes {
+            if pass == Pass::Everything {
+                telling.say(format!("copy claim {claim}"));
+            }
+            let to = request.mirror.join(claim);
+            let mut volume = Volume {
+                request,
+                claim,
+                from,
+                to: &to,
+                pass,
+                facts: &mut facts,
+                cut: &mut cut,
+                patience: &mut patience,
+            };
+            volume.directory(Path::new(""))?;
+        }
     }
     let (databases, unstable) = (facts.databases.len(), facts.unstable.len());
     telling.say(format!("{databases} databases under their locks, {unstable} files that never stood still"));
     Ok(facts)
+}
+
+/// What is copied.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Databases only.
+    Databases,
+    /// What is left, databases that were made meanwhile included.
+    Everything,
 }
 
 /// One volume on its way to the mirror.
@@ -67,7 +90,10 @@ struct Volume<'a> {
     claim: &'a str,
     from: &'a Path,
     to: &'a Path,
+    pass: Pass,
     facts: &'a mut ApplicationFacts,
+    /// Databases that are in the mirror.
+    cut: &'a mut BTreeSet<PathBuf>,
     patience: &'a mut Duration,
 }
 
@@ -86,14 +112,16 @@ impl Volume<'_> {
                 if !(within.as_os_str().is_empty() && name == "lost+found") {
                     self.directory(&path)?;
                 }
-            } else if kind.is_symlink() {
+            } else if kind.is_symlink() && self.pass == Pass::Everything {
                 copy::link(&self.from.join(&path), &self.to.join(&path))?;
             } else if kind.is_file() && !self.is_beside_a_database(&path) {
                 self.file(&path)?;
             }
             // Sockets, FIFOs and devices hold nothing to copy.
         }
-        self.facts.owners_left += copy::dress(&from, &to)?;
+        if self.pass == Pass::Everything {
+            self.facts.owners_left += copy::dress(&from, &to)?;
+        }
         Ok(())
     }
 
@@ -112,7 +140,10 @@ impl Volume<'_> {
             if path.file_name().is_some_and(|name| name == DATABASE) {
                 return Err(self.holds_chroma(path));
             }
-            return self.database(path);
+            return if self.cut.insert(from) { self.database(path) } else { Ok(()) };
+        }
+        if self.pass == Pass::Databases || self.cut.contains(&from) {
+            return Ok(());
         }
         match copy::file(&from, &to, self.patience)? {
             copy::Copied::Gone => return Ok(()),
