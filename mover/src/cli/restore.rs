@@ -58,10 +58,15 @@ pub async fn run(
 ) -> Result<Exit> {
     let repository = args.repository.open(environment).await?;
     let point = choose(&repository, &args.point, args.component.as_deref()).await?;
-    let body = Body::of(&point)?;
-    let meant = match (&args.volume, body.volumes.len()) {
-        (None, 2..) => point.part(Path::new(VOLUMES)),
-        (volume, _) => body.volume(&point, volume.as_deref())?,
+    let meant = match (Body::of(&point), &args.volume) {
+        (Ok(body), None) if body.volumes.len() > 1 => point.part(Path::new(VOLUMES)),
+        (Ok(body), volume) => body.volume(&point, volume.as_deref())?,
+        (Err(failure), Some(_)) => return Err(failure),
+        // What the point says of itself hinders nobody from having its bytes.
+        (Err(failure), None) => {
+            eprintln!("warning: {failure}; all of its tree is restored");
+            point.clone()
+        }
     };
     let mode = if args.onto_existing { RestoreMode::OntoExisting } else { RestoreMode::EmptyTarget };
     let progress = telling.stage("restore");
