@@ -71,9 +71,9 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     };
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
-    let job = match object.status.as_ref().and_then(|status| status.active.as_ref()) {
-        Some(active) => observe_job::observe(ctx, &object, &backup::job_name(&object, active)).await?,
-        None => JobState::Absent,
+    let (job, turns) = match object.status.as_ref().and_then(|status| status.active.as_ref()) {
+        Some(active) => observe_job::observe_turns(ctx, &object, &backup::job_name(&object, active)).await?,
+        None => (JobState::Absent, Vec::new()),
     };
     let now = (ctx.now)();
     let plan = backup::plan(&backup::Observed {
@@ -88,6 +88,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         shared_with,
         held_by: observe::held_by(&runs, &object),
         job,
+        turns,
         ended_jobs: observe::ended_jobs(ctx, &object, POLICY_LABEL).await?,
         points: &known,
         now,

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use crds::job::{
-    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, REQUEST_ENV, SCRATCH_DIR, SOURCE_DIR, TARGET_DIR,
+    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, REQUEST_ENV, Request, SCRATCH_DIR, SOURCE_DIR,
+    TARGET_DIR,
 };
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -23,7 +24,7 @@ use serde_json::Value;
 
 use crate::context::MoverConfig;
 
-/// Name of a mover's only container.
+/// Name of a mover's container; those that run before it in its pod have a number behind.
 pub const CONTAINER: &str = "mover";
 /// User and group of movers that stand in for nobody.
 const NOBODY: i64 = 65532;
@@ -98,31 +99,50 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
                 .and(identity.groups.first().copied().or(identity.gid)),
             ..PodSecurityContext::default()
         }),
-        containers: vec![Container {
-            name: CONTAINER.to_owned(),
-            image: Some(config.image.clone()),
-            image_pull_policy: config.pull_policy.clone(),
-            args: Some(vec!["job".to_owned()]),
-            env: Some(environment(job, objects)),
-            volume_mounts: Some(mounts),
-            resources: Some(ResourceRequirements {
-                requests: Some(BTreeMap::from([
-                    ("cpu".to_owned(), Quantity("100m".to_owned())),
-                    ("memory".to_owned(), Quantity("128Mi".to_owned())),
-                ])),
-                // No CPU limit: a throttled mover that holds the lock holds up the writers.
-                ..ResourceRequirements::default()
-            }),
-            security_context: Some(SecurityContext {
-                allow_privilege_escalation: Some(false),
-                read_only_root_filesystem: Some(true),
-                capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-                ..SecurityContext::default()
-            }),
-            ..Container::default()
-        }],
+        // What comes before: Kubernetes runs these one after the other, each to its end, and keeps what each of them said.
+        init_containers: (!job.before.is_empty()).then(|| {
+            let before = job.before.iter().enumerate();
+            let made = before.map(|(n, request)| {
+                // The first leaves the objects in the scratch space of all.
+                let objects = if n == 0 { objects } else { &[] };
+                container(config, format!("{CONTAINER}-{n}"), environment(request, job, objects), &mounts)
+            });
+            made.collect()
+        }),
+        containers: vec![container(
+            config,
+            CONTAINER.to_owned(),
+            environment(&job.request, job, if job.before.is_empty() { objects } else { &[] }),
+            &mounts,
+        )],
         volumes: Some(volumes),
         ..PodSpec::default()
+    }
+}
+
+fn container(config: &MoverConfig, name: String, env: Vec<EnvVar>, mounts: &[VolumeMount]) -> Container {
+    Container {
+        name,
+        image: Some(config.image.clone()),
+        image_pull_policy: config.pull_policy.clone(),
+        args: Some(vec!["job".to_owned()]),
+        env: Some(env),
+        volume_mounts: Some(mounts.to_vec()),
+        resources: Some(ResourceRequirements {
+            requests: Some(BTreeMap::from([
+                ("cpu".to_owned(), Quantity("100m".to_owned())),
+                ("memory".to_owned(), Quantity("128Mi".to_owned())),
+            ])),
+            // No CPU limit: a throttled mover that holds the lock holds up the writers.
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
     }
 }
 
@@ -132,9 +152,8 @@ fn pull_secrets(config: &MoverConfig) -> Option<Vec<LocalObjectReference>> {
     (!secrets.is_empty()).then_some(secrets)
 }
 
-fn environment(job: &MoverJob, objects: &[Value]) -> Vec<EnvVar> {
-    let request =
-        serde_json::to_string(&job.request).expect("a request holds only strings, numbers and times");
+fn environment(request: &Request, job: &MoverJob, objects: &[Value]) -> Vec<EnvVar> {
+    let request = serde_json::to_string(request).expect("a request holds only strings, numbers and times");
     let mut env = vec![literal(REQUEST_ENV.to_owned(), &request)];
     let object = |(n, object): (usize, &Value)| literal(format!("{OBJECT_ENV}{n}"), &object.to_string());
     env.extend(objects.iter().enumerate().map(object));

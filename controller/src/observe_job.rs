@@ -3,7 +3,7 @@
 use crds::job::Report;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use plan::effect::JobState;
@@ -20,13 +20,28 @@ pub async fn observe<K>(ctx: &Context, object: &K, name: &str) -> Result<JobStat
 where
     K: Resource<DynamicType = ()>,
 {
+    Ok(observe_turns(ctx, object, name).await?.0)
+}
+
+/// The same, with what those that ran before the last one in its pod have reported, and that one: see [`turns`].
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn observe_turns<K>(
+    ctx: &Context,
+    object: &K,
+    name: &str,
+) -> Result<(JobState, Vec<Option<Report>>), Error>
+where
+    K: Resource<DynamicType = ()>,
+{
     let namespace = object.namespace().unwrap_or_default();
     let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
     let job = jobs.get_opt(name).await.map_err(Error::api("get", format!("Job/{name}")))?;
     let Some(job) =
         job.filter(|job| job.owner_references().iter().any(|o| Some(&o.uid) == object.meta().uid.as_ref()))
     else {
-        return Ok(JobState::Absent);
+        return Ok((JobState::Absent, Vec::new()));
     };
     let Some(uid) = job.uid() else {
         return Err(Error::Incomplete { object: format!("Job/{name}"), field: "uid" });
@@ -35,7 +50,7 @@ where
     // The uid and not the name: a Job of the same name made anew has other pods.
     let selector = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
     let pods = pods.list(&selector).await.map_err(Error::api("list", format!("the pods of Job/{name}")))?;
-    Ok(state(&job, &pods.items))
+    Ok((state(&job, &pods.items), turns(&pods.items)))
 }
 
 /// The state of a Job with these pods.
@@ -48,15 +63,26 @@ pub fn state(job: &Job, pods: &[Pod]) -> JobState {
         None => JobState::Running { waiting: pods.iter().find_map(waiting) },
         Some(end) => {
             let ends: Vec<&ContainerStateTerminated> = pods.iter().filter_map(terminated).collect();
-            let report = ends.iter().find_map(|end| {
-                end.message.as_deref().and_then(|message| serde_json::from_str::<Report>(message).ok())
-            });
-            match report {
+            match ends.iter().find_map(|end| report(end)) {
                 Some(report) => JobState::Ended(report),
                 None => JobState::Silent { why: why(end, pods, &ends) },
             }
         }
     }
+}
+
+/// What the containers of a pod have reported that run one after the other, in their order; nothing for one that has not ended, or
+/// ended without a Report.
+#[must_use]
+pub fn turns(pods: &[Pod]) -> Vec<Option<Report>> {
+    let Some(status) = pods.first().and_then(|pod| pod.status.as_ref()) else { return Vec::new() };
+    let before = status.init_container_statuses.iter().flatten();
+    let all = before.chain(status.container_statuses.iter().flatten());
+    all.map(|container| report(container.state.as_ref()?.terminated.as_ref()?)).collect()
+}
+
+fn report(end: &ContainerStateTerminated) -> Option<Report> {
+    serde_json::from_str(end.message.as_deref()?).ok()
 }
 
 /// Whether the Job is terminal: none of its pods runs any more.
@@ -77,9 +103,14 @@ fn terminal(job: &Job) -> Option<&JobCondition> {
     conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")
 }
 
+/// How the last container ended, or the one before it that failed.
 fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    statuses.iter().find_map(|container| container.state.as_ref()?.terminated.as_ref())
+    let status = pod.status.as_ref()?;
+    let ended = |container: &ContainerStatus| container.state.clone()?.terminated;
+    let last = status.container_statuses.iter().flatten();
+    let failed = status.init_container_statuses.iter().flatten();
+    let failed = failed.filter(|container| ended(container).is_some_and(|end| end.exit_code != 0));
+    last.chain(failed).find_map(|container| container.state.as_ref()?.terminated.as_ref())
 }
 
 fn why(end: &JobCondition, pods: &[Pod], ends: &[&ContainerStateTerminated]) -> String {
@@ -115,7 +146,8 @@ fn sentence(what: &str, detail: &str) -> String {
 fn waiting(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let name = pod.name_any();
-    for container in status.container_statuses.iter().flatten() {
+    let before = status.init_container_statuses.iter().flatten();
+    for container in before.chain(status.container_statuses.iter().flatten()) {
         if let Some(waiting) = container.state.as_ref().and_then(|state| state.waiting.as_ref()) {
             let reason = waiting.reason.as_deref().unwrap_or_default();
             if matches!(reason, "" | "ContainerCreating" | "PodInitializing") {

@@ -17,7 +17,7 @@ pub use report::{
     CollectionSummary, Content, Finding, Judged, LockTried, Probed, Pruned, Report, Restored, Verified,
 };
 pub use request::{
-    CaptureSource, ComponentRules, HeldPoint, RepositoryAccess, Request, RunMark, SourceContent,
+    CaptureSource, ComponentRules, HeldPoint, RepositoryAccess, Request, RunMark, SourceContent, Turn,
 };
 
 /// Environment variable that carries the [`Request`] as JSON.
@@ -26,6 +26,11 @@ pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";
 pub const OBJECT_ENV: &str = "HOLDFAST_OBJECT_";
 /// What Kubernetes keeps of a termination message, in bytes.
 pub const REPORT_LIMIT: usize = 4096;
+/// Captures that one pod takes, one after the other, at most. The kubelet keeps 12 KiB of all messages of a pod and gives each container
+/// the same share, also those that have nothing to say yet.
+pub const MAX_TURNS: u32 = 8;
+/// What it keeps of the message of one of them, in bytes.
+pub const TURN_REPORT_LIMIT: usize = 12 * 1024 / MAX_TURNS as usize;
 /// Directory where the repository's key Secret is mounted; its file is [`KEY_FILE`].
 pub const KEY_DIR: &str = "/var/run/holdfast/key";
 /// Directory where the escrow key Secret is mounted, when the repository names one; its file is [`KEY_FILE`].

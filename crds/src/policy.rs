@@ -259,7 +259,7 @@ pub struct BackupPolicyStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Resolved {
     /// The schedule, derived from the RPO when the spec has none.
-    pub schedule: Schedule,
+    pub schedule: ResolvedSchedule,
     /// The claims that are captured, the one of a ChromaDB or all of an application.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
@@ -272,6 +272,18 @@ pub struct Resolved {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub node: Option<String>,
+}
+
+/// When captures are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResolvedSchedule {
+    /// Five fields as in the spec; or `@every 30s`, where the RPO is too short for them: one capture after the other, in one pod.
+    #[schemars(length(max = 128))]
+    pub cron: String,
+    /// IANA time zone in which the fields are read.
+    #[schemars(length(max = 64))]
+    pub time_zone: String,
 }
 
 /// A capture under way: written before its Job is created, so that a restarted controller finds it.
@@ -288,6 +300,9 @@ pub struct ActiveCapture {
     /// When it was started.
     #[schemars(with = "Time")]
     pub started: Timestamp,
+    /// It is one of several that a single pod takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
     /// The Job ended without a Report: a Confirm Job is looking for the commit record.
     #[serde(default)]
     pub confirming: bool,
@@ -298,6 +313,21 @@ pub struct ActiveCapture {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub not_before: Option<Timestamp>,
+}
+
+/// Captures that one pod takes, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Series {
+    /// When the first is due.
+    #[schemars(with = "Time")]
+    pub first: Timestamp,
+    /// How long after one the next is due.
+    pub every: Span,
+    /// How many there are.
+    pub captures: u32,
+    /// How many have ended and are recorded.
+    pub ended: u32,
 }
 
 /// Workloads that are stopped for an offline capture.

@@ -117,6 +117,9 @@ pub struct ChromaFacts {
     pub more_findings: u64,
     /// Whether SQLite's own integrity check was part of it.
     pub integrity_checked: bool,
+    /// The consistency time of the last state of which it was part and found nothing, this one or an earlier one of the same pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub integrity_checked_at: Option<Timestamp>,
     /// Log rows that a server replays at its first start.
     pub pending: u64,
     /// How the guard took it.
@@ -242,6 +245,7 @@ impl ChromaFacts {
             more_findings: report.findings.more,
             findings: report.findings.findings,
             integrity_checked: report.integrity_checked,
+            integrity_checked_at: None,
             pending: report.pending,
             guard: GuardFacts {
                 locked_at: guard.locked_at,

@@ -13,6 +13,7 @@ use chroma::check::{CheckOptions, check_dir_with};
 use chroma::fingerprint::{Key, of_dir_with};
 use chroma::guard::{self, CaptureOptions, LockCommand, Moment, capture_live_watched};
 use engine::{Backup, Committed, Layout, LayoutChooser, PointAttributes, Repository};
+use jiff::Timestamp;
 
 use crate::body::ChromaFacts;
 use crate::failure::{Failure, Result, is_full, sentence};
@@ -40,6 +41,20 @@ pub struct Source {
     pub max_writer_pause: Duration,
     /// Image of the server.
     pub image: String,
+    /// SQLite's integrity check, which reads the database several times, is part of the check.
+    pub full_check: bool,
+}
+
+/// The file in scratch space that remembers the last full check, for the next capture of the same pod.
+const LAST_FULL_CHECK: &str = "last-full-check.json";
+
+/// The last state that was checked in full.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct FullCheck {
+    /// Its consistency time.
+    of: Timestamp,
+    /// Nothing was found.
+    whole: bool,
 }
 
 /// Mirrors a ChromaDB, and says what the mirror holds.
@@ -47,16 +62,39 @@ pub async fn mirror(repository: &Repository, source: Source, telling: &Telling) 
     let key = Key::new(repository.digest_key());
     let telling = telling.clone();
     blocking(move || {
-        let Source { volume, data_path, mirror, scratch, max_writer_pause, image } = source;
+        let Source { volume, data_path, mirror, scratch, max_writer_pause, image, full_check } = source;
         let data = mirror.join(&data_path);
         let guard = take(&volume, &data_path, &data, max_writer_pause, &telling)?;
         dress_root(&volume, &mirror)?;
         if !data_path.is_empty() {
             copy_the_rest(&volume, &volume.join(&data_path), &mirror)?;
         }
-        look(&data, &scratch, &key, &image, &data_path, guard, &telling)
+        // What was found once is looked for again in every state that follows.
+        let last = last_full_check(&scratch);
+        let full = full_check || last.as_ref().is_some_and(|last| !last.whole);
+        let options =
+            CheckOptions { scratch: Some(scratch.join("rolled-back")), skip_integrity_check: !full };
+        let mut facts = look(&data, &options, &key, &image, &data_path, guard, &telling)?;
+        let last = match full {
+            true => Some(remember_full_check(&scratch, &facts)?),
+            false => last,
+        };
+        facts.integrity_checked_at = last.filter(|last| last.whole).map(|last| last.of);
+        Ok(facts)
     })
     .await
+}
+
+fn last_full_check(scratch: &Path) -> Option<FullCheck> {
+    serde_json::from_slice(&fs::read(scratch.join(LAST_FULL_CHECK)).ok()?).ok()
+}
+
+fn remember_full_check(scratch: &Path, facts: &ChromaFacts) -> Result<FullCheck> {
+    let check = FullCheck { of: facts.guard.locked_at, whole: facts.findings.is_empty() };
+    let path = scratch.join(LAST_FULL_CHECK);
+    let text = serde_json::to_vec(&check).expect("a time and a truth are JSON");
+    fs::write(&path, text).map_err(|e| unwritable(&path, &e))?;
+    Ok(check)
 }
 
 /// Stores a directory that stands still.
@@ -147,7 +185,7 @@ fn take(
 
 fn look(
     data: &Path,
-    scratch: &Path,
+    options: &CheckOptions,
     key: &Key,
     image: &str,
     data_path: &str,
@@ -155,12 +193,10 @@ fn look(
     telling: &Telling,
 ) -> Result<ChromaFacts> {
     telling.say("check the mirror");
-    let rolled_back = scratch.join("rolled-back");
-    let options = CheckOptions { scratch: Some(rolled_back.clone()), ..CheckOptions::default() };
     let report =
-        check_dir_with(data, &options).map_err(|e| Failure::unexpected("can't check the mirror", &e))?;
+        check_dir_with(data, options).map_err(|e| Failure::unexpected("can't check the mirror", &e))?;
     telling.say("fingerprint the collections");
-    let collections = of_dir_with(data, key, Some(&rolled_back));
+    let collections = of_dir_with(data, key, options.scratch.as_deref());
     let facts = ChromaFacts::new(image, data_path, &guard, report, collections.map_err(|e| sentence(&e)));
     telling.say(match facts.is_whole() {
         true => format!("{} records in {} collections, whole", facts.records(), facts.collections.len()),

@@ -17,18 +17,19 @@ use crate::failure::{Failure, Result};
 /// Where objects lie in a point.
 pub const OBJECTS: &str = "objects";
 
-/// Writes the objects below `to`. Returns how many, and the names of those that were to be mounted and are empty or do not exist.
+/// Writes the objects below `to`, where those stay that an earlier capture of the same pod was sent. Returns how many there are, and the
+/// names of those that were to be mounted and are empty or do not exist.
 pub fn write(to: &Path, namespace: &str, sent: &[Value], mounted: &Path) -> Result<(u64, Vec<String>)> {
     fs::create_dir_all(to).map_err(|e| unwritable(to, &e))?;
-    let (mut written, mut missing) = (0, Vec::new());
+    let mut missing = Vec::new();
     for object in sent {
         write_one(to, object)?;
-        written += 1;
     }
     for kind in ["ConfigMap", "Secret"] {
-        for (name, dir) in directories(&mounted.join(kind))? {
+        for (name, dir) in listed(&mounted.join(kind))? {
             let data = data_of(&dir)?;
             if data.is_empty() {
+                forget(to, kind, &name)?;
                 missing.push(format!("{kind} {name}"));
                 continue;
             }
@@ -51,10 +52,17 @@ pub fn write(to: &Path, namespace: &str, sent: &[Value], mounted: &Path) -> Resu
                 }
             }
             write_one(to, &object)?;
-            written += 1;
         }
     }
-    Ok((written, missing))
+    Ok((listed(to)?.len() as u64, missing))
+}
+
+fn forget(to: &Path, kind: &str, name: &str) -> Result<()> {
+    let path = to.join(format!("{kind}.{name}.json"));
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(unwritable(&path, &e)),
+        _ => Ok(()),
+    }
 }
 
 fn write_one(to: &Path, object: &Value) -> Result<()> {
@@ -71,8 +79,8 @@ fn write_one(to: &Path, object: &Value) -> Result<()> {
     fs::write(&path, text).map_err(|e| unwritable(&path, &e))
 }
 
-/// The directories below, by name.
-fn directories(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
+/// What lies in a directory, by name.
+fn listed(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -88,7 +96,7 @@ fn directories(dir: &Path) -> Result<BTreeMap<String, PathBuf>> {
 /// Keys and values as the kubelet mounts them: a link a key, beside directories of its own whose names begin with two dots.
 fn data_of(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut data = BTreeMap::new();
-    for (key, path) in directories(dir)? {
+    for (key, path) in listed(dir)? {
         if !key.starts_with("..") {
             data.insert(key, fs::read(&path).map_err(|e| unreadable(&path, &e))?);
         }

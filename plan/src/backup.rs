@@ -10,13 +10,14 @@ mod offline;
 mod outcome;
 pub mod points;
 mod retention;
+mod series;
 pub mod source;
 
 use std::collections::BTreeMap;
 
 use crds::cron::Schedule;
-use crds::job::{CaptureSource, Request, SourceContent};
-use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved};
+use crds::job::{CaptureSource, Report, Request, SourceContent};
+use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved, ResolvedSchedule};
 use crds::reference::{POLICY_LABEL, REQUESTED_AT};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span, names};
 use jiff::Timestamp;
@@ -60,6 +61,8 @@ pub struct Observed<'a> {
     pub held_by: Option<String>,
     /// The Job of the capture in `status.active`, see [`job_name`]; Absent when there is none.
     pub job: JobState,
+    /// What the captures of its series have reported, each when it has ended; empty when it is no series.
+    pub turns: Vec<Option<Report>>,
     /// Jobs of this policy that have ended, by name.
     pub ended_jobs: Vec<String>,
     /// Every point of the namespace: those of other policies tell which names are taken.
@@ -115,8 +118,13 @@ fn name_of(policy: &BackupPolicy, step: &str, attempt: u32) -> String {
 }
 
 /// The name of an attempt in its commit record.
-fn attempt_id(policy: &BackupPolicy, active: &ActiveCapture) -> String {
-    format!("{}/{}/{}", policy.metadata.uid.as_deref().unwrap_or_default(), active.slot, active.attempt)
+fn attempt_id(policy: &BackupPolicy, slot: &str, attempt: u32) -> String {
+    format!("{}/{slot}/{attempt}", policy.metadata.uid.as_deref().unwrap_or_default())
+}
+
+/// What a scheduled capture is called.
+fn slot_name(slot: Timestamp) -> String {
+    slot.strftime("%Y%m%d-%H%M%S").to_string()
 }
 
 /// Why no capture may start.
@@ -131,9 +139,11 @@ pub(crate) enum Parked {
 
 /// What the schedule says, or why it says nothing.
 struct Calendar {
-    schedule: Schedule,
+    schedule: ResolvedSchedule,
     slots: Result<Slots, String>,
     derived: bool,
+    /// Captures follow each other in one pod.
+    continuous: Option<Span>,
 }
 
 /// Decides.
@@ -163,6 +173,10 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
 
     // What became of the capture under way, and whether it needs the workloads to be stopped.
     let mut stopped = match before.active.clone() {
+        Some(active) if active.series.is_some() => {
+            series::follow(seen, &mut plan, active, calendar.continuous);
+            false
+        }
         Some(active) => outcome::follow(seen, &mut plan, active),
         None => false,
     };
@@ -227,18 +241,36 @@ fn calendar(policy: &BackupPolicy) -> Calendar {
     match &policy.spec.schedule {
         Some(schedule) => Calendar {
             slots: Slots::parse(schedule, uid).map_err(|error| error.to_string()),
-            schedule: schedule.clone(),
+            schedule: told(schedule),
             derived: false,
+            continuous: None,
         },
         None => {
-            let schedule = schedule::derived(policy.spec.objectives.rpo);
-            Calendar {
-                slots: Slots::parse(&schedule, uid).map_err(|error| error.to_string()),
-                schedule,
-                derived: true,
+            let rpo = policy.spec.objectives.rpo;
+            // Only beside a running ChromaDB: nothing is stopped twice a minute.
+            let beside = policy.spec.component.chroma_db.is_some() && policy.spec.capture.offline.is_none();
+            let continuous = schedule::continuous(rpo).filter(|_| beside);
+            let schedule = schedule::derived(rpo);
+            match continuous {
+                Some(every) => Calendar {
+                    slots: Ok(Slots::every(every)),
+                    schedule: ResolvedSchedule { cron: format!("@every {every}"), ..told(&schedule) },
+                    derived: true,
+                    continuous,
+                },
+                None => Calendar {
+                    slots: Slots::parse(&schedule, uid).map_err(|error| error.to_string()),
+                    schedule: told(&schedule),
+                    derived: true,
+                    continuous,
+                },
             }
         }
     }
+}
+
+fn told(schedule: &Schedule) -> ResolvedSchedule {
+    ResolvedSchedule { cron: schedule.cron.clone(), time_zone: schedule.time_zone.clone() }
 }
 
 /// What was found keeps standing while it can't be found: a restarting pod must not blink in the status.
@@ -298,7 +330,7 @@ fn next_capture(
     let request = request.filter(|time| *time <= seen.now);
     let (origin, name) = match (request, slot) {
         (Some(time), _) => (Origin::Requested, format!("r{}", time.strftime("%Y%m%d-%H%M%S%3f"))),
-        (None, Some(slot)) => (Origin::Scheduled, slot.strftime("%Y%m%d-%H%M%S").to_string()),
+        (None, Some(slot)) => (Origin::Scheduled, slot_name(slot)),
         (None, None) => return false,
     };
     // One capture serves both: a slot that is due at a request is not captured a second time.
@@ -313,6 +345,7 @@ fn next_capture(
         attempt: 1,
         origin,
         started: seen.now,
+        series: calendar.continuous.map(|every| series::from(slot.unwrap_or(seen.now), every)),
         confirming: false,
         confirms: 0,
         not_before: None,
@@ -347,11 +380,12 @@ fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<Mover
     let repository = seen.repository?;
     let meta = &policy.metadata;
     let policy_name = meta.name.clone().unwrap_or_default();
-    let attempt = attempt_id(policy, active);
+    let attempt = attempt_id(policy, &active.slot, active.attempt);
     let common = MoverJob {
         name: job_name(policy, active),
         labels: BTreeMap::from([(POLICY_LABEL.to_owned(), label_value(&policy_name))]),
         request: Request::Confirm { repository: repository::access(repository), attempt: attempt.clone() },
+        before: Vec::new(),
         keys: Some(repository::keys(repository)),
         sources: Vec::new(),
         objects: None,
@@ -373,25 +407,39 @@ fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<Mover
             Span::from_secs(policy.spec.objectives.rpo.as_secs().clamp(600, 6 * 3600)),
         ),
     };
-    Some(MoverJob {
-        request: Request::Capture {
-            repository: repository::access(repository),
-            attempt,
-            source: CaptureSource {
-                policy: policy_name,
-                namespace: meta.namespace.clone().unwrap_or_default(),
-                claims: source.claims.clone(),
-                content: match &source.content {
-                    Content::ChromaDb { data_path, .. } => SourceContent::ChromaDb {
-                        data_path: data_path.clone(),
-                        image: offline::image(seen, plan),
-                    },
-                    Content::Application => SourceContent::Application,
-                },
-                max_writer_pause: pause.to_duration(),
-                policy_spec: serde_json::to_value(&policy.spec).unwrap_or_default(),
-            },
+    let captured = CaptureSource {
+        policy: policy_name,
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        claims: source.claims.clone(),
+        content: match &source.content {
+            Content::ChromaDb { data_path, .. } => {
+                SourceContent::ChromaDb { data_path: data_path.clone(), image: offline::image(seen, plan) }
+            }
+            Content::Application => SourceContent::Application,
         },
+        max_writer_pause: pause.to_duration(),
+        policy_spec: serde_json::to_value(&policy.spec).unwrap_or_default(),
+    };
+    let (access, mut before) = (repository::access(repository), Vec::new());
+    let capture = |attempt, turn| Request::Capture {
+        repository: access.clone(),
+        attempt,
+        source: captured.clone(),
+        turn,
+    };
+    let (request, deadline) = match &active.series {
+        None => (capture(attempt, None), deadline),
+        Some(series) => {
+            let turns = series::turns(series);
+            before.extend(turns.into_iter().map(|(slot, turn)| {
+                capture(attempt_id(policy, &slot_name(slot), active.attempt), Some(turn))
+            }));
+            (before.pop()?, series::deadline(series, deadline))
+        }
+    };
+    Some(MoverJob {
+        request,
+        before,
         // Writable: taking the lock needs a writable descriptor. Nothing is ever written.
         sources: source
             .claims

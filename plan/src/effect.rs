@@ -83,6 +83,8 @@ pub struct MoverJob {
     pub labels: BTreeMap<String, String>,
     /// What to do.
     pub request: Request,
+    /// What to do before, one after the other, each in a container of its own with the same volumes.
+    pub before: Vec<Request>,
     /// Secrets of the repository; absent for a request that needs none.
     pub keys: Option<RepositoryKeys>,
     /// Volumes below `/var/run/holdfast/source`, each at its claim's name.

@@ -1,4 +1,4 @@
-//! When captures start: a cron expression in a zone, or what follows from the RPO. Time is an argument.
+//! When captures start: a cron expression in a zone, every so often, or what follows from the RPO. Time is an argument.
 
 use std::fmt;
 
@@ -12,12 +12,18 @@ use jiff::{SignedDuration, Timestamp};
 /// A schedule that was understood.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    cron: Cron,
-    zone: TimeZone,
+    rhythm: Rhythm,
     /// How much later than the cron says each slot is.
     offset: SignedDuration,
     /// How late a slot may still start.
     pub starting_deadline: Option<Span>,
+}
+
+#[derive(Clone, Debug)]
+enum Rhythm {
+    Cron(Box<Cron>, TimeZone),
+    /// At the multiples of a time since 1970, so that everybody means the same slots.
+    Every(SignedDuration),
 }
 
 /// Why a schedule was not understood: a sentence that names the field and the remedy.
@@ -31,6 +37,18 @@ impl fmt::Display for NotASchedule {
 }
 
 impl std::error::Error for NotASchedule {}
+
+/// An RPO below this is shorter than a cron can keep.
+const SHORTEST_BY_CRON: u64 = 120;
+/// Captures never follow each other sooner.
+const SHORTEST_WAIT: u64 = 5;
+
+/// How often captures have to be taken to keep an RPO that a cron can't; none where one can.
+#[must_use]
+pub fn continuous(rpo: Span) -> Option<Span> {
+    let half = Span::from_secs((rpo.as_secs() / 2).max(SHORTEST_WAIT));
+    (rpo.as_secs() < SHORTEST_BY_CRON).then_some(half)
+}
 
 /// The schedule that keeps an RPO: every half of it, rounded down to a divisor of the hour or the day, so that the slots
 /// are evenly spaced.
@@ -81,7 +99,8 @@ impl Slots {
                 ))
             })?;
         let offset = offset(schedule.jitter, whose);
-        let slots = Self { cron, zone, offset, starting_deadline: schedule.starting_deadline };
+        let rhythm = Rhythm::Cron(Box::new(cron), zone);
+        let slots = Self { rhythm, offset, starting_deadline: schedule.starting_deadline };
         // February 30th parses and never comes.
         if slots.after(Timestamp::UNIX_EPOCH).is_none() {
             return Err(NotASchedule(format!(
@@ -92,19 +111,36 @@ impl Slots {
         Ok(slots)
     }
 
+    /// One slot after the other. A late one still counts.
+    #[must_use]
+    pub fn every(wait: Span) -> Self {
+        let wait = wait.to_duration().max(SignedDuration::from_secs(1));
+        Self { rhythm: Rhythm::Every(wait), offset: SignedDuration::ZERO, starting_deadline: None }
+    }
+
     /// The first slot after `time`.
     #[must_use]
     pub fn after(&self, time: Timestamp) -> Option<Timestamp> {
-        let zoned = time.checked_sub(self.offset).ok()?.to_zoned(self.zone.clone());
-        let slot = self.cron.find_next_occurrence(&zoned, false).ok()?.timestamp();
+        let plain = time.checked_sub(self.offset).ok()?;
+        let slot = match &self.rhythm {
+            Rhythm::Cron(cron, zone) => {
+                cron.find_next_occurrence(&plain.to_zoned(zone.clone()), false).ok()?.timestamp()
+            }
+            Rhythm::Every(wait) => multiple(plain, *wait)?.checked_add(*wait).ok()?,
+        };
         slot.checked_add(self.offset).ok().filter(|slot| *slot > time)
     }
 
     /// The newest slot that is later than `after` and not later than `now`: of several missed slots only the newest counts.
     #[must_use]
     pub fn newest_due(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let zoned = now.checked_sub(self.offset).ok()?.to_zoned(self.zone.clone());
-        let slot = self.cron.find_previous_occurrence(&zoned, true).ok()?.timestamp();
+        let plain = now.checked_sub(self.offset).ok()?;
+        let slot = match &self.rhythm {
+            Rhythm::Cron(cron, zone) => {
+                cron.find_previous_occurrence(&plain.to_zoned(zone.clone()), true).ok()?.timestamp()
+            }
+            Rhythm::Every(wait) => multiple(plain, *wait)?,
+        };
         let slot = slot.checked_add(self.offset).ok()?;
         (slot > after && slot <= now).then_some(slot)
     }
@@ -129,6 +165,13 @@ impl Slots {
         }
         longest
     }
+}
+
+/// The newest multiple of `wait` that is not later than `time`.
+fn multiple(time: Timestamp, wait: SignedDuration) -> Option<Timestamp> {
+    let wait = wait.as_nanos().max(1);
+    let nanos = time.as_nanosecond();
+    Timestamp::from_nanosecond(nanos - nanos.rem_euclid(wait)).ok()
 }
 
 /// Whole seconds, from nothing to the jitter: a function of the uid alone, so that the wait between two slots stays what it was.
@@ -172,6 +215,23 @@ mod tests {
         ] {
             assert_eq!(derived(rpo.parse().unwrap()).cron, cron, "{rpo}");
         }
+    }
+
+    #[test]
+    fn what_a_cron_can_not_keep_is_captured_every_half_of_the_rpo() {
+        let every = |rpo: &str| continuous(rpo.parse().unwrap()).map(|wait| wait.to_string());
+        assert_eq!(every("1m"), Some("30s".into()));
+        assert_eq!(every("119s"), Some("59s".into()));
+        assert_eq!(every("4s"), Some("5s".into()), "never without a pause");
+        assert_eq!(every("2m"), None);
+        let slots = Slots::every("30s".parse().unwrap());
+        let time = at("2026-11-23T09:00:00Z");
+        assert_eq!(slots.after(time), Some(at("2026-11-23T09:00:30Z")));
+        assert_eq!(slots.after(at("2026-11-23T09:00:29.9Z")), Some(at("2026-11-23T09:00:30Z")));
+        assert_eq!(slots.newest_due(time, at("2026-11-23T09:01:45Z")), Some(at("2026-11-23T09:01:30Z")));
+        assert_eq!(slots.newest_due(time, time), None, "it was the last one");
+        assert_eq!(slots.newest_due(at("2026-11-23T08:00:00Z"), time), Some(time));
+        assert_eq!(slots.longest_gap(time), SignedDuration::from_secs(30));
     }
 
     #[test]

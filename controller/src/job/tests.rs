@@ -25,6 +25,7 @@ fn probe() -> MoverJob {
         name: "primary-probe-1-0000".into(),
         labels: BTreeMap::new(),
         request: Request::Probe { repository: access() },
+        before: vec![],
         keys: Some(RepositoryKeys {
             credentials: NameRef::new("s3"),
             key: NameRef::new("repository-key"),
@@ -65,7 +66,9 @@ fn capture() -> MoverJob {
                 max_writer_pause: SignedDuration::from_secs(5),
                 policy_spec: json!({"component": {"displayName": "costs $(AWS_SECRET_ACCESS_KEY)"}}),
             },
+            turn: None,
         },
+        before: vec![],
         keys: Some(RepositoryKeys {
             credentials: NameRef::new("s3"),
             key: NameRef::new("repository-key"),
@@ -210,4 +213,31 @@ fn a_workload_that_runs_as_root_is_captured_as_root_without_capabilities() {
     assert_eq!(pod["securityContext"]["runAsUser"], 0);
     assert_eq!(pod["securityContext"]["runAsNonRoot"], false);
     assert_eq!(pod["containers"][0]["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
+}
+
+#[test]
+fn captures_in_a_row_are_containers_that_kubernetes_runs_one_after_the_other_on_the_same_volumes() {
+    let mut job = capture();
+    job.before = vec![job.request.clone(), probe().request];
+    let pod = built(&job)["spec"]["template"]["spec"].clone();
+    let (before, last) = (pod["initContainers"].as_array().unwrap(), &pod["containers"][0]);
+    let names: Vec<&str> = before.iter().map(|container| container["name"].as_str().unwrap()).collect();
+    assert_eq!((names.as_slice(), &last["name"]), (["mover-0", "mover-1"].as_slice(), &json!("mover")));
+    let request = |container: &Value| {
+        let text = container["env"][0]["value"].as_str().unwrap().replace("$$(", "$(");
+        serde_json::from_str::<Request>(&text).unwrap()
+    };
+    assert_eq!((request(&before[0]), request(&before[1])), (job.before[0].clone(), job.before[1].clone()));
+    assert_eq!(request(last), job.request);
+    for container in before {
+        assert_eq!(container["volumeMounts"], last["volumeMounts"]);
+        assert_eq!(container["securityContext"], last["securityContext"]);
+        assert_eq!(container["resources"], last["resources"]);
+        // A sidecar would run beside the next one.
+        assert_eq!(container["restartPolicy"], Value::Null);
+    }
+    let objects = |container: &Value| {
+        container["env"].as_array().unwrap().iter().any(|variable| variable["name"] == "HOLDFAST_OBJECT_0")
+    };
+    assert!(objects(&before[0]) && !objects(&before[1]) && !objects(last), "the first leaves them to all");
 }

@@ -98,3 +98,34 @@ fn a_pod_that_cannot_start_is_told_and_one_that_is_starting_is_not() {
     let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
     assert_eq!(waiting(unscheduled).unwrap(), "pod j-x waits: Unschedulable: 0/1 nodes");
 }
+
+#[test]
+fn captures_in_a_row_are_heard_one_by_one_while_their_pod_runs() {
+    let container = |state: Value| json!({"name": "m", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    let ended =
+        |message: &str, code: i32| container(json!({"terminated": {"exitCode": code, "message": message}}));
+    let pod_with = |second: Value| {
+        pod(json!({
+            "initContainerStatuses": [ended(r#"{"outcome":"leftOut"}"#, 0), second, container(json!({"waiting": {}}))],
+            "containerStatuses": [container(json!({"waiting": {"reason": "PodInitializing"}}))]}))
+    };
+    let running = pod_with(container(json!({"running": {}})));
+    assert_eq!(turns(std::slice::from_ref(&running)), [Some(Report::LeftOut), None, None, None]);
+    assert_eq!(state(&job(json!([])), &[running]), JobState::Running { waiting: None });
+
+    // One that fails for good ends the pod, and its Report is the Job's.
+    let failed = pod_with(ended(r#"{"outcome":"failed","reason":"KeyMissing","message":"gone"}"#, 3));
+    let JobState::Ended(Report::Failed(failure)) = state(&super::tests::ended("Failed"), &[failed]) else {
+        panic!()
+    };
+    assert_eq!(failure.message, "gone");
+    // One that was killed leaves nothing but the question.
+    let killed = pod_with(ended("", 137));
+    assert_eq!(turns(std::slice::from_ref(&killed))[1], None);
+    assert!(
+        matches!(state(&super::tests::ended("Failed"), &[killed]), JobState::Silent { why } if why.contains("code 137"))
+    );
+    let stuck =
+        pod_with(container(json!({"waiting": {"reason": "ImagePullBackOff", "message": "can't pull"}})));
+    assert!(matches!(state(&job(json!([])), &[stuck]), JobState::Running { waiting: Some(_) }));
+}

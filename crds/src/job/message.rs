@@ -2,16 +2,44 @@
 
 use super::{
     Captured, CataloguedPoint, Content, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS,
-    MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report,
+    MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
 
 impl Report {
     /// The report as a termination message, [`REPORT_LIMIT`](super::REPORT_LIMIT) bytes at most: lists and texts are cut to their bounds first.
     #[must_use]
     pub fn to_message(&self) -> String {
+        self.within(REPORT_LIMIT)
+    }
+
+    /// The same for one of several captures of a pod, [`TURN_REPORT_LIMIT`](super::TURN_REPORT_LIMIT) bytes at most: what does not fit is left out, collections
+    /// first. One finding always stays, so that nothing damaged looks whole.
+    #[must_use]
+    pub fn to_message_of_turn(&self) -> String {
+        self.within(TURN_REPORT_LIMIT)
+    }
+
+    fn within(&self, limit: usize) -> String {
         let mut bounded = self.clone();
         bounded.bound();
-        serde_json::to_string(&bounded).expect("a report holds only strings, numbers and times")
+        loop {
+            let text =
+                serde_json::to_string(&bounded).expect("a report holds only strings, numbers and times");
+            if text.len() <= limit || !bounded.shorten() {
+                return text;
+            }
+        }
+    }
+
+    /// Leaves out the least of a capture. Returns false when there is nothing to leave out.
+    fn shorten(&mut self) -> bool {
+        let Self::Captured(captured) = self else { return false };
+        let listed = match &mut captured.content {
+            Content::ChromaDb(chroma) => chroma.collections.pop().is_some(),
+            Content::Application(files) => files.unstable.pop().is_some(),
+        };
+        let another = captured.findings.len() > 1;
+        listed || (another && captured.findings.pop().is_some())
     }
 
     fn bound(&mut self) {
@@ -48,7 +76,7 @@ impl Report {
                 bound_points(&mut judged.remove);
             }
             Self::Pruned(pruned) => bound_points(&mut pruned.left),
-            Self::Held | Self::NotCommitted | Self::Restored(_) => {}
+            Self::Held | Self::NotCommitted | Self::LeftOut | Self::Restored(_) => {}
             Self::Checked(checked) => {
                 bound_findings(&mut checked.findings);
                 if let Some(migrations) = &mut checked.migrations {
@@ -240,6 +268,7 @@ mod tests {
             }),
             Report::Held,
             Report::NotCommitted,
+            Report::LeftOut,
             Report::Checked(Checked {
                 findings: findings(),
                 finding_count: u64::MAX,
@@ -276,6 +305,18 @@ mod tests {
             let back: Report = serde_json::from_str(&message).unwrap();
             assert_eq!(back.to_message(), message);
         }
+    }
+
+    #[test]
+    fn the_largest_capture_fits_the_share_of_one_of_several_and_stays_damaged() {
+        for capture in [largest_capture(), largest_capture_of_files()] {
+            let message = Report::Captured(Box::new(capture)).to_message_of_turn();
+            assert!(message.len() <= TURN_REPORT_LIMIT, "{} bytes: {message}", message.len());
+            let Report::Captured(back) = serde_json::from_str(&message).unwrap() else { panic!("{message}") };
+            assert!(!back.findings.is_empty());
+        }
+        let failure = Failure { reason: FailureReason::WriterPauseExceeded, message: text() };
+        assert!(Report::Failed(failure).to_message_of_turn().len() <= TURN_REPORT_LIMIT);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub enum Report {
     Probed(Probed),
     /// A point was committed, read back and every object it needs was seen.
     Captured(Box<Captured>),
+    /// The capture was left out: by its turn the next one was due.
+    LeftOut,
     /// Points of the repository.
     Catalogued(Catalogued),
     /// Which points no rule keeps.

@@ -1,6 +1,6 @@
 //! What a mover is asked.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One thing for a mover to do.
@@ -21,6 +21,9 @@ pub enum Request {
         attempt: String,
         /// What is captured.
         source: CaptureSource,
+        /// It is one of several that a pod takes, one after the other, its containers sharing their scratch space.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        turn: Option<Turn>,
     },
     /// Say what points there are, the newest first.
     Catalogue {
@@ -167,6 +170,18 @@ pub struct CaptureSource {
     pub max_writer_pause: SignedDuration,
     /// The policy as it stood, so that a point can be used when no policy is left.
     pub policy_spec: serde_json::Value,
+}
+
+/// One of several captures of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// When it is due; until then it waits.
+    pub at: Timestamp,
+    /// From then on it is left out: the next one is due.
+    pub until: Timestamp,
+    /// SQLite's integrity check, which reads the database several times, is part of it.
+    pub full_check: bool,
 }
 
 /// What is on the volumes of a component.

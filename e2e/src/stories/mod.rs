@@ -9,6 +9,7 @@ mod catalogue_from_bucket;
 mod controller_killed_midway;
 mod dry_run;
 mod loss;
+mod one_minute_rpo;
 mod recover_corruption;
 mod replay_guard;
 mod retention_and_pin;
@@ -31,6 +32,7 @@ use crate::runner::Story;
 
 /// All of them, the longest first, so that the last ones end together.
 pub const ALL: &[&Story] = &[
+    &one_minute_rpo::STORY,
     &bad_input::STORY,
     &catalogue_from_bucket::STORY,
     &swap_is_safe::STORY,

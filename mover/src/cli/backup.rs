@@ -101,6 +101,7 @@ pub async fn run(
             scratch: scratch.path().to_owned(),
             max_writer_pause,
             image: String::new(),
+            full_check: true,
         };
         let chroma = mirror(&repository, source, telling).await?;
         let consistency_time = chroma.guard.locked_at;

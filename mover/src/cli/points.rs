@@ -43,6 +43,9 @@ struct Shown {
     records: Option<u64>,
     /// Absent when nothing was checked, as for a directory that was captured as such and holds no ChromaDB.
     healthy: Option<bool>,
+    /// When SQLite's integrity check last found nothing, in this state or an earlier one of the same pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    integrity_checked_at: Option<Timestamp>,
     /// Why no rule removes it; absent when rules may.
     #[serde(skip_serializing_if = "Option::is_none")]
     hold: Option<String>,
@@ -119,6 +122,7 @@ fn shown(point: engine::Point, holds: &Holds) -> Shown {
         collections: chroma.as_ref().map(|c| c.collections.len() as u64),
         records: chroma.as_ref().map(crate::body::ChromaFacts::records),
         healthy,
+        integrity_checked_at: chroma.as_ref().and_then(|c| c.integrity_checked_at),
         hold: holds.reason(&point.id).map(str::to_owned),
         component: point.attributes.component,
         tags: point.attributes.tags,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crds::job::{CaptureSource, FailureReason, Report, RepositoryAccess, SourceContent};
+use crds::job::{CaptureSource, FailureReason, Report, RepositoryAccess, SourceContent, Turn};
 use engine::{PointAttributes, Repository};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -23,8 +23,14 @@ pub(super) async fn capture(
     access: &RepositoryAccess,
     attempt: String,
     source: CaptureSource,
+    turn: Option<Turn>,
 ) -> Result<Report> {
     writable(access, "no capture is taken")?;
+    if let Some(turn) = &turn
+        && !its_turn(desk, turn).await
+    {
+        return Ok(Report::LeftOut);
+    }
     let volumes: Vec<(String, PathBuf)> = source
         .claims
         .iter()
@@ -52,8 +58,9 @@ pub(super) async fn capture(
     for missing in &body.objects_missing {
         tracing::warn!("{missing} belongs to the component, and there is none or it is empty");
     }
+    let how = How { max_writer_pause: pause, full_check: turn.is_none_or(|turn| turn.full_check) };
     let consistency_time =
-        volumes_into(&mut body, desk, &repository, &source.content, volumes, &root.join(VOLUMES), pause)
+        volumes_into(&mut body, desk, &repository, &source.content, volumes, &root.join(VOLUMES), how)
             .await?;
     let (policy, namespace) = (source.policy, source.namespace);
     body.policy =
@@ -70,6 +77,27 @@ pub(super) async fn capture(
     report::captured(&committed.point)
 }
 
+/// Waits until the turn has come. Returns false when it is over already.
+async fn its_turn(desk: &Desk, turn: &Turn) -> bool {
+    let now = || (desk.environment.clock)();
+    loop {
+        let left = turn.at.duration_since(now());
+        let Ok(left) = Duration::try_from(left) else { break };
+        if left.is_zero() {
+            break;
+        }
+        // A clock that is set meanwhile is looked at again.
+        tokio::time::sleep(left.min(Duration::from_secs(10))).await;
+    }
+    now() < turn.until
+}
+
+/// How volumes are captured.
+struct How {
+    max_writer_pause: Duration,
+    full_check: bool,
+}
+
 /// Copies the volumes to `to`, says in the body what they hold, and returns the instant of the earliest cut.
 async fn volumes_into(
     body: &mut Body,
@@ -78,8 +106,9 @@ async fn volumes_into(
     content: &SourceContent,
     volumes: Vec<(String, PathBuf)>,
     to: &Path,
-    max_writer_pause: Duration,
+    how: How,
 ) -> Result<Timestamp> {
+    let How { max_writer_pause, full_check } = how;
     let (scratch, telling) = (desk.places.scratch(), desk.telling.clone());
     match content {
         SourceContent::ChromaDb { data_path, image } => {
@@ -95,6 +124,7 @@ async fn volumes_into(
                 scratch,
                 max_writer_pause,
                 image: image.clone(),
+                full_check,
             };
             let chroma = mirror(repository, source, &telling).await?;
             let cut = chroma.guard.locked_at;

@@ -54,7 +54,7 @@ pub async fn run(args: JobArgs, environment: Environment) -> Exit {
             // The lock's process ends with ours: its end of the pipe closes.
             let asked = "the mover was asked to end (SIGTERM) before it was through; nothing half-done counts, try again";
             let report = Report::Failed(Failure::new(FailureReason::MoverFailed, asked).into());
-            write(&args.termination_log, &report);
+            write(&args.termination_log, &report.to_message_of_turn());
             return Exit::Terminated;
         }
     };
@@ -62,20 +62,27 @@ pub async fn run(args: JobArgs, environment: Environment) -> Exit {
     let (report, exit) = match done {
         Ok(report) => (report, Exit::Done),
         Err(failure) => {
-            let exit = Exit::of(failure.reason);
+            let exit = match failure.reason.is_transient() && is_one_of_several(&desk) {
+                // The pod goes on with the next one, which may fare better.
+                true => Exit::Done,
+                false => Exit::of(failure.reason),
+            };
             tracing::error!(reason = ?failure.reason, "{failure}");
             (Report::Failed(failure.into()), exit)
         }
     };
-    if write(&args.termination_log, &report) { exit } else { Exit::Failed }
+    let message = match is_one_of_several(&desk) {
+        true => report.to_message_of_turn(),
+        false => report.to_message(),
+    };
+    if write(&args.termination_log, &message) { exit } else { Exit::Failed }
 }
 
 /// Without its Report a Job says nothing, so a Report that can't be written makes the Job fail.
-fn write(to: &Path, report: &Report) -> bool {
-    let message = report.to_message();
+fn write(to: &Path, message: &str) -> bool {
     tracing::info!("report: {message}");
     // Not created anew: the file is a mount of the kubelet's. A longer message of an earlier life must not show through.
-    let written = std::fs::write(to, &message);
+    let written = std::fs::write(to, message);
     if let Err(e) = &written {
         tracing::error!("can't write the report to {}: {e}", to.display());
     }
@@ -97,8 +104,8 @@ async fn terminated() {
 async fn carry_out(desk: &Desk) -> Result<Report> {
     match request(desk)? {
         Request::Probe { repository } => probe::probe(desk, &repository).await,
-        Request::Capture { repository, attempt, source } => {
-            capture::capture(desk, &repository, attempt, source).await
+        Request::Capture { repository, attempt, source, turn } => {
+            capture::capture(desk, &repository, attempt, source, turn).await
         }
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
@@ -116,6 +123,10 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
             validate::validate(desk, &repository, &point, &url).await
         }
     }
+}
+
+fn is_one_of_several(desk: &Desk) -> bool {
+    matches!(request(desk), Ok(Request::Capture { turn: Some(_), .. }))
 }
 
 fn request(desk: &Desk) -> Result<Request> {

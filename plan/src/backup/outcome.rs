@@ -51,11 +51,7 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
             plan.delete.push(name);
         }
         JobState::Ended(_) => {
-            let failure = Failure {
-                reason: FailureReason::InvalidRequest,
-                message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
-            };
-            final_failure(seen, plan, &active, &failure);
+            final_failure(seen, plan, &active, &other_answer());
             plan.delete.push(name);
         }
         JobState::Silent { why } if active.confirming => {
@@ -109,7 +105,7 @@ pub(super) fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture
     offline.is_some()
 }
 
-fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captured: &Captured) {
+pub(super) fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captured: &Captured) {
     let about = points::About {
         policy: seen.policy.metadata.name.as_deref().unwrap_or_default(),
         repository: &seen.policy.spec.repository_ref.name,
@@ -132,6 +128,14 @@ fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, captu
         if whole { 0 } else { plan.status.consecutive_failures.saturating_add(1) };
     ended(seen, plan, active, reason, Some(pause));
     plan.record = Some(Box::new(point));
+}
+
+/// What is told of a mover that reports something else than it was asked.
+pub(super) fn other_answer() -> Failure {
+    Failure {
+        reason: FailureReason::InvalidRequest,
+        message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
+    }
 }
 
 fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &Failure) {
@@ -176,7 +180,7 @@ fn confirm_again(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, wh
         Some(ActiveCapture { confirms: active.confirms + 1, not_before: Some(seen.now + wait), ..active });
 }
 
-fn final_failure(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, failure: &Failure) {
+pub(super) fn final_failure(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, failure: &Failure) {
     failed(seen, plan, active, &format!("{:?}", failure.reason), &failure.message);
 }
 

@@ -6,4 +6,5 @@ mod outcome;
 mod parked;
 mod points;
 mod schedule;
+mod series;
 mod world;

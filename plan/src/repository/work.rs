@@ -39,6 +39,7 @@ pub(super) fn job(
         name,
         labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(of))]),
         request,
+        before: Vec::new(),
         keys: Some(keys),
         sources: Vec::new(),
         objects: None,

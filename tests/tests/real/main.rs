@@ -27,3 +27,4 @@ mod store_conformance;
 
 mod store_lock;
 mod store_s3;
+mod turns;

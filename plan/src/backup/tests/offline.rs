@@ -234,6 +234,7 @@ fn a_policy_that_goes_gives_back_what_it_owes_before_it_is_gone() {
             shared_with: None,
             held_by: None,
             job: JobState::Absent,
+            turns: vec![],
             ended_jobs: vec![],
             points: &[],
             now: world.now,

@@ -94,6 +94,7 @@ fn nothing_starts_in_a_terminating_namespace() {
         shared_with: None,
         held_by: None,
         job: JobState::Absent,
+        turns: vec![],
         ended_jobs: vec![],
         points: &[],
         now: at("2026-11-23T10:00:00Z"),

@@ -117,6 +117,8 @@ pub(super) struct World {
     pub(super) held_by: Option<String>,
     pub(super) jobs: BTreeMap<String, JobState>,
     pub(super) requests: BTreeMap<String, Request>,
+    /// What the captures of the running series have reported.
+    pub(super) turns: Vec<Option<Report>>,
     pub(super) points: Vec<RecoveryPoint>,
     pub(super) now: Timestamp,
 }
@@ -134,6 +136,7 @@ impl World {
             held_by: None,
             jobs: BTreeMap::new(),
             requests: BTreeMap::new(),
+            turns: vec![],
             points: vec![],
             now: at(now),
         }
@@ -154,6 +157,7 @@ impl World {
             shared_with: self.shared_with.clone(),
             held_by: self.held_by.clone(),
             job: job.cloned().unwrap_or(JobState::Absent),
+            turns: self.turns.clone(),
             ended_jobs: self
                 .jobs
                 .iter()
