@@ -74,6 +74,10 @@ fuzz: ## Fuzz every parser of stored bytes for FUZZ_SECONDS (wants `cargo instal
 bench-engine: ## Measure the engine side by side with restic on a live ChromaDB's data; writes bench/results
 	@bench/engine.sh
 
+.PHONY: bench-continuous
+bench-continuous: ## Measure captures in a row beside a ChromaDB under writes; writes bench/results
+	@bench/continuous.sh
+
 .PHONY: setup
 setup: ## Packages, pinned tools and images into the cache; minutes the first time, seconds afterwards
 	@$(CLUSTER)/deps.sh

@@ -87,6 +87,13 @@ pub struct PodSeen {
     pub restarts: i32,
 }
 
+impl PodSeen {
+    /// Whether it may still write: no container of one that has ended does, unless its node can't be asked.
+    pub(crate) fn may_write(&self) -> bool {
+        !self.ended || self.lost_on.is_some()
+    }
+}
+
 /// What is said of a pod of which nobody can say whether it still writes. Unknown is not stopped.
 pub(crate) fn unknown<'a>(pods: impl IntoIterator<Item = &'a PodSeen>) -> Option<String> {
     let (pod, node) = pods.into_iter().find_map(|pod| pod.lost_on.as_ref().map(|node| (pod, node)))?;

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use crds::RecoveryPoint;
+use crds::{BackupPolicy, RecoveryPoint};
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -76,6 +76,36 @@ async fn play(stage: &Stage) -> Result<()> {
         ensure!(back.get(name) == Some(spec), "{name} was {spec}, and is {:?}", back.get(name));
     }
     stage.say(format!("{papers} papers are served, {} objects are as they were", truth.len()));
+    offline(stage, papers).await
+}
+
+/// With its workloads stopped: the Deployment scaled down, the CronJob suspended, and both as before when it is over. In the point
+/// they are as they run.
+async fn offline(stage: &Stage, papers: u64) -> Result<()> {
+    let capture = json!({"spec": {"capture": {"live": null, "offline": {"maxDowntime": "5m"}}}});
+    stage.patch::<BackupPolicy>(SCHOLAR, &capture).await?;
+    let suspended = |wanted: bool| async move {
+        let what = if wanted { "a suspended CronJob" } else { "a CronJob that is not suspended" };
+        wait::object(&stage.api::<CronJob>(), "scholar-fetch", what, PATIENCE, |job| {
+            let is = job.and_then(|job| job.spec.as_ref()).and_then(|spec| spec.suspend);
+            Ok((is == Some(wanted)).then_some(()))
+        })
+        .await
+    };
+    let asked = stage.request_capture(SCHOLAR).await?;
+    let (_, point) = tokio::try_join!(suspended(true), stage.captured_after(SCHOLAR, asked))?;
+    suspended(false).await?;
+    let service = serving(stage).await?;
+    ensure!(service.papers().await? == papers, "papers were lost");
+    let list = by_cli::run(
+        stage,
+        &["objects", "--point", &point.spec.id, "--kind", "CronJob", "--kind", "Deployment"],
+    )
+    .await?;
+    let list: Value = serde_json::from_str(&list)?;
+    let of = |number: usize, field: &str| list["items"][number]["spec"][field].clone();
+    ensure!((of(0, "replicas"), of(1, "suspend")) == (json!(1), json!(false)), "the point holds {list}");
+    stage.say("captured again with its workloads stopped; they run as before");
     Ok(())
 }
 

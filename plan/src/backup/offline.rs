@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::source::{Problem, Source};
 use super::{Observed, Plan, conditions};
 use crate::effect::{Event, Identity};
-use crate::workload::{self, WorkloadSeen};
+use crate::workload::{self, PodSeen, WorkloadSeen};
 
 /// The shortest time that a mover is given, however late its workloads were gone.
 const SHORTEST: Span = Span::from_secs(30);
@@ -52,11 +52,12 @@ pub(super) fn stop(
         plan.status.stopped = Some(stopped);
     } else if seen.finalizer {
         plan.scale = workload::down(seen.workloads);
-        if plan.scale.is_empty() && seen.pods.is_empty() {
+        let pods = writing(seen);
+        if plan.scale.is_empty() && pods.is_empty() {
             condition::clear(&mut plan.status.conditions, "Reconciling");
             return true;
         }
-        let why = workload::unknown(seen.pods).unwrap_or_else(|| workload::waiting(seen.pods));
+        let why = workload::unknown(pods.iter().copied()).unwrap_or_else(|| workload::waiting(pods));
         conditions::waiting(seen, plan, Some(&why));
         return false;
     }
@@ -64,6 +65,11 @@ pub(super) fn stop(
     plan.finalizer = (!seen.finalizer).then_some(true);
     plan.next = plan.next.or_at(seen.now);
     false
+}
+
+/// Who has the volumes and may still write. What a CronJob ran and has ended lies about for as long as its history is kept.
+fn writing<'a>(seen: &'a Observed<'_>) -> Vec<&'a PodSeen> {
+    seen.pods.iter().filter(|pod| pod.may_write()).collect()
 }
 
 fn write_down(seen: &Observed<'_>, source: &Source) -> Stopped {
@@ -110,9 +116,10 @@ pub(super) fn overdue(seen: &Observed<'_>, plan: &mut Plan, offline: Offline) ->
         plan.next = plan.next.or_at(until);
         return None;
     }
-    let what = workload::unknown(seen.pods).unwrap_or_else(|| match seen.pods {
-        [] => "the capture did not end in time".to_owned(),
-        pods => workload::waiting(pods),
+    let pods = writing(seen);
+    let what = workload::unknown(pods.iter().copied()).unwrap_or_else(|| match pods.is_empty() {
+        true => "the capture did not end in time".to_owned(),
+        false => workload::waiting(pods),
     });
     Some(format!(
         "the workloads were stopped for {}, which is all that capture.offline.maxDowntime allows, and are started again: {what}",

@@ -281,3 +281,25 @@ fn a_policy_that_becomes_live_meanwhile_starts_what_it_stopped() {
     world.settle();
     is_given_back(&world);
 }
+
+#[test]
+fn a_pod_that_has_ended_is_waited_for_only_when_its_node_can_not_be_asked() {
+    let captured = |pod: PodSeen| {
+        let mut world = offline();
+        world.pods = vec![pod];
+        for _ in 0..4 {
+            let plan = world.plan();
+            world.workloads[0].replicas = 0;
+            if plan.start.is_some() {
+                return true;
+            }
+            world.policy.status = Some(plan.status);
+            world.finalizer = true;
+        }
+        false
+    };
+    let ended = PodSeen { ended: true, ready: false, ..pod() };
+    assert!(captured(ended.clone()), "the history of a CronJob holds up nothing");
+    assert!(!captured(PodSeen { lost_on: Some("node-1".into()), ..ended }));
+    assert!(!captured(pod()));
+}
