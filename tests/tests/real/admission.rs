@@ -198,6 +198,65 @@ fn who_may_only_ask_for_a_recovery_fences_nothing() {
     assert!(said.contains("recoveryruns/status"), "{said}");
 }
 
+/// Kubernetes grants no right on finalizers or on a suspension alone; the chart takes the rest away again.
+#[test]
+fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
+    let namespace = server().namespace("hands");
+    let policy = json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "BackupPolicy", "metadata": {"name": "chromadb"}, "spec": {
+        "component": {"chromaDB": {}, "workloads": [{"kind": "StatefulSet", "name": "chromadb"}]}, "repositoryRef": {"name": "primary"}}});
+    let pod = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "localhost/none:1"}]});
+    let job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "fetch"}, "spec": {
+        "schedule": "0 0 29 2 *", "jobTemplate": {"spec": {"template": {"spec": pod}}}}});
+    for object in [&policy, &job, &run(&namespace)] {
+        let _ = create(server(), &namespace, "system:admin --as-group=system:masters", object).success();
+    }
+    let patch = |what: &str, change: &Value| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), change.to_string()).unwrap();
+        let path = file.path().display();
+        let user = format!("--as={CONTROLLER} --as-group=system:masters");
+        server().kubectl(&format!("patch {what} -n {namespace} {user} --type=merge --patch-file={path}"))
+    };
+    let finalizer = json!({"metadata": {"finalizers": ["holdfast.dev/stopped"]}});
+    for allowed in [
+        ("hfpolicy chromadb", &finalizer),
+        ("hfrun db-2026-11-23", &finalizer),
+        ("cronjob fetch", &json!({"spec": {"suspend": true}})),
+        ("cronjob fetch", &json!({"spec": {"suspend": false}})),
+    ] {
+        let _ = patch(allowed.0, allowed.1).success();
+    }
+    let policy = "backuppolicies \"chromadb\"";
+    let image = json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "evil"}]}}}}}});
+    for (what, change, named) in [
+        ("hfpolicy chromadb", json!({"spec": {"mode": "Suspended"}}), policy),
+        ("hfpolicy chromadb", json!({"spec": {"repositoryRef": {"name": "mine"}}}), policy),
+        (
+            "hfpolicy chromadb",
+            json!({"metadata": {"annotations": {"holdfast.dev/requested-at": "2026-11-23T09:00:00Z"}}}),
+            policy,
+        ),
+        (
+            "hfrun db-2026-11-23",
+            json!({"metadata": {"labels": {"a": "b"}}}),
+            "recoveryruns \"db-2026-11-23\"",
+        ),
+        ("cronjob fetch", json!({"spec": {"schedule": "* * * * *"}}), "CronJob \"fetch\""),
+        ("cronjob fetch", json!({"spec": {"timeZone": "Etc/UTC"}}), "CronJob \"fetch\""),
+        ("cronjob fetch", image, "CronJob \"fetch\""),
+    ] {
+        let said = patch(what, &change).refusal();
+        assert!(said.contains("Holdfast changes n") && said.contains(named), "{change}: {said}");
+    }
+    // Anybody else may, as before.
+    let change = json!({"spec": {"suspend": true}});
+    let free = server().kubectl(&format!(
+        "patch hfpolicy chromadb -n {namespace} --type=merge -p {{\"spec\":{{\"mode\":\"Suspended\"}}}}"
+    ));
+    let _ = free.success();
+    let _ = patch("cronjob fetch", &change).success();
+}
+
 #[test]
 fn the_fence_holds_again_after_the_policies_were_removed_and_made_anew() {
     // A server of its own: for a moment the others' fences would be down.

@@ -69,7 +69,7 @@ fn helm_finds_nothing_to_complain_about() {
 fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     let plain = objects("");
     assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 4);
-    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 2);
+    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 3);
     assert_eq!(of_kind(&plain, "PodDisruptionBudget").count(), 0);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);

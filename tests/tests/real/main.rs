@@ -16,6 +16,7 @@ mod cli_contract;
 mod compiled_crates;
 mod crds;
 mod examples;
+mod lock_phases;
 mod maintenance;
 mod mover_cli;
 mod mover_jobs;
