@@ -26,6 +26,9 @@ pub(super) async fn capture(
     turn: Option<Turn>,
 ) -> Result<Report> {
     writable(access, "no capture is taken")?;
+    let root = desk.places.scratch().join("mirror");
+    // Before anything can go wrong: only the first of several was sent the objects of all.
+    let (written, missing) = objects_into(&root, desk, &source)?;
     if let Some(turn) = &turn
         && !its_turn(desk, turn).await
     {
@@ -47,17 +50,11 @@ pub(super) async fn capture(
         return super::confirm::committed(desk, &repository, &point).await;
     }
     let started = (desk.environment.clock)();
-    let root = desk.places.scratch().join("mirror");
-    let mut body = Body { volumes: source.claims.clone(), ..Body::new() };
-    // First, as the wish to keep them waits for nobody: a volume takes longer.
-    let mut sent = sent(desk)?;
-    sent.push(policy_of(&source));
-    let mounted = desk.places.objects();
-    (body.objects, body.objects_missing) =
-        objects::write(&root.join(OBJECTS), &source.namespace, &sent, &mounted)?;
-    for missing in &body.objects_missing {
+    for missing in &missing {
         tracing::warn!("{missing} belongs to the component, and there is none or it is empty");
     }
+    let mut body =
+        Body { volumes: source.claims.clone(), objects: written, objects_missing: missing, ..Body::new() };
     let how = How { max_writer_pause: pause, full_check: turn.is_none_or(|turn| turn.full_check) };
     let consistency_time =
         volumes_into(&mut body, desk, &repository, &source.content, volumes, &root.join(VOLUMES), how)
@@ -146,6 +143,13 @@ async fn volumes_into(
             Ok(cut)
         }
     }
+}
+
+/// Writes the objects of the component into the mirror. Returns how many there are, and those that there are not.
+fn objects_into(root: &Path, desk: &Desk, source: &CaptureSource) -> Result<(u64, Vec<String>)> {
+    let mut sent = sent(desk)?;
+    sent.push(policy_of(source));
+    objects::write(&root.join(OBJECTS), &source.namespace, &sent, &desk.places.objects())
 }
 
 /// The objects that the controller read.

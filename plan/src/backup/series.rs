@@ -46,13 +46,15 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
     let Some(series) = active.series.clone() else { return };
     let job = capture_job(seen.policy, &active.slot, active.attempt);
     let number = usize::try_from(series.ended).unwrap_or(usize::MAX);
+    // Looked at in every look: that the server has left its node is seen in one only.
+    let why = in_the_way(seen, &series, continuous);
     if let Some(report) = seen.turns.get(number).cloned().flatten() {
         ended(seen, plan, &active, &series, &report);
         let series = Series { ended: series.ended + 1, ..series };
         // The next one may have ended, too.
         plan.next = plan.next.or_at(seen.now);
         plan.status.active = Some(ActiveCapture { series: Some(series), ..active });
-        if is_final(&report) {
+        if is_final(&report) || why.is_some() {
             end(plan, job);
         }
         return;
@@ -61,7 +63,7 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
         end(plan, job);
         return;
     }
-    if let Some(why) = in_the_way(seen, &series, continuous) {
+    if let Some(why) = why {
         plan.events.push(Event::normal("CaptureWithdrawn", format!("captures in a row end: {why}")));
         end(plan, job);
         return;

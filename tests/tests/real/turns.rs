@@ -109,10 +109,14 @@ fn a_turn_is_waited_for_left_out_when_it_is_over_and_its_failure_for_now_ends_no
     ballast(&pod.volume(), 1);
     let now = Timestamp::now();
     let late = Turn { at: now - SignedDuration::from_secs(60), until: now, full_check: false };
-    assert_eq!(pod.run(&capture(&pod, "late", late)), (Report::LeftOut, 0));
+    let mut first = pod.command(&capture(&pod, "late", late));
+    let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "chromadb"}});
+    first.env("HOLDFAST_OBJECT_0", object.to_string());
+    assert_eq!(pod.run_with(first), (Report::LeftOut, 0));
     let due = Timestamp::now() + SignedDuration::from_secs(3);
     let waited = captured(&pod, "early", turn(due, false));
     assert!(waited.consistency_time >= due, "{waited:?}");
+    assert_eq!(waited.objects, 2, "also when the first, which alone was sent them, was left out");
 
     let mut hasty = capture(&pod, "hasty", turn(now, false));
     if let Request::Capture { source, .. } = &mut hasty {

@@ -41,7 +41,7 @@ pub async fn refused(stage: &Stage) -> Result<()> {
         (with(&["component", "workloads"], json!([])), &["spec.component.workloads"]),
         (
             with(&["component"], json!({"workloads": [{"kind": "StatefulSet", "name": "x"}]})),
-            &["spec.component", "chromaDB: {}"],
+            &["spec.component", "set exactly one of chromaDB, application"],
         ),
     ];
     for (policy, words) in cases {

@@ -168,12 +168,14 @@ fn a_pod_that_stands_in_somebodys_way_goes_at_once() {
         let mut world = continuous();
         world.turn(Some(whole(0)));
         change(&mut world);
-        // What had ended by then is recorded first.
-        let plan = world.plan();
-        world.carry_out(&plan, usize::MAX);
-        assert_eq!(world.points.len(), 1, "{name}");
+        // What had ended by then is recorded.
         let plan = world.plan();
         assert_eq!(plan.delete.len(), 1, "{name}");
+        world.carry_out(&plan, usize::MAX);
+        assert_eq!(world.points.len(), 1, "{name}");
+        let mut still = continuous();
+        change(&mut still);
+        assert_eq!(still.plan().delete.len(), 1, "{name}, with nothing to record");
         world
     };
     gone("a recovery", &|world| world.held_by = Some("db-2026-11-23".into()));
@@ -188,11 +190,10 @@ fn a_pod_that_stands_in_somebodys_way_goes_at_once() {
         world.source = Err(Problem { reason: "PodNotRunning", message: "it is down".into() });
     });
     // Its volume could not follow it.
-    let mut moved = continuous();
-    moved.source.as_mut().unwrap().place.node = Some("node-2".into());
-    let plan = moved.plan();
-    assert_eq!(plan.delete.len(), 1, "another node");
-    moved.carry_out(&plan, usize::MAX);
+    let mut moved = gone("another node", &|world| {
+        world.source.as_mut().unwrap().place.node = Some("node-2".into());
+    });
+    moved.turns.clear();
     moved.settle();
     assert_eq!(moved.status().resolved.as_ref().unwrap().node.as_deref(), Some("node-2"));
 }
