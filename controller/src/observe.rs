@@ -7,8 +7,9 @@ use crds::{BackupPolicy, RecoveryRun};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Api, Resource, ResourceExt};
 use plan::backup::source::{self, Around, Problem, Source, Workload};
 use plan::effect::label_value;
@@ -105,9 +106,9 @@ pub async fn source(
     workloads: &[(WorkloadRef, Option<Workload>)],
 ) -> Result<Result<Source, Problem>, Error> {
     let namespace = policy.namespace().unwrap_or_default();
-    let claims: Vec<PersistentVolumeClaim> = list(ctx, &namespace, &ListParams::default()).await?;
-    let pods: Vec<Pod> = list(ctx, &namespace, &others()).await?;
     if policy.spec.component.application.is_some() {
+        let claims: Vec<PersistentVolumeClaim> = list(ctx, &namespace, &ListParams::default()).await?;
+        let pods: Vec<Pod> = list(ctx, &namespace, &others()).await?;
         let around = Around { workloads, claims: &claims, pods: &pods, services: &[] };
         return Ok(source::application(&policy.spec, around));
     }
@@ -115,6 +116,11 @@ pub async fn source(
         Ok(located) => located,
         Err(problem) => return Ok(Err(problem)),
     };
+    let claims: Vec<PersistentVolumeClaim> =
+        get(ctx, &namespace, &located.claim).await?.into_iter().collect();
+    let workload = workloads.iter().find(|(reference, _)| *reference == located.workload);
+    let selector = workload.and_then(|(_, found)| found.as_ref()?.selector());
+    let pods: Vec<Pod> = list(ctx, &namespace, &pods_of(selector)).await?;
     let services: Vec<Service> = list(ctx, &namespace, &ListParams::default()).await?;
     let around = Around { workloads, claims: &claims, pods: &pods, services: &services };
     Ok(source::resolve(&policy.spec, located, around))
@@ -127,6 +133,14 @@ pub async fn source(
 pub async fn using(ctx: &Context, namespace: &str, claims: &[String]) -> Result<Vec<PodSeen>, Error> {
     let pods: Vec<Pod> = list(ctx, namespace, &others()).await?;
     workloads::mounting(ctx, &pods, |mounted| claims.iter().any(|claim| claim == mounted)).await
+}
+
+fn pods_of(selector: Option<&LabelSelector>) -> ListParams {
+    match selector.cloned().map(Selector::try_from) {
+        Some(Ok(selector)) => ListParams::default().labels_from(&selector),
+        // A selector that can't be read selects nothing that we know; the claim is then looked for in every pod.
+        _ => others(),
+    }
 }
 
 /// Everything but what the controller started itself.

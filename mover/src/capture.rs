@@ -23,7 +23,7 @@ use crate::telling::Telling;
 pub const HOLD_LOCK: &str = "hold-lock";
 
 /// How long to try for the lock while writers have it.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
+pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How often to try when a capture is torn.
 const ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
 
@@ -215,16 +215,10 @@ fn dress_root(volume: &Path, mirror: &Path) -> Result<()> {
 
 /// Copies what else lies on the volume, so that a restored volume has it too. Special files hold nothing to copy.
 fn copy_the_rest(from: &Path, data: &Path, to: &Path) -> Result<()> {
-    let unreadable = |path: &Path, e: std::io::Error| {
-        Failure::new(
-            crds::job::FailureReason::SourceUnreadable,
-            format!("can't read {}: {e}", path.display()),
-        )
-    };
-    for entry in fs::read_dir(from).map_err(|e| unreadable(from, e))? {
-        let entry = entry.map_err(|e| unreadable(from, e))?;
+    for entry in fs::read_dir(from).map_err(|e| unreadable(from, &e))? {
+        let entry = entry.map_err(|e| unreadable(from, &e))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().map_err(|e| unreadable(&source, e))?;
+        let kind = entry.file_type().map_err(|e| unreadable(&source, &e))?;
         if source == data || (entry.file_name() == "lost+found" && kind.is_dir()) {
             continue;
         }
@@ -240,9 +234,17 @@ fn copy_the_rest(from: &Path, data: &Path, to: &Path) -> Result<()> {
         } else {
             Ok(())
         };
-        done.map_err(|e| if is_full(&e) { unwritable(&target, &e) } else { unreadable(&source, e) })?;
+        done.map_err(|e| if is_full(&e) { unwritable(&target, &e) } else { unreadable(&source, &e) })?;
     }
     Ok(())
+}
+
+/// The failure to read the source.
+pub fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        crds::job::FailureReason::SourceUnreadable,
+        format!("can't read {}: {error}", path.display()),
+    )
 }
 
 /// The failure to write to scratch space.

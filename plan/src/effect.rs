@@ -151,6 +151,9 @@ pub struct Identity {
     pub selinux: Option<SELinuxOptions>,
 }
 
+/// What is told of a mover that reports something else than it was asked.
+pub(crate) const OTHER_ANSWER: &str = "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart";
+
 /// What is known of a mover Job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobState {

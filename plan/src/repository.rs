@@ -289,8 +289,10 @@ fn ended(
         }
         Ok(_) => {
             probe.failures = probe.failures.saturating_add(1);
-            let failure =
-                Failure { reason: FailureReason::InvalidRequest, message: work::OTHER_ANSWER.to_owned() };
+            let failure = Failure {
+                reason: FailureReason::InvalidRequest,
+                message: crate::effect::OTHER_ANSWER.to_owned(),
+            };
             conditions::failed(seen, status, &failure, probe.failures);
         }
         Err(why) => {

@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeCl
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::source::{Workload, locate};
-use plan::effect::Place;
 use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, Source, VolumeSeen};
 
 use super::{probe, read, service};
@@ -121,7 +120,6 @@ impl Look<'_> {
             .find(|(reference, _)| *reference == located.workload)
             .and_then(|(_, found)| found.as_ref())
             .ok_or_else(|| format!("workload {} does not exist", located.workload.name))?;
-        let template = workload.template().cloned().unwrap_or_default();
         let chroma = policy.spec.component.chroma_db.clone().unwrap_or_default();
         let server = pods.iter().find(|pod| {
             let labels = pod.labels().get(crds::reference::MANAGED_BY_LABEL);
@@ -130,12 +128,7 @@ impl Look<'_> {
         });
         Ok(Source {
             url: service::url(&self.namespace, &chroma, workload, services),
-            place: Place {
-                node: None,
-                node_selector: template.node_selector.unwrap_or_default(),
-                affinity: template.affinity,
-                tolerations: template.tolerations.unwrap_or_default(),
-            },
+            place: workload.place(),
             identity: read::identity(workload, &located.container, server),
             claim: located.claim,
             data_path: located.data_path,

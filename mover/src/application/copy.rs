@@ -6,8 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use super::unreadable;
-use crate::capture::unwritable;
+use crate::capture::{unreadable, unwritable};
 use crate::failure::Result;
 
 /// How long to wait before a file is read again.

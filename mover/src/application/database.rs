@@ -13,12 +13,9 @@ use chroma::guard::{
 use crds::job::FailureReason;
 
 use super::copy::{copied, is_gone};
-use super::unreadable;
-use crate::capture::unwritable;
+use crate::capture::{LOCK_WAIT, unreadable, unwritable};
 use crate::failure::{Failure, Result};
 
-/// How long to try for the lock while writers have it.
-const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// Complaints that are told of one database.
 const TOLD: usize = 3;
 

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs::{self, DirEntry, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chroma::files::DATABASE;
 use chroma::guard::{LockCommand, beside};
@@ -18,7 +18,7 @@ use crds::job::FailureReason;
 use jiff::Timestamp;
 
 use crate::body::{ApplicationFacts, DatabaseFacts, FileFinding};
-use crate::capture::unwritable;
+use crate::capture::{unreadable, unwritable};
 use crate::failure::{Failure, Result};
 use crate::telling::Telling;
 
@@ -156,11 +156,9 @@ impl Volume<'_> {
 
     fn database(&mut self, path: &Path) -> Result<()> {
         let (from, to) = (self.from.join(path), self.to.join(path));
-        let begun = Instant::now();
         let cut = database::cut(&from, &to, &self.request.lock, self.request.max_writer_pause)?;
         let findings = database::check(&to, &self.request.scratch)?;
         let shown = self.shown(path);
-        tracing::debug!("{shown}: cut and checked in {:?}", begun.elapsed());
         let findings = findings.into_iter().map(|what| FileFinding { file: shown.clone(), what });
         self.facts.findings.extend(findings);
         for file in ["", "-wal", "-journal"].map(|suffix| (beside(&from, suffix), beside(&to, suffix))) {
@@ -191,8 +189,4 @@ impl Volume<'_> {
 fn list(dir: &Path) -> io::Result<BTreeMap<OsString, FileType>> {
     let entry = |entry: io::Result<DirEntry>| entry.and_then(|e| Ok((e.file_name(), e.file_type()?)));
     fs::read_dir(dir)?.map(entry).collect()
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(FailureReason::SourceUnreadable, format!("can't read {}: {error}", path.display()))
 }

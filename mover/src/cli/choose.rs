@@ -38,6 +38,24 @@ impl std::str::FromStr for Choice {
     }
 }
 
+/// Which point a command is about.
+#[derive(Debug, clap::Args)]
+pub struct PointArgs {
+    /// latest, asof:2026-11-23T09:00:00Z, or a point id; latest and asof pass over points with damage
+    #[arg(long, value_name = "POINT")]
+    point: Choice,
+    /// Only points of this component, for latest and asof
+    #[arg(long, value_name = "NAME")]
+    component: Option<String>,
+}
+
+impl PointArgs {
+    /// Finds the point.
+    pub async fn choose(&self, repository: &Repository) -> Result<Point> {
+        choose(repository, &self.point, self.component.as_deref()).await
+    }
+}
+
 /// Finds the point.
 pub async fn choose(repository: &Repository, choice: &Choice, component: Option<&str>) -> Result<Point> {
     let until = match choice {

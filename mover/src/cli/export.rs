@@ -11,7 +11,7 @@ use engine::{Exported, ExportedContent};
 use serde::Serialize;
 use tar::{Builder, EntryType, Header};
 
-use super::choose::{Choice, choose};
+use super::choose::PointArgs;
 use super::output::row;
 use super::pax;
 use super::{Output, RepositoryArgs};
@@ -24,12 +24,8 @@ use crate::telling::{Telling, bytes};
 pub struct ExportArgs {
     #[command(flatten)]
     repository: RepositoryArgs,
-    /// latest, asof:2026-11-23T09:00:00Z, or a point id
-    #[arg(long, value_name = "POINT")]
-    point: Choice,
-    /// Only points of this component, for latest and asof
-    #[arg(long, value_name = "NAME")]
-    component: Option<String>,
+    #[command(flatten)]
+    point: PointArgs,
     /// Scratch space with room for the largest file
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -56,7 +52,7 @@ pub async fn run(
         return Err(Failure::new(FailureReason::InvalidRequest, why));
     }
     let repository = args.repository.open(environment).await?;
-    let point = choose(&repository, &args.point, args.component.as_deref()).await?;
+    let point = args.point.choose(&repository).await?;
     let scratch = scratch_space(args.scratch.as_deref())?;
     let mut archive = Builder::new(BufWriter::with_capacity(1 << 20, stdout()));
     let progress = telling.stage("export");

@@ -8,7 +8,7 @@ use engine::ExportedContent;
 use serde_json::{Value, json};
 
 use super::RepositoryArgs;
-use super::choose::{Choice, choose};
+use super::choose::PointArgs;
 use super::export::scratch_space;
 use crate::body::Body;
 use crate::environment::Environment;
@@ -32,12 +32,8 @@ const ORDER: [&str; 8] = [
 pub struct ObjectsArgs {
     #[command(flatten)]
     repository: RepositoryArgs,
-    /// latest, asof:2026-11-23T09:00:00Z, or a point id; latest and asof pass over points with damage
-    #[arg(long, value_name = "POINT")]
-    point: Choice,
-    /// Only points of this component, for latest and asof
-    #[arg(long, value_name = "NAME")]
-    component: Option<String>,
+    #[command(flatten)]
+    point: PointArgs,
     /// Only objects of this kind, such as PersistentVolumeClaim; may be repeated
     #[arg(long = "kind", value_name = "KIND")]
     kinds: Vec<String>,
@@ -48,7 +44,7 @@ pub struct ObjectsArgs {
 
 pub async fn run(args: ObjectsArgs, environment: &Environment) -> Result<Exit> {
     let repository = args.repository.open(environment).await?;
-    let point = choose(&repository, &args.point, args.component.as_deref()).await?;
+    let point = args.point.choose(&repository).await?;
     let body = Body::of(&point)?;
     if body.objects == 0 {
         let why = format!("point {} holds no objects: it was not captured for a policy", point.id);

@@ -6,7 +6,7 @@ use engine::RestoreMode;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::choose::{Choice, choose};
+use super::choose::PointArgs;
 use super::output::row;
 use super::{Output, RepositoryArgs};
 use crate::body::{Body, VOLUMES};
@@ -19,12 +19,8 @@ use crate::telling::{Telling, bytes};
 pub struct RestoreArgs {
     #[command(flatten)]
     repository: RepositoryArgs,
-    /// latest, asof:2026-11-23T09:00:00Z, or a point id; latest and asof pass over points with damage
-    #[arg(long, value_name = "POINT")]
-    point: Choice,
-    /// Only points of this component, for latest and asof
-    #[arg(long, value_name = "NAME")]
-    component: Option<String>,
+    #[command(flatten)]
+    point: PointArgs,
     /// Only this volume of the point, a claim's name; omitted: the only one, or each into a directory of its name
     #[arg(long, value_name = "CLAIM")]
     volume: Option<String>,
@@ -57,7 +53,7 @@ pub async fn run(
     telling: &Telling,
 ) -> Result<Exit> {
     let repository = args.repository.open(environment).await?;
-    let point = choose(&repository, &args.point, args.component.as_deref()).await?;
+    let point = args.point.choose(&repository).await?;
     let meant = match (Body::of(&point), &args.volume) {
         (Ok(body), None) if body.volumes.len() > 1 => point.part(Path::new(VOLUMES)),
         (Ok(body), volume) => body.volume(&point, volume.as_deref())?,

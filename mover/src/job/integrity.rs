@@ -7,11 +7,11 @@ use std::path::Path;
 
 use chroma::check::{CheckOptions, check_dir_with};
 use chroma::files::{Part, part_of};
-use crds::job::{FailureReason, Finding, Report};
+use crds::job::{Finding, Report};
 
 use super::Desk;
-use crate::capture::blocking;
-use crate::failure::{Failure, Result, is_full};
+use crate::capture::{blocking, unwritable};
+use crate::failure::{Failure, Result};
 use crate::places::data_dir;
 use crate::report::{checked, finding};
 
@@ -114,11 +114,6 @@ fn read_at(file: &mut File, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
 
 fn shown(path: &Path) -> String {
     if path.as_os_str().is_empty() { ".".to_owned() } else { path.display().to_string() }
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Failure {
-    let reason = if is_full(error) { FailureReason::ScratchFull } else { FailureReason::MoverFailed };
-    Failure::new(reason, format!("can't write {} in the scratch space: {error}", path.display()))
 }
 
 #[cfg(test)]

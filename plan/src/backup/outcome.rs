@@ -5,7 +5,7 @@ use crds::policy::{ActiveCapture, LastAttempt, PolicyMode};
 
 use super::{ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job, job_name, offline, points};
 use crate::backoff;
-use crate::effect::{Event, JobState};
+use crate::effect::{Event, JobState, OTHER_ANSWER};
 use crate::size;
 
 /// Goes on with `active`. Returns whether it needs the workloads to be stopped.
@@ -132,10 +132,7 @@ pub(super) fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCap
 
 /// What is told of a mover that reports something else than it was asked.
 pub(super) fn other_answer() -> Failure {
-    Failure {
-        reason: FailureReason::InvalidRequest,
-        message: "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart".to_owned(),
-    }
+    Failure { reason: FailureReason::InvalidRequest, message: OTHER_ANSWER.to_owned() }
 }
 
 fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &Failure) {

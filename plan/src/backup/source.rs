@@ -211,9 +211,9 @@ impl Source {
 pub struct Around<'a> {
     /// The workloads of the policy, each as it was fetched.
     pub workloads: &'a [(WorkloadRef, Option<Workload>)],
-    /// Claims of the namespace.
+    /// Claims of the namespace, as many as may be meant.
     pub claims: &'a [PersistentVolumeClaim],
-    /// Pods of the namespace, movers left out.
+    /// Pods of the workloads or of the namespace, movers left out.
     pub pods: &'a [Pod],
     /// Services of the namespace.
     pub services: &'a [Service],
@@ -238,21 +238,11 @@ pub fn resolve(spec: &BackupPolicySpec, located: Located, around: Around<'_>) ->
 /// With the workload stopped: nothing has to run before, and what does tells as whom.
 fn stopped(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Source {
     let workload = around.workloads.iter().find(|(reference, _)| *reference == located.workload);
-    let template = workload.and_then(|(_, found)| found.as_ref()).map(Workload::pod).unwrap_or_default();
+    let workload = workload.and_then(|(_, found)| found.as_ref());
+    let template = workload.map(Workload::pod).unwrap_or_default();
     let mounting = || around.pods.iter().filter(|pod| mounts(pod, &located.claim));
     let pod = mounting().find(|pod| ready(pod)).or_else(|| mounting().next()).unwrap_or(&template);
-    of(spec, located, around, pod, anywhere(template.spec.as_ref()))
-}
-
-/// Wherever pods of a template may run.
-fn anywhere(template: Option<&PodSpec>) -> Place {
-    let spec = template.cloned().unwrap_or_default();
-    Place {
-        node: None,
-        node_selector: spec.node_selector.unwrap_or_default(),
-        affinity: spec.affinity,
-        tolerations: spec.tolerations.unwrap_or_default(),
-    }
+    of(spec, located, around, pod, workload.map(Workload::place).unwrap_or_default())
 }
 
 /// Finds the running server behind `located`.

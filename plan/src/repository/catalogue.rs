@@ -136,7 +136,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, report: &R
                 Some(CatalogueRound { finished: Some(seen.now), failures: 0, found, recorded, ..round });
         }
         Report::Failed(failure) => failed(seen, plan, round, &failure.message),
-        _ => failed(seen, plan, round, work::OTHER_ANSWER),
+        _ => failed(seen, plan, round, crate::effect::OTHER_ANSWER),
     }
 }
 

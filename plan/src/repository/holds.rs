@@ -54,7 +54,7 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
                 });
             }
             (None, JobState::Ended(Report::Failed(failure))) => failed(seen, plan, round, &failure.message),
-            (None, JobState::Ended(_)) => failed(seen, plan, round, work::OTHER_ANSWER),
+            (None, JobState::Ended(_)) => failed(seen, plan, round, crate::effect::OTHER_ANSWER),
             (None, JobState::Silent { why }) => {
                 failed(seen, plan, round, &format!("its Job ended without a report: {why}"));
             }

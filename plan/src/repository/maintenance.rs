@@ -168,7 +168,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, report: 
             });
         }
         (Report::Failed(failure), _) => failed(seen, plan, round, &failure.message),
-        _ => failed(seen, plan, round, work::OTHER_ANSWER),
+        _ => failed(seen, plan, round, crate::effect::OTHER_ANSWER),
     }
 }
 

@@ -12,9 +12,6 @@ use super::{catalogue, holds, job_name, maintenance};
 use crate::backoff;
 use crate::effect::{Identity, MoverJob, Place, RepositoryKeys, label_value};
 
-/// What is told of a mover that reports something else than it was asked.
-pub(super) const OTHER_ANSWER: &str = "the mover answered another question than it was asked: controller and mover image are of different versions; install them from one chart";
-
 /// The name of the Job with this number for a step.
 pub(super) fn name(repository: &RecoveryRepository, step: &str, number: u32) -> String {
     let meta = &repository.metadata;

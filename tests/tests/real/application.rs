@@ -22,9 +22,8 @@ use crds::job::{
 use jiff::SignedDuration;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tests::shell::Shell;
 
-use super::pod::{KEY, Pod, ballast};
+use super::pod::{Pod, ballast};
 
 const CLAIMS: [&str; 2] = ["scholar-data", "scholar-cache"];
 
@@ -72,15 +71,10 @@ fn files(captured: &Captured) -> &CapturedFiles {
     }
 }
 
-fn shell(pod: &Pod) -> Shell {
-    let url = format!("file://{}", pod.root.path().join("repository").display());
-    Shell { url, password: KEY.trim_end().to_owned() }
-}
-
 /// Everything of the point, each volume in a directory of its name.
 fn restored(pod: &Pod, captured: &Captured) -> PathBuf {
     let target = pod.root.path().join(format!("restored-{}", captured.point));
-    shell(pod).done(&["restore", "--point", &captured.point, "--target", target.to_str().unwrap()]);
+    pod.shell().done(&["restore", "--point", &captured.point, "--target", target.to_str().unwrap()]);
     target
 }
 
@@ -318,10 +312,10 @@ fn files_keep_their_permissions_and_those_that_never_stand_still_are_named() {
     let only = pod.root.path().join("only");
     let one =
         ["restore", "--point", &captured.point, "--volume", CLAIMS[1], "--target", only.to_str().unwrap()];
-    shell(&pod).done(&one);
+    pod.shell().done(&one);
     assert!(only.join("papers/2026/one.json").exists());
     let unknown = ["restore", "--point", &captured.point, "--volume", "x", "--target", "/nonexistent/target"];
-    let (refused, code) = shell(&pod).answer(&unknown);
+    let (refused, code) = pod.shell().answer(&unknown);
     assert_eq!(code, 2, "{refused}");
 }
 
@@ -341,7 +335,7 @@ fn a_damaged_database_is_captured_and_the_point_says_so_and_a_chromadb_is_refuse
     fs::write(&db, bytes).unwrap();
     let captured = capture(&pod, "damaged");
     assert_eq!(captured.findings[0].subject, "scholar-data/state.db", "{captured:?}");
-    let (refused, code) = shell(&pod).answer(&["restore", "--point", "latest", "--target", "/nonexistent/x"]);
+    let (refused, code) = pod.shell().answer(&["restore", "--point", "latest", "--target", "/nonexistent/x"]);
     assert_eq!(code, 6, "no point is healthy: {refused}");
 
     fs::create_dir(volume(&pod, CLAIMS[1]).join("db")).unwrap();
@@ -371,7 +365,7 @@ fn objects_are_part_of_the_point_and_come_back_in_the_order_they_are_applied() {
 
     let list = |args: &[&str]| {
         let all = [&["objects", "--point", &captured.point], args].concat();
-        let output = shell(&pod).command(&all).output().unwrap();
+        let output = pod.shell().command(&all).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         (serde_json::from_slice::<Value>(&output.stdout).unwrap()["items"].clone(), said)

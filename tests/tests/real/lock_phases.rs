@@ -4,13 +4,11 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    process::{Child, ChildStderr},
+    process::Child,
     time::{Duration, Instant},
 };
 
 use crds::job::{Captured, Report};
-use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::pod::{Pod, ballast, chroma};
@@ -35,34 +33,15 @@ fn prepared() -> Pod {
     pod
 }
 
-/// Starts a capture and returns once it has said this.
-fn capture_until(pod: &Pod, attempt: &str, phase: &str) -> (Child, BufReader<ChildStderr>) {
-    let mut child = pod.command(&pod.capture(attempt)).spawn().unwrap();
-    let mut output = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while output.read_line(&mut line).unwrap() > 0 && !line.contains(phase) {
-        line.clear();
-    }
-    assert!(line.contains(phase), "the capture ended before it said: {phase}");
-    (child, output)
-}
-
-/// Whether a writer gets the lock, within the time that one bears.
-fn can_lock(pod: &Pod) -> bool {
-    let connection = Connection::open(pod.volume().join("chroma.sqlite3")).unwrap();
-    connection.busy_timeout(Duration::from_secs(5)).unwrap();
-    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
-}
-
 #[test]
 fn a_mover_killed_in_any_phase_leaves_no_lock_and_no_point_and_the_next_capture_works() {
     let pod = prepared();
     for (number, phase) in PHASES.iter().enumerate() {
         let attempt = format!("killed-{number}");
-        let (mut child, _output) = capture_until(&pod, &attempt, phase);
+        let (mut child, _output) = pod.capture_until(&attempt, phase);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(can_lock(&pod), "the lock outlived a mover that was killed at: {phase}");
+        assert!(pod.can_lock(), "the lock outlived a mover that was killed at: {phase}");
         assert_eq!(pod.confirm(&attempt), Report::NotCommitted, "killed at: {phase}");
         // In the scratch space as the killed one left it, which a pod of several captures does.
         let captured = pod.captured(&format!("next-{number}"));
@@ -89,7 +68,7 @@ fn when_the_process_that_holds_the_lock_is_killed_what_was_read_meanwhile_is_thr
     let pod = prepared();
     let mut torn = 0;
     for (number, phase) in PHASES[2..5].iter().enumerate() {
-        let (mut child, mut output) = capture_until(&pod, &format!("holder-{number}"), phase);
+        let (mut child, mut output) = pod.capture_until(&format!("holder-{number}"), phase);
         let deadline = Instant::now() + Duration::from_secs(5);
         // It may have let go by itself by now: then there was nothing to kill, and nothing is torn.
         let killed = loop {
@@ -109,7 +88,7 @@ fn when_the_process_that_holds_the_lock_is_killed_what_was_read_meanwhile_is_thr
             assert!(rest.contains("capture was torn"), "{rest}");
             torn += 1;
         }
-        assert!(can_lock(&pod));
+        assert!(pod.can_lock());
     }
     assert!(torn > 0, "no kill hit a lock that was held");
 }

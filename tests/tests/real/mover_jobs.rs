@@ -4,10 +4,10 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::Read,
     os::unix::process::CommandExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +20,6 @@ use crds::{
     repository::{Lock, Strength},
     run::Verdict,
 };
-use rusqlite::Connection;
 use tests::{
     chroma_server::ChromaServer,
     shell::holdfast,
@@ -29,12 +28,6 @@ use tests::{
 
 use super::pod::{CLAIM, KEY, Pod, ballast, chroma};
 use super::rival::Rival;
-
-fn can_lock(data: &Path) -> bool {
-    let connection = Connection::open(data.join("chroma.sqlite3")).unwrap();
-    connection.busy_timeout(Duration::from_secs(5)).unwrap();
-    connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
-}
 
 #[test]
 fn a_lock_is_probed_points_are_locked_and_a_bucket_without_it_gets_none_and_still_restores() {
@@ -175,18 +168,6 @@ fn damage(pod: &Pod, data: &Path) {
     assert_eq!(fs::read(&db).unwrap(), bytes);
 }
 
-/// Starts a capture and returns once it holds the lock.
-fn capture_until_locked(pod: &Pod, attempt: &str) -> (Child, BufReader<std::process::ChildStderr>) {
-    let mut child = pod.command(&pod.capture(attempt)).spawn().unwrap();
-    let mut output = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while output.read_line(&mut line).unwrap() > 0 && !line.contains("write lock held") {
-        line.clear();
-    }
-    assert!(line.contains("write lock held"), "the capture ended before it had the lock");
-    (child, output)
-}
-
 #[test]
 fn a_capture_killed_under_the_lock_leaves_no_lock_and_the_next_one_works() {
     let pod = Pod::with_directory();
@@ -195,12 +176,12 @@ fn a_capture_killed_under_the_lock_leaves_no_lock_and_the_next_one_works() {
     let mut killed_under_it = false;
     for attempt in 0..5 {
         let name = format!("killed-{attempt}");
-        let (mut child, mut output) = capture_until_locked(&pod, &name);
+        let (mut child, mut output) = pod.capture_until(&name, "write lock held");
         child.kill().unwrap();
         child.wait().unwrap();
         let mut rest = String::new();
         output.read_to_string(&mut rest).unwrap();
-        assert!(can_lock(&pod.volume()), "the lock outlived its mover");
+        assert!(pod.can_lock(), "the lock outlived its mover");
         assert_eq!(pod.confirm(&name), Report::NotCommitted);
         killed_under_it |= !rest.contains("mirror is level");
         if killed_under_it {
@@ -221,11 +202,11 @@ fn a_capture_that_is_asked_to_end_releases_the_lock_and_says_so() {
     ballast(&pod.volume(), 32);
     pod.run(&pod.probe());
     let _ = fs::remove_file(pod.log());
-    let (mut child, _output) = capture_until_locked(&pod, "asked");
+    let (mut child, _output) = pod.capture_until("asked", "write lock held");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(can_lock(&pod.volume()));
+    assert!(pod.can_lock());
     let Report::Failed(failure) = pod.report() else { panic!("{:?}", pod.report()) };
     assert_eq!(failure.reason, FailureReason::MoverFailed);
     assert_eq!(pod.confirm("asked"), Report::NotCommitted);

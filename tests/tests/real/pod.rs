@@ -3,8 +3,10 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+    time::Duration,
 };
 
 use crds::{
@@ -19,7 +21,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tests::{
     seaweedfs::{ADMIN, BUCKET, LOCKED_BUCKET, SeaweedFs, WRITER},
-    shell::holdfast,
+    shell::{Shell, holdfast},
 };
 
 /// The claim that is captured.
@@ -60,6 +62,31 @@ impl Pod {
         fs::create_dir_all(pod.volume()).unwrap();
         fs::write(pod.at(KEY_DIR).join(KEY_FILE), KEY).unwrap();
         pod
+    }
+
+    /// A person's shell on its repository, which is a directory.
+    pub(crate) fn shell(&self) -> Shell {
+        let url = format!("file://{}", self.root.path().join("repository").display());
+        Shell { url, password: KEY.trim_end().to_owned() }
+    }
+
+    /// Whether a writer gets the lock of the database, within the time that one bears.
+    pub(crate) fn can_lock(&self) -> bool {
+        let connection = Connection::open(self.volume().join("chroma.sqlite3")).unwrap();
+        connection.busy_timeout(Duration::from_secs(5)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+    }
+
+    /// Starts a capture and returns once it has said this.
+    pub(crate) fn capture_until(&self, attempt: &str, said: &str) -> (Child, BufReader<ChildStderr>) {
+        let mut child = self.command(&self.capture(attempt)).spawn().unwrap();
+        let mut output = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while output.read_line(&mut line).unwrap() > 0 && !line.contains(said) {
+            line.clear();
+        }
+        assert!(line.contains(said), "the capture ended before it said: {said}");
+        (child, output)
     }
 
     /// The volume of the claim that is captured.

@@ -9,11 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tests::{
     chroma_server::ChromaServer,
-    shell::Shell,
     writer::{Load, Server, Writer, truth},
 };
 
-use super::pod::{KEY, Pod, ballast, chroma};
+use super::pod::{Pod, ballast, chroma};
 
 fn turn(at: Timestamp, full_check: bool) -> Turn {
     Turn { at, until: at + SignedDuration::from_hours(1), full_check }
@@ -35,14 +34,9 @@ fn captured(pod: &Pod, attempt: &str, turn: Turn) -> Captured {
     }
 }
 
-fn shell(pod: &Pod) -> Shell {
-    let url = format!("file://{}", pod.root.path().join("repository").display());
-    Shell { url, password: KEY.trim_end().to_owned() }
-}
-
 /// What `holdfast points` says of a point.
 fn told(pod: &Pod, captured: &Captured) -> Value {
-    let all = shell(pod).done(&["points"]);
+    let all = pod.shell().done(&["points"]);
     let mut points = all["points"].as_array().unwrap().iter();
     points.find(|point| point["point"] == captured.point.as_str()).unwrap().clone()
 }
@@ -80,7 +74,7 @@ async fn each_is_of_its_own_instant_from_a_mirror_that_stays_and_says_what_was_l
     );
     for captured in &taken {
         let target = pod.root.path().join(&captured.point);
-        shell(&pod).done(&["restore", "--point", &captured.point, "--target", target.to_str().unwrap()]);
+        pod.shell().done(&["restore", "--point", &captured.point, "--target", target.to_str().unwrap()]);
         let restored = ChromaServer::start(&target).await.unwrap();
         let served = Server::new(Arc::new(restored.url().to_owned())).unwrap();
         truth::hold(&served, &ledger, captured.consistency_time, chroma(captured).released_at).await.unwrap();

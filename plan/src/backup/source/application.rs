@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 use super::kube_name::name;
 use super::{
-    Around, Content, Problem, Source, Workload, anywhere, check_access, check_claim, container, existing,
-    identity, mounts, node_of, sandbox,
+    Around, Content, Problem, Source, Workload, check_access, check_claim, container, existing, identity,
+    mounts, node_of, sandbox,
 };
 use crate::backup::objects::Wanted;
 use crate::effect::Identity;
@@ -63,7 +63,7 @@ pub fn application(spec: &BackupPolicySpec, around: Around<'_>) -> Result<Source
     let beside = beside(&pods, &claims, around)?;
     let place = match beside {
         Some(pod) if live => node_of(pod),
-        _ => anywhere(first.and_then(Workload::template)),
+        _ => first.map(Workload::place).unwrap_or_default(),
     };
     Ok(Source {
         pod: beside.filter(|_| live).map(|pod| name(&pod.metadata).to_owned()),

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec, PodTemplat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::kube_name::name;
+use crate::effect::Place;
 
 /// A workload as it was fetched.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,18 @@ impl Workload {
     pub(super) fn pod(&self) -> Pod {
         let template = self.pods().cloned().unwrap_or_default();
         Pod { metadata: template.metadata.unwrap_or_default(), spec: template.spec, status: None }
+    }
+
+    /// Wherever its pods may run.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let spec = self.template().cloned().unwrap_or_default();
+        Place {
+            node: None,
+            node_selector: spec.node_selector.unwrap_or_default(),
+            affinity: spec.affinity,
+            tolerations: spec.tolerations.unwrap_or_default(),
+        }
     }
 
     /// The selector of its pods.
