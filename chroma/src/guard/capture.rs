@@ -3,7 +3,6 @@
 use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -12,14 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::GuardError,
+    flush::{Budget, FLUSH_PATIENCE, await_flush, settle, suspects},
     held::{HeldLock, LockCommand, Released},
     hold::LockRequest,
     level::Levelled,
-    mirror::{Mirror, now},
+    mirror::Mirror,
     scan::{Tree, scan},
     source::inspect_source,
 };
-use crate::{check, files};
+use crate::files;
 
 /// What to capture and how patient to be with it.
 #[derive(Debug, Clone)]
@@ -147,7 +147,7 @@ pub fn capture_live_watched(
                 longest_hold = longest_hold.max(whole.released.held);
                 watch(Moment::Released);
                 mirror.dress(&whole.tree)?;
-                let suspects = suspects(&mirror, &whole.tree);
+                let suspects = suspects(mirror.dir(), &whole.tree);
                 if suspects.is_empty() || attempt == options.attempts.get() {
                     let cost = Cost { longest_hold, attempts: attempt, torn_because };
                     return Ok(captured(*whole, cost, suspects, source.filesystem));
@@ -230,7 +230,7 @@ fn read_under_lock(
     budget: &Budget,
     watch: &mut dyn FnMut(Moment),
 ) -> Result<Read, GuardError> {
-    let before = match settle(options, budget)? {
+    let before = match settle(&options.data_dir, options.quiet, budget)? {
         Ok(tree) => tree,
         Err(because) => return Ok(Err(because)),
     };
@@ -252,63 +252,6 @@ fn read_under_lock(
         .map(|(path, _)| path.display().to_string())
         .collect();
     Ok(Ok((before, levelled, unstable)))
-}
-
-const GLANCE: Duration = Duration::from_millis(5);
-
-/// A flush writes its files before its transaction, so one may be under way although we hold the lock. It cannot commit and
-/// no other can follow it (one actor does them all), so waiting until nothing changes is enough. Costs nothing when no
-/// segment was written lately. The check of the mirror's structure catches a flush that was starved for longer.
-fn settle(options: &CaptureOptions, budget: &Budget) -> Result<Result<Tree, String>, GuardError> {
-    let mut tree = scan(&options.data_dir)?;
-    loop {
-        let newest = tree.segment_files().max_by_key(|(_, stamp)| stamp.changed());
-        let Some((path, stamp)) = newest else { return Ok(Ok(tree)) };
-        if now() - stamp.changed() >= options.quiet.as_nanos() as i128 {
-            return Ok(Ok(tree));
-        }
-        if budget.since.elapsed() > budget.allowed / 4 {
-            return Ok(Err(format!("{} kept changing under the lock", path.display())));
-        }
-        thread::sleep(GLANCE);
-        tree = scan(&options.data_dir)?;
-    }
-}
-
-/// Segments written shortly before the lock whose structure is not whole in the mirror: a flush that the settling missed.
-fn suspects(mirror: &Mirror, tree: &Tree) -> Vec<String> {
-    // In nanoseconds. With ten seconds here a flush on a node short of processor time passed for damage, in all likelihood because
-    // more than that lay between two of its files. A segment that was damaged within these minutes costs a capture the patience
-    // below, and is captured as it is then.
-    const LATELY: i128 = 120_000_000_000;
-    let mut fresh: Vec<_> = tree
-        .segment_files()
-        .filter(|(_, stamp)| now() - stamp.changed() < LATELY)
-        .filter_map(|(path, _)| path.parent().filter(|parent| !parent.as_os_str().is_empty()))
-        .collect();
-    fresh.dedup();
-    fresh
-        .into_iter()
-        .filter(|segment| !check::segment_is_whole(&mirror.dir().join(segment)))
-        .map(|segment| segment.display().to_string())
-        .collect()
-}
-
-/// How long flushes that were caught halfway are waited for, in all attempts together: a server that is short of processor time
-/// may need seconds between two files.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits, while writers go on, until the source's own segments are whole: the next attempt shall not meet the same flush.
-fn await_flush(data: &Path, suspects: &[String], patience: &mut Duration) {
-    let begun = Instant::now();
-    let mut glance = GLANCE;
-    while begun.elapsed() < *patience
-        && !suspects.iter().all(|segment| check::segment_is_whole(&data.join(segment)))
-    {
-        thread::sleep(glance);
-        glance = (glance * 2).min(Duration::from_secs(1));
-    }
-    *patience = patience.saturating_sub(begun.elapsed());
 }
 
 struct Cost {
@@ -334,26 +277,5 @@ fn captured(whole: Whole, cost: Cost, suspect_segments: Vec<String>, filesystem:
         unstable,
         suspect_segments,
         filesystem,
-    }
-}
-
-/// The time that writers may be made to wait, and how much of it is gone. A tenth is kept for the release.
-struct Budget {
-    since: Instant,
-    allowed: Duration,
-}
-
-impl Budget {
-    fn start(allowed: Duration) -> Budget {
-        Budget { since: Instant::now(), allowed }
-    }
-
-    fn check(&self, done: u64, expected: u64) -> Result<(), GuardError> {
-        let gone = self.since.elapsed();
-        if gone <= self.allowed / 10 * 9 {
-            return Ok(());
-        }
-        let share = if done == 0 { 0.5 } else { done as f64 / expected.max(done) as f64 };
-        Err(GuardError::WriterPauseExceeded { allowed: self.allowed, needed: gone.div_f64(share) })
     }
 }

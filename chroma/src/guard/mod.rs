@@ -1,5 +1,7 @@
 //! Live capture: a mirror of a data directory that a running server is writing to, cut at one instant.
 //!
+//! [`freeze`] holds the same lock while somebody else cuts the whole volume.
+//!
 //! The mirror is brought near without any lock, then levelled while a child process holds SQLite's write lock. It refuses
 //! to open the source's database with SQLite in this process: POSIX locks die with the first close of any descriptor of the
 //! file in the process that holds them, so the lock lives in a process that opens nothing else. Readers of the server
@@ -7,6 +9,8 @@
 
 mod capture;
 mod error;
+mod flush;
+mod freeze;
 mod held;
 mod hold;
 mod journal;
@@ -17,6 +21,7 @@ mod source;
 
 pub use capture::{CaptureOptions, Captured, Moment, capture_live, capture_live_watched};
 pub use error::GuardError;
+pub use freeze::{FreezeError, Frozen, freeze};
 pub use held::{HeldLock, LockCommand, Released};
 pub use hold::{HoldEnd, HoldError, LockRequest, hold_lock};
 pub use journal::{beside, has_hot_journal};
