@@ -16,7 +16,7 @@ use crate::controllers::{action, measured};
 use crate::error::Error;
 use crate::fail_point::fail_point;
 use crate::status::{self, Written};
-use crate::{events, execute, observe, observe_job, points, workloads};
+use crate::{events, execute, observe, observe_job, points, snapshots, workloads};
 
 /// One reconciliation.
 ///
@@ -75,6 +75,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         Some(active) => observe_job::observe_turns(ctx, &object, &backup::job_name(&object, active)).await?,
         None => (JobState::Absent, Vec::new()),
     };
+    let claims = source.as_ref().map(|source| source.claims.clone()).unwrap_or_default();
     let now = (ctx.now)();
     let plan = backup::plan(&backup::Observed {
         policy: &object,
@@ -86,6 +87,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         workloads: &workloads,
         pods: &pods,
         shared_with,
+        snapshots: snapshots::observe(ctx, &object, &claims).await?,
         held_by: observe::held_by(&runs, &object),
         job,
         turns,
@@ -99,6 +101,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         points::record(ctx, &namespace, point).await?;
         fail_point("after", Some("RecordPoint"));
     }
+    snapshots::remove(ctx, &namespace, &plan.sweep).await?;
     let before = object.status.replace(plan.status.clone());
     let api: Api<BackupPolicy> = Api::namespaced(ctx.client.clone(), &namespace);
     let object = match status::write(&api, &object, before.as_ref(), &plan.status).await? {
@@ -118,7 +121,13 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     for job in &plan.delete {
         execute::delete_job(ctx, &object, job).await?;
     }
+    for clone in &plan.clones {
+        snapshots::ensure_clone(ctx, &object, clone).await?;
+    }
     if let Some(job) = &plan.start {
+        if let Some(account) = &job.service_account {
+            snapshots::ensure_account(ctx, &object, account).await?;
+        }
         execute::ensure_job(ctx, &object, job).await?;
     }
     events::publish(ctx, &object, &plan.events).await;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::PartialObjectMeta;
+use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::Controller;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::ObjectRef;
@@ -24,7 +24,7 @@ use plan::effect::Next;
 use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::{ErrorLabel, KindLabel, Watched};
-use crate::{backup, observe, repository, run};
+use crate::{backup, observe, repository, run, snapshots};
 
 /// Runs every reconciler until the process ends.
 pub async fn run_all(ctx: Arc<Context>) {
@@ -109,6 +109,13 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
                 policy.status.as_ref().is_some_and(|status| status.stopped.is_some())
             })
         })
+        // A snapshot that can be read is read. Metadata only: everything is read anew.
+        .watches_with(
+            Api::<PartialObjectMeta<DynamicObject>>::all_with(client(), &snapshots::snapshot_resource()),
+            snapshots::snapshot_resource(),
+            ours(),
+            |snapshot: PartialObjectMeta<DynamicObject>| by_label(&snapshot, POLICY_LABEL),
+        )
         // An older policy that goes frees the claim for the newer one.
         .watches(Api::<BackupPolicy>::all(client()), Config::default(), move |changed: BackupPolicy| {
             let freed = claims_of(&changed);

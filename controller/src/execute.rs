@@ -82,6 +82,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Judge { .. } => "Judge",
         Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",
+        Request::Cut { .. } => "Cut",
         Request::Confirm { .. } => "Confirm",
         Request::CheckIntegrity { .. } => "CheckIntegrity",
         Request::Restore { .. } => "Restore",

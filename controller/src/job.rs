@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crds::job::{
     CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, REQUEST_ENV, Request, SCRATCH_DIR, SOURCE_DIR,
-    TARGET_DIR,
+    TARGET_DIR, TREE_OBJECTS, TREE_VOLUMES,
 };
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -70,7 +70,8 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
     let identity = &job.identity;
     PodSpec {
         restart_policy: Some("Never".to_owned()),
-        automount_service_account_token: Some(false),
+        service_account_name: job.service_account.clone(),
+        automount_service_account_token: Some(job.service_account.is_some()),
         enable_service_links: Some(false),
         image_pull_secrets: pull_secrets(config),
         // Time to let the writers go and to say how it ended.
@@ -181,16 +182,18 @@ fn literal(name: String, value: &str) -> EnvVar {
 }
 
 fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
-    let mut volumes = vec![Volume {
-        name: "scratch".to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..Volume::default()
-    }];
+    let mut volumes = vec![empty("scratch")];
     let mut mounts = vec![mount("scratch", SCRATCH_DIR, false)];
     if let Some(keys) = &job.keys {
         let (more, at) = key_volumes(keys);
         volumes.extend(more);
         mounts.extend(at);
+    }
+    let cut = matches!(job.request, Request::Capture { cut: Some(_), .. });
+    if cut {
+        // Beside the clones, so that both are stored as they lie.
+        volumes.push(empty("objects"));
+        mounts.push(mount("objects", TREE_OBJECTS, false));
     }
     let mut claim = |name: String, path: &str, claim: &plan::effect::Volume| {
         mounts.push(mount(&name, path, claim.read_only));
@@ -203,9 +206,10 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
             ..Volume::default()
         });
     };
-    for (n, source) in job.sources.iter().enumerate() {
+    let root = if cut { TREE_VOLUMES } else { SOURCE_DIR };
+    for (n, (name, source)) in job.sources.iter().enumerate() {
         // A claim's name may be too long for a volume's.
-        claim(format!("source-{n}"), &format!("{SOURCE_DIR}/{}", source.claim), source);
+        claim(format!("source-{n}"), &format!("{root}/{name}"), source);
     }
     if let Some(target) = &job.target {
         claim("target".to_owned(), TARGET_DIR, target);
@@ -216,6 +220,10 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
         volumes.push(if kind == "Secret" { secret(&volume, name) } else { config_map(&volume, name) });
     }
     (volumes, mounts)
+}
+
+fn empty(name: &str) -> Volume {
+    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
 }
 
 /// Objects that the mover reads as pods do.

@@ -18,5 +18,6 @@ pub mod observe_job;
 pub mod points;
 pub mod repository;
 pub mod run;
+pub mod snapshots;
 pub mod status;
 mod workloads;

@@ -17,7 +17,8 @@ pub use report::{
     CollectionSummary, Content, Finding, Judged, LockTried, Probed, Pruned, Report, Restored, Verified,
 };
 pub use request::{
-    CaptureSource, ComponentRules, HeldPoint, RepositoryAccess, Request, RunMark, SourceContent, Turn,
+    CaptureSource, ComponentRules, HeldDatabase, HeldPoint, RepositoryAccess, Request, RunMark, Snapshots,
+    SourceContent, Turn,
 };
 
 /// Environment variable that carries the [`Request`] as JSON.
@@ -43,6 +44,11 @@ pub const CA_DIR: &str = "/var/run/holdfast/ca";
 pub const CA_FILE: &str = "ca.crt";
 /// Where volumes to capture or to look at are mounted, each at a directory of its claim's name.
 pub const SOURCE_DIR: &str = "/var/run/holdfast/source";
+/// Where clones of snapshots are mounted, each at a directory of its claim's name: beside [`TREE_OBJECTS`], so that both are stored as they
+/// lie.
+pub const TREE_VOLUMES: &str = "/var/run/holdfast/tree/volumes";
+/// Where the objects of such a capture are written, an emptyDir.
+pub const TREE_OBJECTS: &str = "/var/run/holdfast/tree/objects";
 /// Where ConfigMaps and Secrets to capture are mounted, each at `<kind>/<name>`: `Secret/env`.
 pub const OBJECTS_DIR: &str = "/var/run/holdfast/objects";
 /// Where the volume to restore to, or the restored volume to check, is mounted.

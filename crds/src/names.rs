@@ -32,6 +32,19 @@ pub fn point_with_id(policy: &str, consistency_time: Timestamp, id: &str) -> Str
     format!("{}-{}", point(policy, consistency_time), suffix.to_lowercase())
 }
 
+/// What a capture cuts and reads instead of `claim`: the VolumeSnapshot and the claim that is cloned from it have this name.
+#[must_use]
+pub fn snapshot(claim: &str, policy_uid: &str, slot: &str, attempt: u32) -> String {
+    let hash = short_hash(&[policy_uid, claim, slot, &attempt.to_string()]);
+    fit(&format!("{claim}-{slot}-{attempt}"), &hash, 253)
+}
+
+/// The ServiceAccount and the RoleBinding by which the movers of a policy may ask for snapshots.
+#[must_use]
+pub fn snapshotter(policy: &str, policy_uid: &str) -> String {
+    fit(&format!("{policy}-snapshots"), &short_hash(&[policy_uid]), 253)
+}
+
 /// The claim that a point is restored into, before it takes the name of `claim`.
 #[must_use]
 pub fn restore_claim(claim: &str, run_uid: &str) -> String {

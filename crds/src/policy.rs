@@ -12,7 +12,9 @@ use crate::reference::NameRef;
 use crate::retention::Retention;
 use crate::run::StoppedWorkload;
 
+mod capture;
 mod component;
+pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
 pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
 };
@@ -115,71 +117,6 @@ pub struct Objectives {
 impl Default for Objectives {
     fn default() -> Self {
         Self { rto: Span::from_hours(4), rpo: Span::from_hours(1) }
-    }
-}
-
-/// One-of: how a volume is captured.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.live) != has(self.offline)", "message": "set one of live: {} and offline: {}"}]))]
-pub struct CaptureMethod {
-    /// Beside the running server: writers wait for a moment, readers don't.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub live: Option<Live>,
-    /// With the workloads scaled to zero meanwhile: for volumes beside whose server nothing can run, or whose locks don't reach another
-    /// pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub offline: Option<Offline>,
-    /// A point with fewer records or bytes than the largest one before it, by more than this, is an anomaly: nothing of the
-    /// policy is removed until somebody has looked. 100 turns this off.
-    #[serde(default = "default_shrink")]
-    #[schemars(range(max = 100))]
-    pub max_shrink_percent: u8,
-    /// The RecoveryPoint from which on a smaller size is right: points before it are no measure any more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shrink_acknowledged: Option<NameRef>,
-}
-
-fn default_shrink() -> u8 {
-    20
-}
-
-impl Default for CaptureMethod {
-    fn default() -> Self {
-        Self {
-            live: Some(Live::default()),
-            offline: None,
-            max_shrink_percent: default_shrink(),
-            shrink_acknowledged: None,
-        }
-    }
-}
-
-/// Bounds of a live capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Live {
-    /// Longest time that writers may be held. A capture that would exceed it lets them go and fails.
-    pub max_writer_pause: Span,
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Self { max_writer_pause: Span::from_secs(5) }
-    }
-}
-
-/// Bounds of an offline capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Offline {
-    /// Longest time that the workloads may be stopped. A capture that would exceed it is given up, and they are started again.
-    pub max_downtime: Span,
-}
-
-impl Default for Offline {
-    fn default() -> Self {
-        Self { max_downtime: Span::from_mins(15) }
     }
 }
 
@@ -300,6 +237,9 @@ pub struct ActiveCapture {
     /// When it was started.
     #[schemars(with = "Time")]
     pub started: Timestamp,
+    /// It reads a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotStage>,
     /// It is one of several that a single pod takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Series>,
@@ -313,6 +253,35 @@ pub struct ActiveCapture {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub not_before: Option<Timestamp>,
+}
+
+/// How far a capture is that reads snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotStage {
+    /// How they were cut; absent until they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+}
+
+/// How snapshots were cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cut {
+    /// What was acknowledged before is in them: writers were held from here, or, where nobody was held, the first was asked for.
+    #[schemars(with = "Time")]
+    pub at: Timestamp,
+    /// To here; where nobody was held, the storage had cut the last.
+    #[schemars(with = "Time")]
+    pub until: Timestamp,
+    /// Milliseconds for which writers were held, the longest time of all attempts.
+    pub held_ms: u64,
+    /// Attempts of the guard; more than one when a flush was met.
+    pub attempts: u32,
+    /// The filesystem of the volume; empty where it was not looked at.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 32))]
+    pub filesystem: String,
 }
 
 /// Captures that one pod takes, one after the other.

@@ -61,6 +61,8 @@ pub const REQUESTED_AT: &str = "holdfast.dev/requested-at";
 pub const MAINTENANCE_REQUESTED_AT: &str = "holdfast.dev/maintenance-requested-at";
 /// Label on points, Jobs and claims: the BackupPolicy concerned.
 pub const POLICY_LABEL: &str = "holdfast.dev/policy";
+/// Label on VolumeSnapshots and claims that a capture reads: its slot. They are removed after it.
+pub const CAPTURE_LABEL: &str = "holdfast.dev/capture";
 /// Label on Jobs: the RecoveryRepository that is probed.
 pub const REPOSITORY_LABEL: &str = "holdfast.dev/repository";
 /// Label on Jobs and claims: the RecoveryRun concerned.
@@ -77,6 +79,8 @@ pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
 pub const STOPPED_FINALIZER: &str = "holdfast.dev/stopped";
 /// Finalizer on a run while its claims are taken apart: the run stays until they are whole again.
 pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
+/// The ClusterRole, from the chart, that lets a mover ask for snapshots; bound in the namespace of a policy that wants them.
+pub const SNAPSHOT_ROLE: &str = "holdfast-snapshots";
 /// Label on everything the controller creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value.

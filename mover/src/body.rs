@@ -126,7 +126,7 @@ pub struct ChromaFacts {
     pub guard: GuardFacts,
 }
 
-/// How a live capture went.
+/// How the volume was cut.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuardFacts {
@@ -223,12 +223,26 @@ impl Body {
     }
 }
 
+impl From<guard::Captured> for GuardFacts {
+    fn from(guard: guard::Captured) -> Self {
+        Self {
+            locked_at: guard.locked_at,
+            released_at: guard.released_at,
+            longest_hold_ms: guard.longest_hold_ms,
+            attempts: guard.attempts,
+            torn_because: guard.torn_because,
+            unstable: guard.unstable,
+            filesystem: guard.filesystem,
+        }
+    }
+}
+
 impl ChromaFacts {
     /// Puts together what guard, check and fingerprints said.
     pub fn new(
         image: &str,
         data_path: &str,
-        guard: &guard::Captured,
+        guard: GuardFacts,
         report: CheckReport,
         collections: std::result::Result<Vec<CollectionFingerprint>, String>,
     ) -> Self {
@@ -247,15 +261,7 @@ impl ChromaFacts {
             integrity_checked: report.integrity_checked,
             integrity_checked_at: None,
             pending: report.pending,
-            guard: GuardFacts {
-                locked_at: guard.locked_at,
-                released_at: guard.released_at,
-                longest_hold_ms: guard.longest_hold_ms,
-                attempts: guard.attempts,
-                torn_because: guard.torn_because.clone(),
-                unstable: guard.unstable.clone(),
-                filesystem: guard.filesystem.clone(),
-            },
+            guard,
         }
     }
 

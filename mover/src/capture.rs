@@ -15,7 +15,7 @@ use chroma::guard::{self, CaptureOptions, LockCommand, Moment, capture_live_watc
 use engine::{Backup, Committed, Layout, LayoutChooser, PointAttributes, Repository};
 use jiff::Timestamp;
 
-use crate::body::ChromaFacts;
+use crate::body::{ChromaFacts, GuardFacts};
 use crate::failure::{Failure, Result, is_full, sentence};
 use crate::telling::Telling;
 
@@ -25,7 +25,7 @@ pub const HOLD_LOCK: &str = "hold-lock";
 /// How long to try for the lock while writers have it.
 pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How often to try when a capture is torn.
-const ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
+pub const ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
 
 /// A ChromaDB and where its mirror goes.
 pub struct Source {
@@ -74,7 +74,8 @@ pub async fn mirror(repository: &Repository, source: Source, telling: &Telling) 
         let full = full_check || last.as_ref().is_some_and(|last| !last.whole);
         let options =
             CheckOptions { scratch: Some(scratch.join("rolled-back")), skip_integrity_check: !full };
-        let mut facts = look(&data, &options, &key, &image, &data_path, guard, &telling)?;
+        let guard = GuardFacts::from(guard);
+        let mut facts = look(Look { data, options, image, data_path, guard }, &key, &telling)?;
         let last = match full {
             true => Some(remember_full_check(&scratch, &facts)?),
             false => last,
@@ -183,21 +184,29 @@ fn take(
     Ok(captured)
 }
 
-fn look(
-    data: &Path,
-    options: &CheckOptions,
-    key: &Key,
-    image: &str,
-    data_path: &str,
-    guard: guard::Captured,
-    telling: &Telling,
-) -> Result<ChromaFacts> {
-    telling.say("check the mirror");
+/// A data directory that stands still, and how that came.
+pub struct Look {
+    /// The directory.
+    pub data: PathBuf,
+    /// How thoroughly to look.
+    pub options: CheckOptions,
+    /// Image of the server.
+    pub image: String,
+    /// Path of the directory below the root of its volume.
+    pub data_path: String,
+    /// How it was cut.
+    pub guard: GuardFacts,
+}
+
+/// Checks a data directory and takes the fingerprints of its collections. Blocks.
+pub fn look(seen: Look, key: &Key, telling: &Telling) -> Result<ChromaFacts> {
+    let Look { data, options, image, data_path, guard } = seen;
+    telling.say("check what was cut");
     let report =
-        check_dir_with(data, options).map_err(|e| Failure::unexpected("can't check the mirror", &e))?;
+        check_dir_with(&data, &options).map_err(|e| Failure::unexpected("can't check what was cut", &e))?;
     telling.say("fingerprint the collections");
-    let collections = of_dir_with(data, key, options.scratch.as_deref());
-    let facts = ChromaFacts::new(image, data_path, &guard, report, collections.map_err(|e| sentence(&e)));
+    let collections = of_dir_with(&data, key, options.scratch.as_deref());
+    let facts = ChromaFacts::new(&image, &data_path, guard, report, collections.map_err(|e| sentence(&e)));
     telling.say(match facts.is_whole() {
         true => format!("{} records in {} collections, whole", facts.records(), facts.collections.len()),
         false => "the check found something: the point will say so".to_owned(),

@@ -29,6 +29,8 @@ pub struct Environment {
     pub request: Option<String>,
     /// `HOLDFAST_OBJECT_0` and so on.
     pub objects: Vec<String>,
+    /// URL of the Kubernetes API, from `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`.
+    pub api_server: Option<String>,
     /// `HOLDFAST_ROOT`: put before every directory of a Job, for tests.
     pub root: Option<PathBuf>,
     /// The clock.
@@ -51,6 +53,10 @@ impl Environment {
             new_password: secret("HOLDFAST_NEW_PASSWORD"),
             request: text(crds::job::REQUEST_ENV),
             objects: (0..).map_while(|n| text(&format!("{}{n}", crds::job::OBJECT_ENV))).collect(),
+            api_server: text("KUBERNETES_SERVICE_HOST").map(|host| {
+                let host = if host.contains(':') { format!("[{host}]") } else { host };
+                format!("https://{host}:{}", text("KUBERNETES_SERVICE_PORT").as_deref().unwrap_or("443"))
+            }),
             root: text("HOLDFAST_ROOT").map(PathBuf::from),
             clock: now,
         }

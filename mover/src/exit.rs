@@ -86,8 +86,11 @@ impl Exit {
             | FailureReason::ChromaDBFound
             | FailureReason::VersionUnsupported
             | FailureReason::LocksNotShared
+            | FailureReason::SnapshotRefused
             | FailureReason::SourceUnreadable => Self::Source,
-            FailureReason::Torn | FailureReason::WriterPauseExceeded => Self::Torn,
+            FailureReason::Torn | FailureReason::WriterPauseExceeded | FailureReason::SnapshotFailed => {
+                Self::Torn
+            }
             FailureReason::TargetNotEmpty => Self::Target,
             FailureReason::FormatTooNew => Self::Newer,
             FailureReason::AlreadyExecuted => Self::Refused,

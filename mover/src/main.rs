@@ -17,6 +17,7 @@ mod objects;
 mod places;
 mod report;
 mod retention;
+mod snapshots;
 mod telling;
 
 use std::ffi::OsString;

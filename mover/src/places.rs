@@ -47,6 +47,22 @@ impl Places {
         Ok(self.at(job::SOURCE_DIR).join(claim))
     }
 
+    /// The clone of a claim's snapshot.
+    pub fn clone_of(&self, claim: &str) -> Result<PathBuf, Failure> {
+        Ok(self.at(job::TREE_VOLUMES).join(self.source(claim)?.file_name().unwrap_or_default()))
+    }
+
+    /// What a capture stores: the clones and the objects beside them.
+    pub fn tree(&self) -> PathBuf {
+        self.at(job::TREE_VOLUMES).parent().map(Path::to_owned).unwrap_or_default()
+    }
+
+    /// Token and certificate authority of the pod's service account.
+    pub fn service_account(&self) -> (PathBuf, PathBuf) {
+        let dir = self.at("/var/run/secrets/kubernetes.io/serviceaccount");
+        (dir.join("token"), dir.join("ca.crt"))
+    }
+
     /// ConfigMaps and Secrets to capture.
     pub fn objects(&self) -> PathBuf {
         self.at(job::OBJECTS_DIR)

@@ -5,31 +5,31 @@
 
 pub mod anomaly;
 mod conditions;
+mod job;
 pub mod objects;
 mod offline;
 mod outcome;
 pub mod points;
 mod retention;
 mod series;
+pub mod snapshot;
 pub mod source;
 
-use std::collections::BTreeMap;
-
 use crds::cron::Schedule;
-use crds::job::{CaptureSource, Report, Request, SourceContent};
-use crds::policy::{ActiveCapture, BackupPolicyStatus, Origin, PolicyMode, Resolved, ResolvedSchedule};
-use crds::reference::{POLICY_LABEL, REQUESTED_AT};
+use crds::job::Report;
+use crds::policy::{
+    ActiveCapture, BackupPolicyStatus, Method, Origin, PolicyMode, Resolved, ResolvedSchedule,
+};
+use crds::reference::REQUESTED_AT;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span, names};
 use jiff::Timestamp;
 
-use crate::effect::{Event, Identity, JobState, MoverJob, Next, Place, Volume, label_value, transitions};
-use crate::repository;
+use crate::effect::{Event, JobState, MoverJob, Next, transitions};
 use crate::request;
 use crate::schedule::{self, Slots};
 use crate::workload::{PodSeen, Scale, WorkloadSeen};
-use objects::Wanted;
 use points::NewPoint;
-use source::{Content, Problem, Source};
+use source::{Problem, Source};
 
 /// Jobs that one capture may take.
 const ATTEMPTS: u32 = 3;
@@ -57,6 +57,8 @@ pub struct Observed<'a> {
     pub pods: &'a [PodSeen],
     /// An older policy that captures one of the claims.
     pub shared_with: Option<String>,
+    /// Snapshots, as far as the policy asks for them or a capture under way reads them.
+    pub snapshots: snapshot::Seen,
     /// A RecoveryRun that has not ended and works on this policy.
     pub held_by: Option<String>,
     /// The Job of the capture in `status.active`, see [`job_name`]; Absent when there is none.
@@ -71,11 +73,14 @@ pub struct Observed<'a> {
     pub now: Timestamp,
 }
 
-/// What to do, in this order: record the point, write the status, then put on or take away the finalizer, scale, delete and start Jobs.
+/// What to do, in this order: record the point, remove what captures have left, write the status, then put on or take away the
+/// finalizer, scale, delete Jobs, make claims and start Jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// A point to record unless it is recorded. Before the status, which forgets where it came from.
     pub record: Option<Box<NewPoint>>,
+    /// Snapshots and clones that nothing needs. Before the status, which forgets what they were for.
+    pub sweep: snapshot::Leftovers,
     /// The status as it has to be.
     pub status: BackupPolicyStatus,
     /// Whether the policy is to carry our finalizer, where that changes.
@@ -84,6 +89,8 @@ pub struct Plan {
     pub scale: Vec<Scale>,
     /// Jobs to delete: their results are in the status.
     pub delete: Vec<String>,
+    /// Claims to make from snapshots unless they exist. The Job reads them.
+    pub clones: Vec<snapshot::NewClone>,
     /// A Job to start unless it exists.
     pub start: Option<Box<MoverJob>>,
     /// What to tell.
@@ -98,6 +105,8 @@ pub fn job_name(policy: &BackupPolicy, active: &ActiveCapture) -> String {
     if active.confirming {
         let step = format!("Confirm-{}-{}", active.slot, active.attempt);
         name_of(policy, &step, active.confirms)
+    } else if snapshot::is_cutting(active) {
+        name_of(policy, &format!("Cut-{}", active.slot), active.attempt)
     } else {
         capture_job(policy, &active.slot, active.attempt)
     }
@@ -154,9 +163,11 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     let mut plan = Plan {
         record: None,
         status: before.clone(),
+        sweep: snapshot::Leftovers::default(),
         finalizer: None,
         scale: vec![],
         delete: vec![],
+        clones: vec![],
         start: None,
         events: vec![],
         next: Next::OnChange,
@@ -200,6 +211,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         .map(|slot| slot.to_string());
 
     sweep(seen, &mut plan);
+    plan.sweep = snapshot::leftovers(seen, &plan.status);
 
     // What is known about points.
     points::summarize(seen, &mut plan);
@@ -247,8 +259,9 @@ fn calendar(policy: &BackupPolicy) -> Calendar {
         },
         None => {
             let rpo = policy.spec.objectives.rpo;
-            // Only beside a running ChromaDB: nothing is stopped twice a minute.
-            let beside = policy.spec.component.chroma_db.is_some() && policy.spec.capture.offline.is_none();
+            // Only beside a running ChromaDB: nothing is stopped or cut by the storage twice a minute.
+            let live = matches!(policy.spec.capture.method(), Method::Live(_));
+            let beside = policy.spec.component.chroma_db.is_some() && live;
             let continuous = schedule::continuous(rpo).filter(|_| beside);
             let schedule = schedule::derived(rpo);
             match continuous {
@@ -292,12 +305,19 @@ fn resolved(before: &BackupPolicyStatus, calendar: &Calendar, source: &Result<So
     }
 }
 
+/// What is captured, when it can be in the way that the policy asks for.
+fn usable<'a>(seen: &'a Observed<'_>) -> Result<&'a Source, Problem> {
+    let source = offline::source(seen)?;
+    snapshot::class(seen, source).transpose()?;
+    Ok(source)
+}
+
 fn parked(seen: &Observed<'_>) -> Option<Parked> {
     let spec = &seen.policy.spec;
     if let Err(problem) = conditions::repository(&spec.repository_ref.name, seen.repository) {
         return Some(Parked::Repository(problem));
     }
-    if let Err(problem) = offline::source(seen) {
+    if let Err(problem) = usable(seen) {
         return Some(Parked::Source(problem));
     }
     if let Some(other) = &seen.shared_with {
@@ -345,6 +365,7 @@ fn next_capture(
         attempt: 1,
         origin,
         started: seen.now,
+        snapshot: snapshot::first_stage(seen),
         series: calendar.continuous.map(|every| series::from(slot.unwrap_or(seen.now), every)),
         confirming: false,
         confirms: 0,
@@ -372,97 +393,6 @@ fn due_slot(seen: &Observed<'_>, plan: &mut Plan, calendar: &Calendar) -> Option
         }
         _ => Some(slot),
     }
-}
-
-/// The Job for `active`: the capture itself, or the search for its commit record. None while it can't be made.
-fn job(seen: &Observed<'_>, plan: &Plan, active: &ActiveCapture) -> Option<MoverJob> {
-    let policy = seen.policy;
-    let repository = seen.repository?;
-    let meta = &policy.metadata;
-    let policy_name = meta.name.clone().unwrap_or_default();
-    let attempt = attempt_id(policy, &active.slot, active.attempt);
-    let common = MoverJob {
-        name: job_name(policy, active),
-        labels: BTreeMap::from([(POLICY_LABEL.to_owned(), label_value(&policy_name))]),
-        request: Request::Confirm { repository: repository::access(repository), attempt: attempt.clone() },
-        before: Vec::new(),
-        keys: Some(repository::keys(repository)),
-        sources: Vec::new(),
-        objects: None,
-        target: None,
-        place: Place::default(),
-        identity: Identity::default(),
-        deadline: Span::from_mins(5),
-    };
-    if active.confirming {
-        return Some(common);
-    }
-    let source = seen.source.as_ref().ok()?;
-    let capture = &policy.spec.capture;
-    // The lock is taken also where nothing should run: somebody may have started it behind our back.
-    let (pause, deadline) = match capture.offline {
-        Some(offline) => (offline.max_downtime, offline::deadline(seen, plan, offline)),
-        None => (
-            capture.live.unwrap_or_default().max_writer_pause,
-            Span::from_secs(policy.spec.objectives.rpo.as_secs().clamp(600, 6 * 3600)),
-        ),
-    };
-    let captured = CaptureSource {
-        policy: policy_name,
-        namespace: meta.namespace.clone().unwrap_or_default(),
-        claims: source.claims.clone(),
-        content: match &source.content {
-            Content::ChromaDb { data_path, .. } => {
-                SourceContent::ChromaDb { data_path: data_path.clone(), image: offline::image(seen, plan) }
-            }
-            Content::Application => SourceContent::Application,
-        },
-        max_writer_pause: pause.to_duration(),
-        policy_spec: serde_json::to_value(&policy.spec).unwrap_or_default(),
-    };
-    let (access, mut before) = (repository::access(repository), Vec::new());
-    let capture = |attempt, turn| Request::Capture {
-        repository: access.clone(),
-        attempt,
-        source: captured.clone(),
-        turn,
-    };
-    let (request, deadline) = match &active.series {
-        None => (capture(attempt, None), deadline),
-        Some(series) => {
-            let turns = series::turns(series);
-            before.extend(turns.into_iter().map(|(slot, turn)| {
-                capture(attempt_id(policy, &slot_name(slot), active.attempt), Some(turn))
-            }));
-            (before.pop()?, series::deadline(series, deadline))
-        }
-    };
-    Some(MoverJob {
-        request,
-        before,
-        // Writable: taking the lock needs a writable descriptor. Nothing is ever written.
-        sources: source
-            .claims
-            .iter()
-            .map(|claim| Volume { claim: claim.clone(), read_only: false })
-            .collect(),
-        objects: Some(Box::new(objects(repository, plan, source))),
-        place: source.place.clone(),
-        identity: offline::identity(plan, source),
-        deadline,
-        ..common
-    })
-}
-
-/// The objects of the component, as they are when nothing is stopped. What opens the repository is not locked up in it.
-fn objects(repository: &RecoveryRepository, plan: &Plan, source: &Source) -> Wanted {
-    let mut wanted = source.objects.clone();
-    let keys = repository::keys(repository);
-    for secret in [Some(&keys.credentials), Some(&keys.key), keys.escrow.as_ref()].into_iter().flatten() {
-        wanted.secrets.remove(&secret.name);
-    }
-    wanted.stopped = plan.status.stopped.iter().flat_map(|stopped| stopped.workloads.clone()).collect();
-    wanted
 }
 
 #[cfg(test)]

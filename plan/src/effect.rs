@@ -87,8 +87,8 @@ pub struct MoverJob {
     pub before: Vec<Request>,
     /// Secrets of the repository; absent for a request that needs none.
     pub keys: Option<RepositoryKeys>,
-    /// Volumes below `/var/run/holdfast/source`, each at its claim's name.
-    pub sources: Vec<Volume>,
+    /// Volumes to read, each in a directory of this name: that of the claim that is meant, which a clone may stand in for.
+    pub sources: BTreeMap<String, Volume>,
     /// Objects that are read and handed over when it is made, and those that are mounted below `/var/run/holdfast/objects`.
     pub objects: Option<Box<Wanted>>,
     /// The volume at `/var/run/holdfast/target`.
@@ -97,6 +97,8 @@ pub struct MoverJob {
     pub place: Place,
     /// As whom it runs.
     pub identity: Identity,
+    /// The ServiceAccount whose token it gets; absent: no token.
+    pub service_account: Option<String>,
     /// How long it may take from its creation, waiting for its pod included.
     pub deadline: Span,
 }

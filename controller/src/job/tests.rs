@@ -32,7 +32,8 @@ fn probe() -> MoverJob {
             escrow: Some(NameRef::new("escrow-key")),
             ca: Some(NameRef::new("store-ca")),
         }),
-        sources: vec![],
+        sources: BTreeMap::new(),
+        service_account: None,
         objects: None,
         target: None,
         place: Place::default(),
@@ -67,6 +68,7 @@ fn capture() -> MoverJob {
                 policy_spec: json!({"component": {"displayName": "costs $(AWS_SECRET_ACCESS_KEY)"}}),
             },
             turn: None,
+            cut: None,
         },
         before: vec![],
         keys: Some(RepositoryKeys {
@@ -75,7 +77,11 @@ fn capture() -> MoverJob {
             escrow: None,
             ca: None,
         }),
-        sources: vec![Claim { claim: "data-chromadb-0".into(), read_only: false }],
+        sources: BTreeMap::from([(
+            "data-chromadb-0".to_owned(),
+            Claim { claim: "data-chromadb-0".into(), read_only: false },
+        )]),
+        service_account: None,
         objects: Some(Box::new(objects())),
         target: None,
         place: Place {

@@ -37,6 +37,10 @@ pub enum FailureReason {
     LocksNotShared,
     Torn,
     WriterPauseExceeded,
+    /// The cluster does not take the snapshot: nothing was asked of the storage.
+    SnapshotRefused,
+    /// The storage did not cut the snapshot, or it can't be read.
+    SnapshotFailed,
     SourceUnreadable,
     ClockBehind,
     PointNotFound,
@@ -61,6 +65,7 @@ impl FailureReason {
             | Self::Throttled
             | Self::Torn
             | Self::WriterPauseExceeded
+            | Self::SnapshotFailed
             | Self::ScratchFull
             | Self::NoSpaceLeft
             | Self::NotServing
@@ -79,6 +84,7 @@ impl FailureReason {
             | Self::ChromaDBFound
             | Self::VersionUnsupported
             | Self::LocksNotShared
+            | Self::SnapshotRefused
             | Self::SourceUnreadable
             | Self::ClockBehind
             | Self::PointNotFound

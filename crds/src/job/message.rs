@@ -76,6 +76,7 @@ impl Report {
                 bound_points(&mut judged.remove);
             }
             Self::Pruned(pruned) => bound_points(&mut pruned.left),
+            Self::Cut(done) => cut(&mut done.filesystem, 32),
             Self::Held | Self::NotCommitted | Self::LeftOut | Self::Restored(_) => {}
             Self::Checked(checked) => {
                 bound_findings(&mut checked.findings);
@@ -267,6 +268,13 @@ mod tests {
                 bytes: u64::MAX,
             }),
             Report::Held,
+            Report::Cut(crate::policy::Cut {
+                at: time,
+                until: time,
+                held_ms: u64::MAX,
+                attempts: u32::MAX,
+                filesystem: text(),
+            }),
             Report::NotCommitted,
             Report::LeftOut,
             Report::Checked(Checked {

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
+use crate::policy::Cut;
 
 /// What a mover says when it ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +14,8 @@ pub enum Report {
     Probed(Probed),
     /// A point was committed, read back and every object it needs was seen.
     Captured(Box<Captured>),
+    /// The snapshots are cut.
+    Cut(Cut),
     /// The capture was left out: by its turn the next one was due.
     LeftOut,
     /// Points of the repository.

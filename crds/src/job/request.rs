@@ -1,7 +1,12 @@
 //! What a mover is asked.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
+
+use crate::policy::Cut;
 
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +29,22 @@ pub enum Request {
         /// It is one of several that a pod takes, one after the other, its containers sharing their scratch space.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         turn: Option<Turn>,
+        /// The volumes are clones of snapshots that were cut so: nobody writes to them. They are mounted below
+        /// [`TREE_VOLUMES`](super::TREE_VOLUMES), and stored from there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut: Option<Cut>,
+    },
+    /// Ask the cluster for a snapshot of each volume, and wait until the storage has cut them all; beside a ChromaDB while its writers are
+    /// held.
+    Cut {
+        /// The snapshots.
+        snapshots: Snapshots,
+        /// The ChromaDB whose only volume is mounted below [`SOURCE_DIR`](super::SOURCE_DIR); absent for anything else, whose volumes are
+        /// cut one after the other as a power failure would.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chroma_db: Option<HeldDatabase>,
+        /// Longest wait for the storage where no writer is held.
+        patience: SignedDuration,
     },
     /// Say what points there are, the newest first.
     Catalogue {
@@ -170,6 +191,34 @@ pub struct CaptureSource {
     pub max_writer_pause: SignedDuration,
     /// The policy as it stood, so that a point can be used when no policy is left.
     pub policy_spec: serde_json::Value,
+}
+
+/// Snapshots to ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshots {
+    /// Namespace of the claims.
+    pub namespace: String,
+    /// The VolumeSnapshotClass.
+    pub class: String,
+    /// What each snapshot is called, by claim.
+    pub names: BTreeMap<String, String>,
+    /// Their labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whose they are, so that they go with it.
+    pub owner: OwnerReference,
+}
+
+/// A ChromaDB whose writers are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldDatabase {
+    /// Name of the claim.
+    pub claim: String,
+    /// Path of the data below the mount, without a leading slash; empty for the mount itself.
+    pub data_path: String,
+    /// Longest time that writers may be held.
+    pub max_writer_pause: SignedDuration,
 }
 
 /// One of several captures of a pod.

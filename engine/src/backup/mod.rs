@@ -112,7 +112,7 @@ impl Drop for StopOnDrop {
 /// Files that have pages or records are compared with the component's newest point; a version before that can't be read is
 /// told in the log and captured whole.
 /// A file of several names in the source is captured once; one whose other names lie outside is a file as any other.
-/// Caveat: `lost+found` in the root is left out, and of extended attributes those that belong to the node or the file system.
+/// Caveat: `lost+found` in the root, and in that of another file system within, is left out, and of extended attributes those that belong to the node or the file system.
 pub fn backup(repo: &Repository, request: Backup) -> BoxFuture<'_, Result<Committed>> {
     Box::pin(async move { capture(repo, request).await.map_err(|e| keep::explained(repo, e)) })
 }

@@ -80,6 +80,21 @@ impl Identity {
     }
 }
 
+/// Where a directory lies.
+#[derive(Clone, Copy)]
+struct At {
+    /// Its file system.
+    device: u64,
+    /// It is the source, or the root of another file system within.
+    top: bool,
+}
+
+impl At {
+    fn below(self, device: u64) -> Self {
+        Self { device, top: device != self.device }
+    }
+}
+
 impl Scan {
     pub(super) fn run(mut self) -> Result<Scanned> {
         let root = self.source.clone();
@@ -92,20 +107,20 @@ impl Scan {
         let xattrs = self.xattrs(Bearer::Open(&open), Path::new("."))?;
         self.entry(Path::new("."), &meta, xattrs, Node::Directory)?;
         self.scanned.totals.directories += 1;
-        self.directory(&root, Path::new(""))?;
+        self.directory(&root, Path::new(""), At { device: meta.dev(), top: true })?;
         self.end_tree_segment()?;
         self.tell();
         Ok(self.scanned)
     }
 
-    fn directory(&mut self, dir: &Path, within: &Path) -> Result<()> {
+    fn directory(&mut self, dir: &Path, within: &Path, at: At) -> Result<()> {
         let shown = if within.as_os_str().is_empty() { Path::new(".") } else { within };
         let listed = fs::read_dir(dir)
             .and_then(|entries| entries.map(|e| e.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>());
         let mut names = listed.map_err(|e| unreadable(shown, e))?;
         names.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
         for name in names {
-            if within.as_os_str().is_empty() && name == "lost+found" {
+            if at.top && name == "lost+found" {
                 continue;
             }
             let (path, within) = (dir.join(&name), within.join(&name));
@@ -115,7 +130,7 @@ impl Scan {
                 let xattrs = self.xattrs(Bearer::Path(&path), &within)?;
                 self.entry(&within, &meta, xattrs, Node::Directory)?;
                 self.scanned.totals.directories += 1;
-                self.directory(&path, &within)?;
+                self.directory(&path, &within, at.below(meta.dev()))?;
             } else if kind.is_symlink() {
                 let to = fs::read_link(&path).map_err(|e| unreadable(&within, e))?.into_os_string();
                 let xattrs = self.xattrs(Bearer::Path(&path), &within)?;

@@ -4,6 +4,9 @@
 
 mod copy;
 mod database;
+mod look;
+
+pub use look::look;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -138,7 +141,7 @@ impl Volume<'_> {
         let (from, to) = (self.from.join(path), self.to.join(path));
         if database::is_one(&from) {
             if path.file_name().is_some_and(|name| name == DATABASE) {
-                return Err(self.holds_chroma(path));
+                return Err(holds_chroma(self.claim, path));
             }
             return if self.cut.insert(from) { self.database(path) } else { Ok(()) };
         }
@@ -173,16 +176,16 @@ impl Volume<'_> {
     fn shown(&self, path: &Path) -> String {
         format!("{}/{}", self.claim, path.display())
     }
+}
 
-    fn holds_chroma(&self, path: &Path) -> Failure {
-        let (claim, path) = (self.claim, path.display());
-        Failure::new(
-            FailureReason::ChromaDBFound,
-            format!(
-                "claim {claim} holds a ChromaDB database ({path}); write component.chromaDB: {{}} instead of application: {{}}"
-            ),
-        )
-    }
+fn holds_chroma(claim: &str, path: &Path) -> Failure {
+    let path = path.display();
+    Failure::new(
+        FailureReason::ChromaDBFound,
+        format!(
+            "claim {claim} holds a ChromaDB database ({path}); write component.chromaDB: {{}} instead of application: {{}}"
+        ),
+    )
 }
 
 /// What is in a directory, by name.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crds::job::{CaptureSource, FailureReason, Report, RepositoryAccess, SourceContent, Turn};
+use crds::policy::Cut;
 use engine::{PointAttributes, Repository};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Desk, writable};
+use super::{Desk, clones, writable};
 use crate::application::{self, Volumes};
 use crate::body::{Body, Policy, VOLUMES};
 use crate::capture::{Source, blocking, lock_command, mirror, store};
@@ -24,9 +25,14 @@ pub(super) async fn capture(
     attempt: String,
     source: CaptureSource,
     turn: Option<Turn>,
+    cut: Option<Cut>,
 ) -> Result<Report> {
     writable(access, "no capture is taken")?;
-    let root = desk.places.scratch().join("mirror");
+    // Clones are ours alone and are stored from where they are mounted.
+    let root = match &cut {
+        Some(_) => desk.places.tree(),
+        None => desk.places.scratch().join("mirror"),
+    };
     // Before anything can go wrong: only the first of several was sent the objects of all.
     let (written, missing) = objects_into(&root, desk, &source)?;
     if let Some(turn) = &turn
@@ -37,7 +43,13 @@ pub(super) async fn capture(
     let volumes: Vec<(String, PathBuf)> = source
         .claims
         .iter()
-        .map(|claim| Ok((claim.clone(), desk.places.source(claim)?)))
+        .map(|claim| {
+            let at = match &cut {
+                Some(_) => desk.places.clone_of(claim)?,
+                None => desk.places.source(claim)?,
+            };
+            Ok((claim.clone(), at))
+        })
         .collect::<Result<_>>()?;
     let pause = source.max_writer_pause.try_into().map_err(|_| {
         let why = format!("maxWriterPause {} must not be negative", source.max_writer_pause);
@@ -56,9 +68,16 @@ pub(super) async fn capture(
     let mut body =
         Body { volumes: source.claims.clone(), objects: written, objects_missing: missing, ..Body::new() };
     let how = How { max_writer_pause: pause, full_check: turn.is_none_or(|turn| turn.full_check) };
-    let consistency_time =
-        volumes_into(&mut body, desk, &repository, &source.content, volumes, &root.join(VOLUMES), how)
-            .await?;
+    let consistency_time = match cut {
+        Some(cut) => {
+            clones::look_at(&mut body, desk, &repository, &source.content, volumes, &cut).await?;
+            cut.at
+        }
+        None => {
+            volumes_into(&mut body, desk, &repository, &source.content, volumes, &root.join(VOLUMES), how)
+                .await?
+        }
+    };
     let (policy, namespace) = (source.policy, source.namespace);
     body.policy =
         Some(Policy { name: policy.clone(), namespace: namespace.clone(), spec: source.policy_spec });
@@ -109,10 +128,7 @@ async fn volumes_into(
     let (scratch, telling) = (desk.places.scratch(), desk.telling.clone());
     match content {
         SourceContent::ChromaDb { data_path, image } => {
-            let [(claim, volume)] = <[_; 1]>::try_from(volumes).map_err(|volumes| {
-                let why = format!("a ChromaDB lies on one volume, not on {}", volumes.len());
-                Failure::new(FailureReason::InvalidRequest, why)
-            })?;
+            let (claim, volume) = only(volumes)?;
             data_dir(&volume, data_path)?;
             let source = Source {
                 mirror: to.join(claim),
@@ -143,6 +159,15 @@ async fn volumes_into(
             Ok(cut)
         }
     }
+}
+
+/// The volume of a ChromaDB.
+pub(super) fn only(volumes: Vec<(String, PathBuf)>) -> Result<(String, PathBuf)> {
+    let [only] = <[_; 1]>::try_from(volumes).map_err(|volumes| {
+        let why = format!("a ChromaDB lies on one volume, not on {}", volumes.len());
+        Failure::new(FailureReason::InvalidRequest, why)
+    })?;
+    Ok(only)
 }
 
 /// Writes the objects of the component into the mirror. Returns how many there are, and those that there are not.

@@ -4,7 +4,9 @@
 
 mod capture;
 mod catalogue;
+mod clones;
 mod confirm;
+mod cut;
 mod hold;
 mod integrity;
 mod maintain;
@@ -104,8 +106,11 @@ async fn terminated() {
 async fn carry_out(desk: &Desk) -> Result<Report> {
     match request(desk)? {
         Request::Probe { repository } => probe::probe(desk, &repository).await,
-        Request::Capture { repository, attempt, source, turn } => {
-            capture::capture(desk, &repository, attempt, source, turn).await
+        Request::Capture { repository, attempt, source, turn, cut } => {
+            capture::capture(desk, &repository, attempt, source, turn, cut).await
+        }
+        Request::Cut { snapshots, chroma_db, patience } => {
+            cut::cut(desk, snapshots, chroma_db, patience).await
         }
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,

@@ -7,7 +7,7 @@ use crds::repository::RepositoryMode;
 use crds::{RecoveryRepository, Span};
 
 use super::source::Problem;
-use super::{Calendar, Observed, Parked, Plan, offline, points, retention};
+use super::{Calendar, Observed, Parked, Plan, points, retention, snapshot, usable};
 
 /// Reasons of a failed capture that say something about the source.
 const SOURCE_REASONS: [&str; 4] =
@@ -114,7 +114,7 @@ pub(super) fn set(
 
 /// What was found, or what the last capture found out about it.
 fn source(seen: &Observed<'_>, plan: &Plan) -> Result<String, Problem> {
-    let source = offline::source(seen)?;
+    let source = usable(seen)?;
     if let Some(reason) = plan
         .status
         .last_attempt
@@ -130,8 +130,11 @@ fn source(seen: &Observed<'_>, plan: &Plan) -> Result<String, Problem> {
         [claim] => format!("claim {claim}"),
         several => format!("claims {}", several.join(", ")),
     };
+    let cut = snapshot::class(seen, source).and_then(Result::ok);
+    let cut = cut.map(|class| format!(", by snapshots of class {class}")).unwrap_or_default();
     Ok(match &source.pod {
-        Some(pod) => format!("{claims} of pod {pod}"),
+        Some(pod) => format!("{claims} of pod {pod}{cut}"),
+        None if !cut.is_empty() => format!("{claims}{cut}"),
         None if seen.policy.spec.capture.offline.is_some() => {
             format!("{claims}, with the workloads stopped for each capture")
         }

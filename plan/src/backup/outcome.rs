@@ -1,9 +1,12 @@
 //! What became of the capture under way, from its Job.
 
 use crds::job::{Captured, Failure, FailureReason, Report};
-use crds::policy::{ActiveCapture, LastAttempt, PolicyMode};
+use crds::policy::{ActiveCapture, LastAttempt, PolicyMode, SnapshotStage};
 
-use super::{ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job, job_name, offline, points};
+use super::job::job;
+use super::{
+    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job_name, offline, points, snapshot,
+};
 use crate::backoff;
 use crate::effect::{Event, JobState, OTHER_ANSWER};
 use crate::size;
@@ -28,6 +31,10 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
         }
         JobState::Ended(Report::Captured(captured)) => {
             succeeded(seen, plan, &active, captured);
+            plan.delete.push(name);
+        }
+        JobState::Ended(Report::Cut(cut)) if snapshot::is_cutting(&active) => {
+            snapshot::cut(seen, plan, active, cut);
             plan.delete.push(name);
         }
         JobState::Ended(Report::NotCommitted) if active.confirming => {
@@ -56,6 +63,12 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
         }
         JobState::Silent { why } if active.confirming => {
             confirm_again(seen, plan, active, why);
+            plan.delete.push(name);
+        }
+        JobState::Silent { why } if snapshot::is_cutting(&active) => {
+            // It commits nothing that could be looked for.
+            let message = format!("attempt {} ended without a report: {why}", active.attempt);
+            retry(seen, plan, active, &Failure { reason: FailureReason::MoverFailed, message });
             plan.delete.push(name);
         }
         JobState::Silent { why } => {
@@ -101,7 +114,13 @@ pub(super) fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture
             return true;
         }
     }
-    plan.start = job(seen, plan, active).map(Box::new);
+    if !active.confirming && active.snapshot.is_some() && !snapshot::is_ready(seen, plan, active) {
+        return false;
+    }
+    if let Some((job, clones)) = job(seen, plan, active) {
+        plan.start = Some(Box::new(job));
+        plan.clones = clones;
+    }
     offline.is_some()
 }
 
@@ -135,7 +154,7 @@ pub(super) fn other_answer() -> Failure {
     Failure { reason: FailureReason::InvalidRequest, message: OTHER_ANSWER.to_owned() }
 }
 
-fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &Failure) {
+pub(super) fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &Failure) {
     if active.attempt >= ATTEMPTS {
         final_failure(seen, plan, &active, failure);
         return;
@@ -149,6 +168,7 @@ fn retry(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, failure: &
         confirming: false,
         confirms: 0,
         not_before: Some(seen.now + wait),
+        snapshot: active.snapshot.map(|_| SnapshotStage { cut: None }),
         ..active
     };
     plan.next = plan.next.or_at(seen.now + wait);

@@ -1,7 +1,7 @@
 //! Which claim, pod and Service a policy means, found from the workload's pod template. Pure: the caller fetched the
 //! objects. It refuses to guess: what is not unique is said with the field that settles it.
 
-use crds::policy::{BackupPolicySpec, ChromaDb};
+use crds::policy::{BackupPolicySpec, ChromaDb, Method};
 use crds::reference::WorkloadRef;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, PersistentVolumeClaim, Pod, PodSpec, Service};
 use kube_name::name;
@@ -162,6 +162,8 @@ pub struct Source {
     pub pod: Option<String>,
     /// Where captures run: on the pod's node, or, when none runs, where the workload's pods may run.
     pub place: Place,
+    /// Wherever the workload's pods may run: where a copy of the volumes can be read.
+    pub anywhere: Place,
     /// As whom the workload runs.
     pub identity: Identity,
     /// Which objects belong to the component.
@@ -226,23 +228,28 @@ pub struct Around<'a> {
 pub fn resolve(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Result<Source, Problem> {
     let claim = around.claims.iter().find(|claim| name(&claim.metadata) == located.claim);
     check_claim(&located.claim, claim)?;
-    match spec.capture.offline {
-        None => {
+    match spec.capture.method() {
+        // Also where the storage cuts a snapshot: the lock that makes it whole is taken beside the server.
+        Method::Live(_) | Method::Snapshot(_) => {
             check_access(&located.claim, claim)?;
             live(spec, located, around)
         }
-        Some(_) => Ok(stopped(spec, located, around)),
+        Method::Offline(_) => Ok(stopped(spec, located, around)),
     }
 }
 
 /// With the workload stopped: nothing has to run before, and what does tells as whom.
 fn stopped(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Source {
-    let workload = around.workloads.iter().find(|(reference, _)| *reference == located.workload);
-    let workload = workload.and_then(|(_, found)| found.as_ref());
+    let workload = workload_of(&located, around);
     let template = workload.map(Workload::pod).unwrap_or_default();
     let mounting = || around.pods.iter().filter(|pod| mounts(pod, &located.claim));
     let pod = mounting().find(|pod| ready(pod)).or_else(|| mounting().next()).unwrap_or(&template);
     of(spec, located, around, pod, workload.map(Workload::place).unwrap_or_default())
+}
+
+fn workload_of<'a>(located: &Located, around: Around<'a>) -> Option<&'a Workload> {
+    let workload = around.workloads.iter().find(|(reference, _)| *reference == located.workload);
+    workload.and_then(|(_, found)| found.as_ref())
 }
 
 /// Finds the running server behind `located`.
@@ -266,7 +273,7 @@ fn live(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Result
         return Err(Problem::new(
             "LocksNotShared",
             format!(
-                "file locks of pod {pod_name} don't reach another pod (runtimeClassName {runtime}); a live capture would be torn"
+                "file locks of pod {pod_name} don't reach another pod (runtimeClassName {runtime}); a capture beside it would be torn. Use capture: {{offline: {{}}}}"
             ),
         ));
     }
@@ -294,11 +301,13 @@ fn node_of(pod: &Pod) -> Place {
 /// What a pod, or the template of one, says about the server.
 fn of(spec: &BackupPolicySpec, located: Located, around: Around<'_>, pod: &Pod, place: Place) -> Source {
     let chroma = spec.component.chroma_db.clone().unwrap_or_default();
+    let anywhere = workload_of(&located, around).map(Workload::place).unwrap_or_default();
     let claims = vec![located.claim];
     let (container, status) = container(pod, &located.container);
     Source {
         pod: None,
         place,
+        anywhere,
         identity: identity(pod.spec.as_ref(), container, status),
         objects: Wanted::of(&spec.component, around.workloads, &claims),
         claims,
@@ -344,7 +353,7 @@ fn check_access(wanted: &str, claim: Option<&PersistentVolumeClaim>) -> Result<(
         return Err(Problem::new(
             "VolumeExclusive",
             format!(
-                "claim {wanted} can be mounted by one pod only (ReadWriteOncePod); a live capture needs ReadWriteOnce or ReadWriteMany, an offline one (capture.offline) doesn't"
+                "claim {wanted} can be mounted by one pod only (ReadWriteOncePod); a capture beside the server, by lock or by snapshot, needs ReadWriteOnce or ReadWriteMany, an offline one (capture.offline) doesn't"
             ),
         ));
     }

@@ -7,4 +7,5 @@ mod parked;
 mod points;
 mod schedule;
 mod series;
+mod snapshot;
 mod world;

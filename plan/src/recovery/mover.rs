@@ -131,7 +131,8 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
         request: wanted.request,
         before: Vec::new(),
         keys: wanted.keys,
-        sources: wanted.source.into_iter().collect(),
+        sources: wanted.source.into_iter().map(|volume| (volume.claim.clone(), volume)).collect(),
+        service_account: None,
         objects: None,
         target: wanted.target,
         place: wanted.place,
@@ -356,6 +357,8 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::LocksNotShared
         | R::Torn
         | R::WriterPauseExceeded
+        | R::SnapshotRefused
+        | R::SnapshotFailed
         | R::SourceUnreadable
         | R::ClockBehind
         | R::NotServing
@@ -388,6 +391,7 @@ fn kind_of(report: &Report) -> &'static str {
         Report::Pruned(_) => "Pruned",
         Report::Probed(_) => "Probed",
         Report::Captured(_) => "Captured",
+        Report::Cut(_) => "Cut",
         Report::NotCommitted => "NotCommitted",
         Report::LeftOut => "LeftOut",
         Report::Checked(_) => "Checked",

@@ -40,7 +40,7 @@ fn request(pod: &Pod, attempt: &str) -> Request {
         max_writer_pause: SignedDuration::from_secs(5),
         policy_spec: json!({"component": {"application": {}}}),
     };
-    Request::Capture { repository: pod.access(), attempt: attempt.into(), source, turn: None }
+    Request::Capture { repository: pod.access(), attempt: attempt.into(), source, turn: None, cut: None }
 }
 
 /// A pod with both volumes, an empty scratch space, and a repository.

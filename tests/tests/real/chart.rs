@@ -245,6 +245,9 @@ fn rights() {
         ("patch", "persistentvolumeclaims"),
         ("patch", "persistentvolumes"),
         ("create", "configmaps"),
+        ("create", "serviceaccounts"),
+        ("create", "rolebindings.rbac.authorization.k8s.io"),
+        ("bind", "clusterroles.rbac.authorization.k8s.io/holdfast-snapshots"),
         ("create", "events.events.k8s.io"),
     ] {
         assert!(may(verb, what, "-n arxiv"), "the controller can't {verb} {what}");
@@ -269,6 +272,10 @@ fn rights() {
         ("update", "leases.coordination.k8s.io"),
         ("delete", "statefulsets.apps"),
         ("create", "clusterrolebindings.rbac.authorization.k8s.io"),
+        ("bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin"),
+        ("delete", "rolebindings.rbac.authorization.k8s.io"),
+        ("delete", "serviceaccounts"),
+        ("create", "serviceaccounts --subresource=token"),
     ] {
         assert!(!may(verb, what, "-n arxiv"), "the controller can {verb} {what}");
     }

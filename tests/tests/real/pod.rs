@@ -175,7 +175,7 @@ impl Pod {
             max_writer_pause: SignedDuration::from_secs(20),
             policy_spec: serde_json::json!({"component": {"chromaDB": {}}}),
         };
-        Request::Capture { repository: self.access(), attempt: attempt.into(), source, turn: None }
+        Request::Capture { repository: self.access(), attempt: attempt.into(), source, turn: None, cut: None }
     }
 
     pub(crate) fn captured(&self, attempt: &str) -> Captured {

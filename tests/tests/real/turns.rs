@@ -21,7 +21,7 @@ fn turn(at: Timestamp, full_check: bool) -> Turn {
 fn capture(pod: &Pod, attempt: &str, turn: Turn) -> Request {
     match pod.capture(attempt) {
         Request::Capture { repository, attempt, source, .. } => {
-            Request::Capture { repository, attempt, source, turn: Some(turn) }
+            Request::Capture { repository, attempt, source, turn: Some(turn), cut: None }
         }
         other => other,
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crds::policy::BackupPolicySpec;
+use crds::policy::{BackupPolicySpec, Method};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 use super::kube_name::name;
@@ -39,7 +39,12 @@ pub fn application(spec: &BackupPolicySpec, around: Around<'_>) -> Result<Source
             ),
         ));
     }
-    let live = spec.capture.offline.is_none();
+    // Nothing is mounted while snapshots are cut, and clones can be mounted anywhere: where pods run doesn't matter then.
+    let (live, by_snapshot) = match spec.capture.method() {
+        Method::Live(_) => (true, false),
+        Method::Snapshot(_) => (false, true),
+        Method::Offline(_) => (false, false),
+    };
     let claims: Vec<String> = claims.into_iter().collect();
     for claim in &claims {
         let found = find(claim, around);
@@ -60,14 +65,19 @@ pub fn application(spec: &BackupPolicySpec, around: Around<'_>) -> Result<Source
             ),
         ));
     }
-    let beside = beside(&pods, &claims, around)?;
+    let beside = match by_snapshot {
+        true => pods.first().copied(),
+        false => beside(&pods, &claims, around)?,
+    };
+    let anywhere = first.map(Workload::place).unwrap_or_default();
     let place = match beside {
         Some(pod) if live => node_of(pod),
-        _ => first.map(Workload::place).unwrap_or_default(),
+        _ => anywhere.clone(),
     };
     Ok(Source {
         pod: beside.filter(|_| live).map(|pod| name(&pod.metadata).to_owned()),
         place,
+        anywhere,
         // Whoever reads no files owns none.
         identity: if claims.is_empty() { Identity::default() } else { as_whom(beside, first, &claims) },
         objects: Wanted::of(&spec.component, around.workloads, &claims),

@@ -47,7 +47,7 @@ fn all_claims_are_asked_for_and_the_secrets_that_open_the_repository_are_left_ou
     let secrets: Vec<_> = start.objects.unwrap_or_default().secrets.into_iter().collect();
     assert_eq!(secrets, ["env"]);
     assert_eq!(
-        start.sources.iter().map(|volume| volume.claim.as_str()).collect::<Vec<_>>(),
+        start.sources.values().map(|volume| volume.claim.as_str()).collect::<Vec<_>>(),
         ["cache", "data"]
     );
 }

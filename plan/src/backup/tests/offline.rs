@@ -232,6 +232,7 @@ fn a_policy_that_goes_gives_back_what_it_owes_before_it_is_gone() {
             workloads: &world.workloads,
             pods: &world.pods,
             shared_with: None,
+            snapshots: Default::default(),
             held_by: None,
             job: JobState::Absent,
             turns: vec![],

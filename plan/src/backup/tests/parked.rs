@@ -92,6 +92,7 @@ fn nothing_starts_in_a_terminating_namespace() {
         workloads: &[],
         pods: &[],
         shared_with: None,
+        snapshots: Default::default(),
         held_by: None,
         job: JobState::Absent,
         turns: vec![],

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
 use crate::backup::objects;
+use crate::backup::snapshot::{self, Made};
 use crate::backup::source::{self, Problem, Source};
 use crate::backup::{Observed, Plan, job_name, plan};
 use crate::effect::{Identity, JobState, Next};
@@ -61,6 +62,7 @@ pub(super) fn found() -> Result<Source, Problem> {
         },
         pod: Some("chromadb-0".into()),
         place: crate::effect::Place { node: Some("node-1".into()), ..Default::default() },
+        anywhere: crate::effect::Place::default(),
         identity: Identity { uid: Some(1000), gid: Some(1000), groups: vec![], selinux: None },
         objects: objects::Wanted::default(),
     })
@@ -114,6 +116,7 @@ pub(super) struct World {
     pub(super) workloads: Vec<WorkloadSeen>,
     pub(super) pods: Vec<PodSeen>,
     pub(super) shared_with: Option<String>,
+    pub(super) snapshots: snapshot::Seen,
     pub(super) held_by: Option<String>,
     pub(super) jobs: BTreeMap<String, JobState>,
     pub(super) requests: BTreeMap<String, Request>,
@@ -133,6 +136,7 @@ impl World {
             workloads: vec![],
             pods: vec![],
             shared_with: None,
+            snapshots: snapshot::Seen::default(),
             held_by: None,
             jobs: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -155,6 +159,7 @@ impl World {
             workloads: &self.workloads,
             pods: &self.pods,
             shared_with: self.shared_with.clone(),
+            snapshots: self.snapshots.clone(),
             held_by: self.held_by.clone(),
             job: job.cloned().unwrap_or(JobState::Absent),
             turns: self.turns.clone(),
@@ -193,6 +198,18 @@ impl World {
                 }
             }
         }
+        for clone in &plan.sweep.clones {
+            if !may() {
+                return;
+            }
+            self.snapshots.clones.retain(|made| made != clone);
+        }
+        for snapshot in &plan.sweep.snapshots {
+            if !may() {
+                return;
+            }
+            self.snapshots.made.retain(|seen| seen.made != *snapshot);
+        }
         if self.policy.status.as_ref() != Some(&plan.status) {
             if !may() {
                 return;
@@ -227,6 +244,18 @@ impl World {
                 self.jobs.remove(job);
             }
         }
+        for clone in &plan.clones {
+            if self.snapshots.clones.iter().any(|made| made.name == clone.name) {
+                continue;
+            }
+            if !may() {
+                return;
+            }
+            let cut = self.snapshots.made.iter().find(|seen| seen.made.name == clone.name);
+            assert!(cut.is_some_and(|seen| seen.ready), "a clone is made of a snapshot that can be read");
+            let uid = format!("{}-uid", clone.name);
+            self.snapshots.clones.push(Made { name: clone.name.clone(), uid, deleting: false });
+        }
         let Some(job) = &plan.start else { return };
         if !self.jobs.contains_key(&job.name) && may() {
             assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
@@ -246,7 +275,8 @@ impl World {
                 && plan.start.is_none()
                 && plan.delete.is_empty()
                 && plan.scale.is_empty()
-                && plan.finalizer.is_none();
+                && plan.finalizer.is_none()
+                && plan.sweep == snapshot::Leftovers::default();
             self.carry_out(&plan, usize::MAX);
             if same {
                 return plan;

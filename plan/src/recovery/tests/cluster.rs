@@ -267,7 +267,7 @@ impl Cluster {
                 if !self.seen.jobs.contains_key(&job.name) {
                     self.log.jobs.push(job.name.clone());
                     let uid = self.next("job");
-                    let claims = job.sources.iter().chain(&job.target).map(|v| v.claim.clone());
+                    let claims = job.sources.values().chain(&job.target).map(|v| v.claim.clone());
                     self.seen.pods.push(PodSeen {
                         name: format!("{}-pod", job.name),
                         claims: claims.collect(),
