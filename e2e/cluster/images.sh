@@ -8,10 +8,13 @@ set -euo pipefail
 
 # The archive's name carries what it is made of.
 path_of() {
-  local recipe
+  local recipe program
   case $1 in
     pause) recipe=1-$(sha256sum "$CLUSTER_SCRIPTS/pause/pause.c" | cut -c 1-8) ;;
-    coredns) recipe=$COREDNS_VERSION ;;
+    coredns)
+      program=$("$CLUSTER_SCRIPTS/tools.sh" --print-path coredns)
+      recipe=${program##*/coredns-}
+      ;;
     chromadb) recipe=$CHROMADB_VERSION-$(cat "$CLUSTER_SCRIPTS/chromadb/config.yaml" "$CLUSTER_SCRIPTS/python/chromadb.txt" <(declare -f make_chromadb) <(echo "$CHROMA_PROGRAM") | sha256sum | cut -c 1-8) ;;
     *) die "no such image: $1 (pause, coredns, chromadb)" ;;
   esac

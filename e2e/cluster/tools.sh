@@ -13,6 +13,9 @@ set -euo pipefail
 # only where it is asked for by name.
 NAMES=(etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy csi-btrfs coredns csi-provisioner helm)
 
+# text_of DIRECTORY: what a program of our own has for a version: the hash of its text.
+text_of() { (cd "$CLUSTER_SCRIPTS/$1" && cat go.mod go.sum ./*.go | sha256sum | cut -c 1-12); }
+
 # describe NAME: sets module, package, version and ldflags.
 describe() {
   local minor
@@ -31,7 +34,8 @@ describe() {
       done
       ;;
     coredns)
-      module=tools/coredns package=github.com/coredns/coredns version=$COREDNS_VERSION
+      # A program of our own around theirs.
+      module=tools/coredns package=. version=$COREDNS_VERSION-$(text_of tools/coredns)
       ;;
     csi-provisioner)
       module=tools/external-provisioner version=$CSI_PROVISIONER_VERSION
@@ -51,9 +55,7 @@ describe() {
       module=tools/restic package=github.com/restic/restic/cmd/restic version=$RESTIC_VERSION
       ;;
     csi-btrfs)
-      module=csi package=.
-      # Our own program has no version but its text.
-      version=$(cd "$CLUSTER_SCRIPTS/csi" && cat go.mod go.sum ./*.go | sha256sum | cut -c 1-12)
+      module=csi package=. version=$(text_of csi)
       ;;
     *) die "no such tool: $1 (${NAMES[*]} restic)" ;;
   esac
