@@ -17,6 +17,7 @@ CGROUP=holdfast-$CLUSTER
 
 # Benchmarking addresses (RFC 2544), routed nowhere; the namespace has no way out either. Every cluster uses the same ones.
 POD_RANGE=198.18.0.0/17
+NODE_RANGE=198.18.255.0/24
 SERVICE_RANGE=198.19.0.0/16
 API_SERVICE_IP=198.19.0.1
 DNS_SERVICE_IP=198.19.0.10
@@ -29,10 +30,17 @@ node_number() { say "${1#node}"; }
 node_ip() { say "198.18.255.${1#node}"; }
 node_pods() { say "198.18.$((${1#node} - 1)).0/24"; }
 node_dir() { say "$STATE/$1"; }
+# Each node is a machine to the network: it has a namespace of its own. node1's is also the control plane's, S3's and ours.
+node_netns() { if [ "$1" = node1 ]; then say "$NETNS"; else say "$NETNS-$1"; fi; }
 
-# within COMMAND...: runs it in the cluster's network namespace. By nsenter, since `ip netns exec` remounts /sys and so hides
+# on NODE COMMAND...: runs it in the node's network namespace. By nsenter, since `ip netns exec` remounts /sys and so hides
 # the cgroups.
-within() { nsenter --net="$NETNS" -- "$@"; }
+on() {
+  local node=$1
+  shift
+  nsenter --net="$(node_netns "$node")" -- "$@"
+}
+within() { on node1 "$@"; }
 
 # tool NAME: the path of one of the programs that tools.sh builds.
 declare -A tool_paths=()

@@ -61,7 +61,7 @@ TOML
   ]
 }
 JSON
-  spawn "containerd-$node" nsenter --net="$NETNS" -- containerd --config "$dir/containerd.toml"
+  spawn "containerd-$node" nsenter --net="$(node_netns "$node")" -- containerd --config "$dir/containerd.toml"
 }
 
 containerd_ready() { ctr --address "$(node_dir "$1")/containerd.sock" plugins list | grep -q 'grpc.v1 *cri .*ok'; }
@@ -104,7 +104,7 @@ clusterDomain: cluster.local
 clusterDNS: [$DNS_SERVICE_IP]
 healthzBindAddress: $ip
 YAML
-  spawn "kubelet-$node" nsenter --net="$NETNS" -- "$(tool kubelet)" --config="$dir/kubelet.yaml" --root-dir="$dir/kubelet" \
+  spawn "kubelet-$node" nsenter --net="$(node_netns "$node")" -- "$(tool kubelet)" --config="$dir/kubelet.yaml" --root-dir="$dir/kubelet" \
     --kubeconfig="$dir/kubelet.kubeconfig" --hostname-override="$node" --node-ip="$ip"
 }
 
@@ -113,7 +113,7 @@ proxy_up() {
   dir=$(node_dir "$node")
   certificate kube-proxy /CN=system:kube-proxy
   kubeconfig kube-proxy "https://$CONTROL_PLANE_IP:6443" "$dir/kube-proxy.kubeconfig"
-  spawn "kube-proxy-$node" nsenter --net="$NETNS" -- "$(tool kube-proxy)" --kubeconfig="$dir/kube-proxy.kubeconfig" \
+  spawn "kube-proxy-$node" nsenter --net="$(node_netns "$node")" -- "$(tool kube-proxy)" --kubeconfig="$dir/kube-proxy.kubeconfig" \
     --hostname-override="$node" --proxy-mode=nftables --cluster-cidr="$POD_RANGE" --conntrack-max-per-core=0
 }
 

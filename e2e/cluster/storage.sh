@@ -20,7 +20,7 @@ csi_up() {
   local node=$1 dir
   dir=$(node_dir "$node")
   mkdir -p "$dir/kubelet/plugins_registry"
-  spawn "csi-$node" nsenter --net="$NETNS" -- "$(tool csi-btrfs)" --pool="$POOL" --node="$node" --socket="$dir/csi.sock" \
+  spawn "csi-$node" nsenter --net="$(node_netns "$node")" -- "$(tool csi-btrfs)" --pool="$POOL" --node="$node" --socket="$dir/csi.sock" \
     --registration-socket="$dir/kubelet/plugins_registry/btrfs-reg.sock"
 }
 

@@ -50,7 +50,6 @@ say "cluster $CLUSTER: starting (logs: $RUN)"
 mkdir -p "$STATE"
 chmod 711 "$STATE"
 cgroup_up "${NODES[@]}"
-network_up
 for node in "${NODES[@]}"; do network_node "$node"; done
 etcd_up
 for node in "${NODES[@]}"; do
