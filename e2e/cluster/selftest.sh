@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Proves the test bed itself, on a cluster of its own beside whatever runs: ChromaDB on a claim answers by its Service's name
-# and keeps its data when its pod goes; logs and exec work; nothing gets out; and after a kill -9 of the node's daemons
-# down.sh leaves nothing behind. Takes under a minute once built.
+# and keeps its data when its pod goes; a claim made of a snapshot holds that data; logs and exec work; nothing gets out; and
+# after a kill -9 of the node's daemons down.sh leaves nothing behind. Takes under a minute once built.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 export HOLDFAST_CLUSTER=selftest
@@ -26,15 +26,20 @@ expect() {
 }
 
 kubectl() { "$CLUSTER_SCRIPTS/kubectl.sh" --namespace=selftest "$@"; }
+# apply_manifest NAME: one of manifests/.
+apply_manifest() {
+  sed "s/CHROMADB_VERSION/$CHROMADB_VERSION/" "$CLUSTER_SCRIPTS/manifests/$1.yaml" | "$CLUSTER_SCRIPTS/kubectl.sh" apply --filename=- >/dev/null
+}
 ask() { kubectl exec --stdin asker -- python3 -; }
 
 # Python that talks to the database.
 TALK='
 import json, urllib.request
-COLLECTIONS = "http://chroma:8000/api/v2/tenants/default_tenant/databases/default_database/collections"
+SERVER = "chroma"
+COLLECTIONS = "http://%s:8000/api/v2/tenants/default_tenant/databases/default_database/collections"
 def call(method, path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(COLLECTIONS + path, data, {"Content-Type": "application/json"}, method=method)
+    request = urllib.request.Request(COLLECTIONS % SERVER + path, data, {"Content-Type": "application/json"}, method=method)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 def post(path, body):
@@ -44,7 +49,7 @@ def post(path, body):
 "$CLUSTER_SCRIPTS/down.sh"
 trap '"$CLUSTER_SCRIPTS/down.sh"' EXIT
 "$CLUSTER_SCRIPTS/up.sh"
-sed "s/CHROMADB_VERSION/$CHROMADB_VERSION/" "$CLUSTER_SCRIPTS/manifests/selftest.yaml" | "$CLUSTER_SCRIPTS/kubectl.sh" apply --filename=- >/dev/null
+apply_manifest selftest
 kubectl rollout status statefulset/chroma --timeout=90s >/dev/null
 kubectl wait --for=condition=Ready pod/asker --timeout=60s >/dev/null
 
@@ -58,6 +63,29 @@ kubectl delete pod chroma-0 >/dev/null
 kubectl rollout status statefulset/chroma --timeout=60s >/dev/null
 expect "the data outlives the pod" ask <<PYTHON
 $TALK
+papers = call("GET", "/papers")["id"]
+assert call("GET", f"/{papers}/count") == 2
+assert post(f"/{papers}/get", {"ids": ["b"], "include": ["documents"]})["documents"] == ["two"]
+PYTHON
+kubectl apply --filename=- >/dev/null <<'YAML'
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {name: then}
+spec: {source: {persistentVolumeClaimName: data-chroma-0}}
+YAML
+expect "a snapshot of the claim can be used" kubectl wait --for=jsonpath='{.status.readyToUse}'=true volumesnapshot/then --timeout=20s
+ask <<PYTHON
+$TALK
+papers = call("GET", "/papers")["id"]
+post(f"/{papers}/add", {"ids": ["c"], "embeddings": [[5.0, 6.0]]})
+PYTHON
+apply_manifest selftest-restored
+expect "a claim made of the snapshot binds" kubectl wait --for=jsonpath='{.status.phase}'=Bound pvc/restored --timeout=20s
+kubectl wait --for=condition=Ready pod/restored --timeout=60s >/dev/null
+expect "and holds what was there then, and nothing later" ask <<PYTHON
+$TALK
+assert call("GET", f"/{call('GET', '/papers')['id']}/count") == 3
+SERVER = "restored"
 papers = call("GET", "/papers")["id"]
 assert call("GET", f"/{papers}/count") == 2
 assert post(f"/{papers}/get", {"ids": ["b"], "include": ["documents"]})["documents"] == ["two"]

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Where the cluster keeps data: a btrfs pool in a file, the CSI driver that carves volumes out of it and the provisioner that
-# asks it to, and SeaweedFS as the S3 server. external-snapshotter and snapshot-controller would start here, beside the provisioner.
+# Where the cluster keeps data: a btrfs pool in a file, the CSI driver that carves volumes out of it, the provisioner and the
+# snapshotter that ask it to, and SeaweedFS as the S3 server.
 
 pool_up() {
   if mountpoint --quiet "$POOL"; then return; fi
@@ -24,15 +24,34 @@ csi_up() {
     --registration-socket="$dir/kubelet/plugins_registry/btrfs-reg.sock"
 }
 
+# The snapshots' API. Early: the API server makes who writes the first object of a kind that is younger than two seconds wait for two.
+snapshot_api_up() { kubectl apply --server-side --filename="$(tool snapshot-crds)" >/dev/null; }
+snapshot_api_served() { kubectl get volumesnapshotclasses; }
+
+# Once the snapshots' API is served, for which it looks as it starts and never again.
 provisioner_up() {
   spawn csi-provisioner nsenter --net="$NETNS" -- "$(tool csi-provisioner)" --csi-address="$(node_dir node1)/csi.sock" \
     --kubeconfig="$KUBECONFIG_FILE" --extra-create-metadata --leader-election=false
 }
 
+# The two write the same objects and get into each other's way; a second, their wont, is long to wait before they try again.
+snapshots_up() {
+  local options=(--kubeconfig="$KUBECONFIG_FILE" --leader-election=false --retry-interval-start=50ms --kube-api-qps=100 --kube-api-burst=200)
+  spawn snapshot-controller nsenter --net="$NETNS" -- "$(tool snapshot-controller)" "${options[@]}"
+  spawn csi-snapshotter nsenter --net="$NETNS" -- "$(tool csi-snapshotter)" "${options[@]}" \
+    --csi-address="$(node_dir node1)/csi.sock" --extra-create-metadata
+}
+
 # A claim of the default class binds: API server, controllers, provisioner and driver all work.
 claim_binds() {
-  kubectl apply --filename="$CLUSTER_SCRIPTS/manifests/probe.yaml" &&
+  kubectl apply --filename="$CLUSTER_SCRIPTS/manifests/probe-claim.yaml" &&
     [ "$(kubectl get pvc holdfast-probe --namespace=kube-system --output='jsonpath={.status.phase}')" = Bound ]
+}
+
+# A snapshot of that claim can be used.
+snapshot_ready() {
+  kubectl apply --server-side --filename="$CLUSTER_SCRIPTS/manifests/snapshots.yaml" --filename="$CLUSTER_SCRIPTS/manifests/probe-snapshot.yaml" &&
+    [ "$(kubectl get volumesnapshot holdfast-probe --namespace=kube-system --output='jsonpath={.status.readyToUse}')" = true ]
 }
 
 # Three identities: one that makes buckets, one that writes, one that only reads.

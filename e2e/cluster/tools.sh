@@ -11,15 +11,22 @@ set -euo pipefail
 
 # In the order in which they are wanted: the API server's tests need only the first two. restic is the benchmark's, and built
 # only where it is asked for by name.
-NAMES=(etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy csi-btrfs coredns csi-provisioner helm)
+NAMES=(etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy csi-btrfs coredns
+  csi-provisioner csi-snapshotter snapshot-controller snapshot-crds helm)
 
-# text_of DIRECTORY: what a program of our own has for a version: the hash of its text.
-text_of() { (cd "$CLUSTER_SCRIPTS/$1" && cat go.mod go.sum ./*.go | sha256sum | cut -c 1-12); }
+# text_of DIRECTORY: the version of what has none but its text: a program of our own, or one at libraries that we chose.
+text_of() {
+  (
+    cd "$CLUSTER_SCRIPTS/$1"
+    shopt -s nullglob
+    cat go.mod go.sum ./*.go | sha256sum | cut -c 1-12
+  )
+}
 
-# describe NAME: sets module, package, version and ldflags.
+# describe NAME: sets module, package, version and ldflags; files, if it is none to build but such files of the package.
 describe() {
   local minor
-  ldflags='-s -w'
+  ldflags='-s -w' files=''
   case $1 in
     etcd)
       module=tools/etcd package=go.etcd.io/etcd/server/v3 version=$ETCD_VERSION
@@ -37,10 +44,20 @@ describe() {
       # A program of our own around theirs.
       module=tools/coredns package=. version=$COREDNS_VERSION-$(text_of tools/coredns)
       ;;
+    # These share one go.mod, so that what they have in common, which is most, is compiled once.
     csi-provisioner)
-      module=tools/external-provisioner version=$CSI_PROVISIONER_VERSION
+      module=tools/csi-sidecars version=$CSI_PROVISIONER_VERSION-$(text_of tools/csi-sidecars)
       package=github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner
-      ldflags+=" -X main.version=$version"
+      ldflags+=" -X main.version=$CSI_PROVISIONER_VERSION"
+      ;;
+    csi-snapshotter | snapshot-controller)
+      module=tools/csi-sidecars version=$CSI_SNAPSHOTTER_VERSION-$(text_of tools/csi-sidecars)
+      package=github.com/kubernetes-csi/external-snapshotter/v8/cmd/$1
+      ldflags+=" -X main.version=$CSI_SNAPSHOTTER_VERSION"
+      ;;
+    snapshot-crds)
+      module=tools/csi-sidecars version=$CSI_SNAPSHOTTER_VERSION-$(text_of tools/csi-sidecars)
+      package=github.com/kubernetes-csi/external-snapshotter/client/v8 files='config/crd/*snapshot*.yaml'
       ;;
     helm)
       module=tools/helm package=helm.sh/helm/v4/cmd/helm version=$HELM_VERSION
@@ -61,9 +78,24 @@ describe() {
   esac
 }
 
+# produce TARGET: what describe has described.
+produce() {
+  local package_dir
+  cd "$CLUSTER_SCRIPTS/$module"
+  if [ -z "$files" ]; then
+    CGO_ENABLED=0 nice go build -mod=readonly -trimpath -p 2 -ldflags "$ldflags" -o "$1" "$package"
+    return
+  fi
+  go mod download "$package"
+  package_dir=$(go list -mod=readonly -m -f '{{.Dir}}' "$package")
+  mkdir "$1"
+  # shellcheck disable=SC2086 # a pattern
+  install -m 644 -t "$1" "$package_dir"/$files
+}
+
 # build NAME POSITION: one tool into the cache.
 build() {
-  local name=$1 position=$2 module package version ldflags variables target log tmp compiler started
+  local name=$1 position=$2 module package version ldflags files variables target log tmp compiler started
   describe "$name"
   target=$BIN/$name-$version
   if [ -x "$target" ]; then
@@ -75,10 +107,7 @@ build() {
   log=$CACHE/logs/build-$name.log
   started=$(clock)
   say "[$position] $name $version: building"
-  (
-    cd "$CLUSTER_SCRIPTS/$module"
-    CGO_ENABLED=0 nice go build -mod=readonly -trimpath -p 2 -ldflags "$ldflags" -o "$tmp/$name" "$package"
-  ) >"$log" 2>&1 &
+  (produce "$tmp/$name") >"$log" 2>&1 &
   compiler=$!
   until timeout 30 tail --pid="$compiler" -f /dev/null; do
     say "[$position] $name $version: still building, $(since "$started")"

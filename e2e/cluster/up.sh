@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings up the local cluster and returns when it works: names resolve, a claim binds, the bucket takes a write. Up already, it
-# says so; half up, it completes. Cold it builds everything first.
+# Brings up the local cluster and returns when it works: names resolve, a claim binds and can be snapshotted, the bucket takes a
+# write. Up already, it says so; half up, it completes. Cold it builds everything first.
 #
 #   [HOLDFAST_CLUSTER=NAME] up.sh
 set -euo pipefail
@@ -9,7 +9,7 @@ set -euo pipefail
 
 "$CLUSTER_SCRIPTS/deps.sh"
 "$CLUSTER_SCRIPTS/tools.sh" etcd kube-apiserver kubectl kubelet kube-controller-manager kube-scheduler kube-proxy csi-btrfs \
-  coredns csi-provisioner | { grep --invert-match --line-buffered ': cached$' || true; }
+  coredns csi-provisioner csi-snapshotter snapshot-controller snapshot-crds | { grep --invert-match --line-buffered ': cached$' || true; }
 "$CLUSTER_SCRIPTS/images.sh" | { grep --invert-match ': cached$' || true; }
 "$CLUSTER_SCRIPTS/seed.sh"
 "$CLUSTER_SCRIPTS/python.sh" weed >/dev/null
@@ -24,7 +24,7 @@ set -euo pipefail
 exclusively "cluster-$CLUSTER"
 
 NODES=(node1)
-DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler csi-provisioner seaweedfs)
+DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler csi-provisioner csi-snapshotter snapshot-controller seaweedfs)
 for node in "${NODES[@]}"; do DAEMONS+=("containerd-$node" "kubelet-$node" "kube-proxy-$node" "csi-$node"); done
 
 stage() { printf '  %-28s %s\n' "$1" "$(since "$started")"; }
@@ -73,18 +73,24 @@ for node in "${NODES[@]}"; do
   kubelet_up "$node"
   proxy_up "$node"
 done
+snapshot_api_up
 sed "s/:VERSION$/:$COREDNS_VERSION/" "$CLUSTER_SCRIPTS/manifests/coredns.yaml" |
   kubectl apply --server-side --filename=- --filename="$CLUSTER_SCRIPTS/manifests/storage.yaml" >/dev/null
+await "the snapshots' API" 30 kube-apiserver snapshot_api_served
 provisioner_up
+snapshots_up
 for node in "${NODES[@]}"; do
   await "node $node to be Ready" 60 "kubelet-$node" node_ready "$node"
 done
 stage "node"
 await "a claim to bind" 60 csi-provisioner claim_binds
-kubectl delete pvc holdfast-probe --namespace=kube-system --wait=false >/dev/null
 stage "volumes"
+snapshot_ready >/dev/null 2>&1 || true # only begun: there is more to wait for meanwhile
 await "the bucket $S3_BUCKET" 60 seaweedfs bucket_ready
 stage "S3"
 await "CoreDNS to be available" 60 "kubelet-node1" dns_available
 stage "DNS"
+await "a snapshot" 60 csi-snapshotter snapshot_ready
+stage "snapshots"
+kubectl delete volumesnapshot,pvc holdfast-probe --namespace=kube-system --wait=false >/dev/null
 say "cluster $CLUSTER is up after $(since "$started"): e2e/cluster/kubectl.sh get pods -A"
