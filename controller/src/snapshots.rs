@@ -156,21 +156,17 @@ async fn volumes(
 pub async fn remove(ctx: &Context, namespace: &str, leftovers: &Leftovers) -> Result<(), Error> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), namespace);
     for clone in &leftovers.clones {
-        fail_point("before", Some("DeleteClone"));
-        delete(&claims, clone, "PersistentVolumeClaim").await?;
-        fail_point("after", Some("DeleteClone"));
+        delete(&claims, clone, "PersistentVolumeClaim", "DeleteClone").await?;
     }
     let snapshots: Api<DynamicObject> =
         Api::namespaced_with(ctx.client.clone(), namespace, &snapshot_resource());
     for snapshot in &leftovers.snapshots {
-        fail_point("before", Some("DeleteSnapshot"));
-        delete(&snapshots, snapshot, "VolumeSnapshot").await?;
-        fail_point("after", Some("DeleteSnapshot"));
+        delete(&snapshots, snapshot, "VolumeSnapshot", "DeleteSnapshot").await?;
     }
     Ok(())
 }
 
-async fn delete<K>(api: &Api<K>, made: &Made, kind: &str) -> Result<(), Error>
+async fn delete<K>(api: &Api<K>, made: &Made, kind: &str, mark: &str) -> Result<(), Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
@@ -178,8 +174,12 @@ where
         preconditions: Some(Preconditions { uid: Some(made.uid.clone()), resource_version: None }),
         ..DeleteParams::default()
     };
+    fail_point("before", Some(mark));
     match api.delete(&made.name, &params).await {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            fail_point("after", Some(mark));
+            Ok(())
+        }
         // Gone already, or another object of that name.
         Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
         Err(error) => Err(Error::api("delete", format!("{kind}/{}", made.name))(error)),
@@ -212,8 +212,9 @@ pub async fn ensure_clone(ctx: &Context, policy: &BackupPolicy, clone: &NewClone
         status: None,
     };
     fail_point("before", Some("CreateClone"));
-    ensure(&api, &claim, "PersistentVolumeClaim").await?;
-    fail_point("after", Some("CreateClone"));
+    if ensure(&api, &claim, "PersistentVolumeClaim").await? {
+        fail_point("after", Some("CreateClone"));
+    }
     Ok(())
 }
 
@@ -244,7 +245,8 @@ pub async fn ensure_account(ctx: &Context, policy: &BackupPolicy, name: &str) ->
             api_group: None,
         }]),
     };
-    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &binding, "RoleBinding").await
+    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &binding, "RoleBinding").await?;
+    Ok(())
 }
 
 /// It goes with the policy.
@@ -262,14 +264,15 @@ fn meta(policy: &BackupPolicy, name: &str, labels: BTreeMap<String, String>) -> 
     })
 }
 
-async fn ensure<K>(api: &Api<K>, object: &K, kind: &str) -> Result<(), Error>
+/// Returns whether it was made now.
+async fn ensure<K>(api: &Api<K>, object: &K, kind: &str) -> Result<bool, Error>
 where
     K: kube::Resource + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
 {
     match api.create(&PostParams::default(), object).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         // Its name holds the policy's uid.
-        Err(error) if is_code(&error, 409) => Ok(()),
+        Err(error) if is_code(&error, 409) => Ok(false),
         Err(error) => Err(Error::api("create", format!("{kind}/{}", object.name_any()))(error)),
     }
 }

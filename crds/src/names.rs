@@ -36,7 +36,17 @@ pub fn point_with_id(policy: &str, consistency_time: Timestamp, id: &str) -> Str
 #[must_use]
 pub fn snapshot(claim: &str, policy_uid: &str, slot: &str, attempt: u32) -> String {
     let hash = short_hash(&[policy_uid, claim, slot, &attempt.to_string()]);
-    fit(&format!("{claim}-{slot}-{attempt}"), &hash, 253)
+    // Room for the number of a try.
+    fit(&format!("{claim}-{slot}-{attempt}"), &hash, 240)
+}
+
+/// The same of a later try of one attempt, which is numbered: what an earlier one has cut is torn, and its name taken.
+#[must_use]
+pub fn snapshot_of_try(snapshot: &str, number: u32) -> String {
+    match number {
+        0 | 1 => snapshot.to_owned(),
+        number => format!("{snapshot}-{number}"),
+    }
 }
 
 /// The ServiceAccount and the RoleBinding by which the movers of a policy may ask for snapshots.

@@ -276,7 +276,7 @@ pub struct Cut {
     pub until: Timestamp,
     /// Milliseconds for which writers were held, the longest time of all attempts.
     pub held_ms: u64,
-    /// Attempts of the guard; more than one when a flush was met.
+    /// Tries of the guard; more than one when a flush was met. What the last one had cut is whole.
     pub attempts: u32,
     /// The filesystem of the volume; empty where it was not looked at.
     #[serde(default, skip_serializing_if = "String::is_empty")]

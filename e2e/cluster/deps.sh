@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 [ $# -gt 0 ] || set -- \
-  containerd runc containernetworking-plugins nftables iptables conntrack iproute2 procps util-linux btrfs-progs \
+  containerd runc containernetworking-plugins nftables iptables conntrack iproute2 procps util-linux btrfs-progs e2fsprogs \
   debootstrap gcc libc6-dev binutils openssl ca-certificates curl jq git python3 python3-pip
 
 missing=()

@@ -1,14 +1,20 @@
 //! A small real service beside the ChromaDB, `examples/arxiv/scholar`: its objects, and whoever feeds it and reads it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tests::writer::Address;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::stage::{PATIENCE, Stage};
+use crate::wait;
 
 /// Name of the Deployment, its Service and its policy.
 pub const SCHOLAR: &str = "scholar";
@@ -116,15 +122,43 @@ impl Scholar {
     }
 }
 
+/// The service once it answers.
+pub async fn serving(stage: &Stage) -> Result<Scholar> {
+    wait::object(&stage.api::<Deployment>(), SCHOLAR, "a ready scholar", PATIENCE, |deployment| {
+        let ready = deployment.and_then(|d| d.status.as_ref()).and_then(|status| status.ready_replicas);
+        Ok((ready == Some(1)).then_some(()))
+    })
+    .await?;
+    let scholar = Scholar::new(stage.place.reach.service(&stage.namespace, SCHOLAR).await?)?;
+    wait::answer("the scholar's health", PATIENCE, || scholar.get("healthz")).await?;
+    Ok(scholar)
+}
+
+/// Every paper that its state in `directory` holds: the first ones without a gap, each in the database and as it was sent. Returns how many.
+pub fn papers_in(directory: &Path) -> Result<u64> {
+    let database = Connection::open(directory.join("scholar.db"))?;
+    let mut ids = database.prepare("SELECT id FROM papers ORDER BY id")?;
+    let ids: Vec<i64> = ids.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for (paper, id) in (1_u64..).zip(&ids) {
+        ensure!(i64::try_from(paper) == Ok(*id), "paper {paper} of {} is missing", ids.len());
+        let file = std::fs::read(directory.join("papers").join(format!("{paper}.json")))?;
+        ensure!(hex(&file) == digest_of(paper), "paper {paper} is not as it was sent");
+    }
+    Ok(ids.len() as u64)
+}
+
 fn title(paper: u64) -> String {
     format!("On the number {paper}")
 }
 
 /// SHA-256 of the file that Python writes for a paper.
 fn digest_of(paper: u64) -> String {
+    hex(format!("{{\"id\": {paper}, \"title\": \"{}\"}}", title(paper)).as_bytes())
+}
+
+fn hex(file: &[u8]) -> String {
     use sha2::Digest;
-    let file = format!("{{\"id\": {paper}, \"title\": \"{}\"}}", title(paper));
-    sha2::Sha256::digest(file.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Sends one paper after the other, until it is told to stop.

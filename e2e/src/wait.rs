@@ -1,5 +1,6 @@
 //! Waiting for a condition: a watch and a deadline, never a sleep. What was seen last is part of the failure.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
@@ -77,6 +78,55 @@ where
     match tokio::time::timeout(limit, seen).await {
         Ok(result) => result.with_context(|| format!("waiting for {what}")),
         Err(_) => bail!("waited {limit:?} for {what}; last seen: {last}"),
+    }
+}
+
+/// Watches a kind until none of its objects is one of those that `concerned` chooses.
+pub async fn none<K>(api: &Api<K>, what: &str, concerned: impl Fn(&K) -> bool) -> Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + Serialize + Debug + Send + 'static,
+{
+    let mut there: BTreeMap<String, String> = BTreeMap::new();
+    let seen = async {
+        let mut stream = std::pin::pin!(watcher(api.clone(), watcher::Config::default()).default_backoff());
+        loop {
+            let listed = match stream.try_next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => bail!("the watch ended"),
+                Err(_) => continue,
+            };
+            let (object, is_there) = match listed {
+                watcher::Event::Init => {
+                    there.clear();
+                    continue;
+                }
+                watcher::Event::InitApply(object) => {
+                    if concerned(&object) {
+                        there.insert(object.meta().uid.clone().unwrap_or_default(), describe(&object));
+                    }
+                    continue;
+                }
+                watcher::Event::InitDone if there.is_empty() => return Ok(()),
+                watcher::Event::InitDone => continue,
+                watcher::Event::Apply(object) => {
+                    let is_there = concerned(&object);
+                    (object, is_there)
+                }
+                watcher::Event::Delete(object) => (object, false),
+            };
+            let uid = object.meta().uid.clone().unwrap_or_default();
+            match is_there {
+                true => there.insert(uid, describe(&object)),
+                false => there.remove(&uid),
+            };
+            if there.is_empty() {
+                return Ok(());
+            }
+        }
+    };
+    match tokio::time::timeout(PATIENCE, seen).await {
+        Ok(result) => result.with_context(|| format!("waiting for {what}")),
+        Err(_) => bail!("waited {PATIENCE:?} for {what}; there are still: {there:?}"),
     }
 }
 

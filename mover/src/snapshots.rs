@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crds::job::{FailureReason, Snapshots};
+use crds::names::snapshot_of_try;
 use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -51,16 +52,17 @@ impl Cluster {
         Ok(Self { http, base: server, token: read(&token)?.trim().into() })
     }
 
-    /// Asks for every snapshot and returns when the storage has cut them all. Whether they can be read yet is another matter.
+    /// Asks for every snapshot, as the try of this number, and returns when the storage has cut them all. Whether they can be read yet is another matter.
     ///
     /// # Errors
     /// `SnapshotRefused` when the cluster does not take one, `SnapshotFailed` when the storage does not cut it or takes longer than
     /// `patience`. What was made until then stays: the controller removes it.
-    pub async fn cut(&self, wanted: &Snapshots, patience: Duration) -> Result<()> {
+    pub async fn cut(&self, wanted: &Snapshots, number: u32, patience: Duration) -> Result<()> {
+        let name = |name: &String| snapshot_of_try(name, number);
         let cut = async {
             let mut asked = Vec::new();
-            for (claim, name) in &wanted.names {
-                asked.push(self.ask(wanted, claim, name).await?);
+            for (claim, base) in &wanted.names {
+                asked.push(self.ask(wanted, claim, &name(base)).await?);
             }
             for snapshot in asked {
                 self.await_cut(wanted, snapshot).await?;
@@ -72,9 +74,9 @@ impl Cluster {
             Err(_) => Err(Failure::new(
                 FailureReason::SnapshotFailed,
                 format!(
-                    "the storage behind VolumeSnapshotClass {} did not cut {} within {patience:.1?}; look at its events and at the CSI driver's snapshotter",
+                    "the storage behind VolumeSnapshotClass {} did not cut VolumeSnapshot {} within {patience:.1?}; look at its events and at the CSI driver's snapshotter",
                     wanted.class,
-                    names(wanted)
+                    wanted.names.values().map(name).collect::<Vec<_>>().join(", ")
                 ),
             )),
         }
@@ -174,11 +176,6 @@ fn is_cut(what: &str, object: &Value) -> Result<bool> {
             Err(Failure::new(FailureReason::SnapshotFailed, format!("{what} could not be cut: {told}")))
         }
     }
-}
-
-fn names(wanted: &Snapshots) -> String {
-    let names: Vec<&str> = wanted.names.values().map(String::as_str).collect();
-    format!("VolumeSnapshot {}", names.join(", "))
 }
 
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl ApiServer {
     }
 }
 
-/// Path of a pinned program, built into the cache when it is not there yet.
+/// Path of a pinned program, or of the directory of those files, built into the cache when it is not there yet.
 ///
 /// # Errors
 /// When it can't be built.
@@ -169,8 +169,8 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     ensure!(built.success(), "{} {name} failed", script.display());
     let said = Command::new(&script).args(["--print-path", name]).output()?;
     let path = PathBuf::from(String::from_utf8(said.stdout)?.trim());
-    if !path.is_file() {
-        bail!("{} {name} left no program at {}", script.display(), path.display());
+    if !path.exists() {
+        bail!("{} {name} left nothing at {}", script.display(), path.display());
     }
     Ok(path)
 }

@@ -12,7 +12,7 @@ use super::{
     capture::{CaptureOptions, Moment},
     error::GuardError,
     flush::{Budget, FLUSH_PATIENCE, await_flush, settle, suspects},
-    held::HeldLock,
+    held::{HeldLock, Released},
     hold::LockRequest,
     scan::scan,
     source::inspect_source,
@@ -51,86 +51,113 @@ impl<E> From<GuardError> for FreezeError<E> {
     }
 }
 
-/// Carries out `action` while no writer of `options.data_dir` may write, telling it how long it may take.
+/// Carries out `action` while no writer of `options.data_dir` may write, telling it the number of the attempt and how long it may take.
 ///
 /// Guarantees: on success nothing of the ChromaDB changed from before the action until after it, no flush of vectors was halfway, and
-/// everything was synced to the disk before: ChromaDB itself never syncs its vector files. No hold exceeds `max_writer_pause`. The
-/// action is carried out once at most, since what it made while the lock was lost is useless: only what comes before is tried again.
+/// everything was synced to the disk before: ChromaDB itself never syncs its vector files. No hold exceeds `max_writer_pause`. An
+/// attempt that was torn is made again, with the action; what the action made before is useless then. An action that fails ends it.
 /// Blocks: call it from a blocking thread.
 ///
 /// # Errors
-/// When the source can't be captured, no lock is to be had, a flush never ends, or something changed under the lock all the same.
+/// When the source can't be captured, no lock is to be had, the action fails, or every attempt was torn.
 pub fn freeze<T, E>(
     options: &CaptureOptions,
     watch: &mut dyn FnMut(Moment),
-    action: impl FnOnce(Duration) -> Result<T, E>,
+    mut action: impl FnMut(u32, Duration) -> Result<T, E>,
 ) -> Result<Frozen<T>, FreezeError<E>> {
     let data = options.data_dir.as_path();
     let filesystem = inspect_source(data, options.allow_unshared_locks)?.filesystem;
+    let attempts = options.attempts.get();
+    let (mut longest, mut patience) = (Duration::ZERO, FLUSH_PATIENCE);
+    let mut last = String::new();
+    for attempt in 1..=attempts {
+        // The bulk of it without a lock, so that little is left to sync under it.
+        sync(data)?;
+        watch(Moment::Near);
+        let mut act = |left| action(attempt, left);
+        let tried = under_lock(options, attempt == attempts, watch, &mut act)?;
+        watch(Moment::Released);
+        longest = longest.max(tried.held);
+        match tried.came_to {
+            Ok((made, released)) => {
+                return Ok(Frozen {
+                    made,
+                    locked_at: released.locked_at,
+                    released_at: released.released_at,
+                    longest_hold_ms: longest.as_millis() as u64,
+                    attempts: attempt,
+                    filesystem,
+                });
+            }
+            Err(Torn { because, flushing }) => {
+                tracing::info!(attempt, because, "torn");
+                if !flushing.is_empty() {
+                    watch(Moment::FlushAwaited);
+                    await_flush(data, &flushing, &mut patience);
+                }
+                last = because;
+            }
+        }
+    }
+    Err(GuardError::Torn { attempts, last }.into())
+}
+
+/// One attempt.
+struct Tried<T> {
+    held: Duration,
+    came_to: Result<(T, Released), Torn>,
+}
+
+/// Why it was for nothing, and the segments that were being flushed, where that is why.
+struct Torn {
+    because: String,
+    flushing: Vec<String>,
+}
+
+fn under_lock<T, E>(
+    options: &CaptureOptions,
+    last: bool,
+    watch: &mut dyn FnMut(Moment),
+    action: &mut dyn FnMut(Duration) -> Result<T, E>,
+) -> Result<Tried<T>, FreezeError<E>> {
+    let data = options.data_dir.as_path();
     let request = LockRequest {
         db: data.join(files::DATABASE),
         wait: options.lock_wait,
         deadline: options.max_writer_pause,
     };
-    let mut longest = Duration::ZERO;
-    let mut patience = FLUSH_PATIENCE;
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let last = attempt >= options.attempts.get();
-        // The bulk of it without a lock, so that little is left to sync under it.
-        sync(data)?;
-        watch(Moment::Near);
-        let lock = HeldLock::acquire(&options.lock_command, &request)?;
-        let budget = Budget::start(options.max_writer_pause);
-        watch(Moment::Locked);
-        let flushing = match settle(data, options.quiet, &budget)? {
-            Err(because) => Err((because, Vec::new())),
-            Ok(tree) => match suspects(data, &tree) {
-                // Met in every attempt it is damage and no flush, and is captured as it is.
-                suspects if suspects.is_empty() || last => Ok(tree),
-                suspects => Err((format!("segment {} was being flushed", suspects.join(", ")), suspects)),
-            },
-        };
-        let before = match flushing {
-            Ok(before) => before,
-            Err((because, suspects)) => {
-                drop(lock);
-                longest = longest.max(budget.since.elapsed());
-                watch(Moment::Released);
-                tracing::info!(attempt, because, "no snapshot is cut yet");
-                if last {
-                    return Err(GuardError::Torn { attempts: attempt, last: because }.into());
-                }
-                watch(Moment::FlushAwaited);
-                await_flush(data, &suspects, &mut patience);
-                continue;
-            }
-        };
-        watch(Moment::Settled);
-        let made = act(data, &budget, action);
-        let unchanged = scan(data).map(|after| before.difference(&after));
-        watch(Moment::Levelled);
-        let released = lock.release();
-        let held = budget.since.elapsed();
-        watch(Moment::Released);
-        let made = made?;
-        // Held to the end, or what was made may show a state that no lock vouches for.
-        let released = released.map_err(|error| match held >= options.max_writer_pause {
-            true => too_long(options.max_writer_pause, held),
-            false => error,
-        })?;
-        if let Some(because) = unchanged? {
-            return Err(GuardError::Torn { attempts: attempt, last: because }.into());
+    let lock = HeldLock::acquire(&options.lock_command, &request)?;
+    let budget = Budget::start(options.max_writer_pause);
+    watch(Moment::Locked);
+    let torn =
+        |because, flushing| Tried { held: budget.since.elapsed(), came_to: Err(Torn { because, flushing }) };
+    let before = match settle(data, options.quiet, &budget)? {
+        Ok(tree) => tree,
+        Err(because) => return Ok(torn(because, Vec::new())),
+    };
+    let flushing = suspects(data, &before);
+    // Met in every attempt it is damage and no flush, and is captured as it is.
+    if !flushing.is_empty() && !last {
+        return Ok(torn(format!("segment {} was being flushed", flushing.join(", ")), flushing));
+    }
+    watch(Moment::Settled);
+    let made = act(data, &budget, action);
+    let unchanged = scan(data).map(|after| before.difference(&after));
+    watch(Moment::Levelled);
+    let released = lock.release();
+    let held = budget.since.elapsed();
+    let made = made?;
+    // Held to the end, or what was made may show a state that no lock vouches for.
+    let released = match released {
+        Ok(released) => released,
+        Err(_) if held >= options.max_writer_pause => {
+            return Err(too_long(options.max_writer_pause, held).into());
         }
-        return Ok(Frozen {
-            made,
-            locked_at: released.locked_at,
-            released_at: released.released_at,
-            longest_hold_ms: longest.max(released.held).as_millis() as u64,
-            attempts: attempt,
-            filesystem,
-        });
+        Err(error) => return Ok(torn(format!("the lock was not held to the end: {error}"), Vec::new())),
+    };
+    match unchanged? {
+        Some(because) => Ok(torn(because, Vec::new())),
+        None => Ok(Tried { held: released.held, came_to: Ok((made, released)) }),
     }
 }
 
@@ -138,7 +165,7 @@ pub fn freeze<T, E>(
 fn act<T, E>(
     data: &Path,
     budget: &Budget,
-    action: impl FnOnce(Duration) -> Result<T, E>,
+    action: &mut dyn FnMut(Duration) -> Result<T, E>,
 ) -> Result<T, FreezeError<E>> {
     sync(data)?;
     let left = (budget.allowed / 10 * 9).saturating_sub(budget.since.elapsed());

@@ -201,7 +201,7 @@ pub struct Snapshots {
     pub namespace: String,
     /// The VolumeSnapshotClass.
     pub class: String,
-    /// What each snapshot is called, by claim.
+    /// What each snapshot is called, by claim; those of later tries are numbered, see [`names::snapshot_of_try`](crate::names::snapshot_of_try).
     pub names: BTreeMap<String, String>,
     /// Their labels.
     pub labels: BTreeMap<String, String>,

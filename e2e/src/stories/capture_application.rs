@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use crds::{BackupPolicy, RecoveryPoint};
 use futures::FutureExt;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -16,7 +15,7 @@ use serde_json::{Value, json};
 use super::by_cli;
 use crate::manifests::REPOSITORY;
 use crate::runner::Story;
-use crate::scholar::{self, CLAIM, Feed, SCHOLAR, Scholar};
+use crate::scholar::{self, CLAIM, Feed, SCHOLAR};
 use crate::stage::{PATIENCE, Stage};
 use crate::wait;
 
@@ -43,7 +42,7 @@ async fn play(stage: &Stage) -> Result<()> {
     let objects = scholar::objects(&stage.place.images.chromadb);
     tokio::try_join!(stage.apply(&objects), stage.repository())?;
     stage.apply(&[scholar::policy(REPOSITORY)]).await?;
-    let service = serving(stage).await?;
+    let service = scholar::serving(stage).await?;
     stage.armed(SCHOLAR).await?;
     let mut feed = Feed::start(service.clone());
     feed.progress(50).await?;
@@ -67,7 +66,7 @@ async fn play(stage: &Stage) -> Result<()> {
     apply_from(stage, id, &["--kind", "PersistentVolumeClaim"]).await?;
     restore(stage, id).await?;
     apply_from(stage, id, &[]).await?;
-    let service = serving(stage).await?;
+    let service = scholar::serving(stage).await?;
     let papers = service.papers().await?;
     ensure!((before..=after).contains(&papers), "{papers} papers came back, {before} to {after} may be in");
     ensure!(service.get("config").await? == config, "it is configured with something else");
@@ -95,7 +94,7 @@ async fn offline(stage: &Stage, papers: u64) -> Result<()> {
     let asked = stage.request_capture(SCHOLAR).await?;
     let (_, point) = tokio::try_join!(suspended(true), stage.captured_after(SCHOLAR, asked))?;
     suspended(false).await?;
-    let service = serving(stage).await?;
+    let service = scholar::serving(stage).await?;
     ensure!(service.papers().await? == papers, "papers were lost");
     let list = by_cli::run(
         stage,
@@ -107,18 +106,6 @@ async fn offline(stage: &Stage, papers: u64) -> Result<()> {
     ensure!((of(0, "replicas"), of(1, "suspend")) == (json!(1), json!(false)), "the point holds {list}");
     stage.say("captured again with its workloads stopped; they run as before");
     Ok(())
-}
-
-/// The service once it answers.
-async fn serving(stage: &Stage) -> Result<Scholar> {
-    wait::object(&stage.api::<Deployment>(), SCHOLAR, "a ready scholar", PATIENCE, |deployment| {
-        let ready = deployment.and_then(|d| d.status.as_ref()).and_then(|status| status.ready_replicas);
-        Ok((ready == Some(1)).then_some(()))
-    })
-    .await?;
-    let scholar = Scholar::new(stage.place.reach.service(&stage.namespace, SCHOLAR).await?)?;
-    wait::answer("the scholar's health", PATIENCE, || scholar.get("healthz")).await?;
-    Ok(scholar)
 }
 
 fn says_what_it_holds(point: &RecoveryPoint) -> Result<()> {

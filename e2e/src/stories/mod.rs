@@ -5,6 +5,7 @@ mod by_cli;
 mod capture_application;
 mod capture_live;
 mod capture_offline;
+mod capture_snapshot;
 mod catalogue_from_bucket;
 mod controller_killed_midway;
 mod dry_run;
@@ -44,6 +45,7 @@ pub const ALL: &[&Story] = &[
     &rpo_condition::STORY,
     &capture_application::STORY,
     &capture_offline::STORY,
+    &capture_snapshot::STORY,
     &dry_run::STORY,
     &controller_killed_midway::STORY,
     &uninstall_keeps_data::STORY,

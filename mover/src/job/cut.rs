@@ -24,7 +24,7 @@ pub(super) async fn cut(
     let cluster = Cluster::of_this_pod(&desk.environment, &desk.places)?;
     let Some(held) = held else {
         let at = (desk.environment.clock)();
-        cluster.cut(&snapshots, positive("patience", patience)?).await?;
+        cluster.cut(&snapshots, 1, positive("patience", patience)?).await?;
         let until = (desk.environment.clock)();
         return Ok(Report::Cut(Cut { at, until, held_ms: 0, attempts: 1, filesystem: String::new() }));
     };
@@ -36,8 +36,8 @@ pub(super) async fn cut(
     options.attempts = ATTEMPTS;
     let (telling, runtime) = (desk.telling.clone(), tokio::runtime::Handle::current());
     let frozen = blocking(move || {
-        freeze(&options, &mut |moment| tell(&telling, moment), |left| {
-            runtime.block_on(cluster.cut(&snapshots, left))
+        freeze(&options, &mut |moment| tell(&telling, moment), |attempt, left| {
+            runtime.block_on(cluster.cut(&snapshots, attempt, left))
         })
         .map_err(|error| failure(error, pause))
     })
@@ -70,7 +70,9 @@ fn failure(error: FreezeError<Failure>, pause: Duration) -> Failure {
         ),
         FreezeError::Guard(GuardError::Torn { attempts, last }) => Failure::new(
             FailureReason::Torn,
-            format!("attempt {attempts} was torn: {last}; the snapshot, if one was cut, is thrown away"),
+            format!(
+                "every one of {attempts} tries was torn, the last because {last}; what was cut is thrown away"
+            ),
         ),
         FreezeError::Guard(error) => error.into(),
         FreezeError::Action(failure) => failure,

@@ -174,10 +174,14 @@ fn again(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, message: 
     false
 }
 
-/// What each claim's snapshot and clone are called.
+/// What each claim's snapshot and clone are called: while they are cut those of the first try, then those of the last.
 fn wanted(policy: &BackupPolicy, source: &Source, active: &ActiveCapture) -> BTreeMap<String, String> {
     let uid = policy.metadata.uid.as_deref().unwrap_or_default();
-    let name = |claim: &String| names::snapshot(claim, uid, &active.slot, active.attempt);
+    let cut = active.snapshot.as_ref().and_then(|stage| stage.cut.as_ref());
+    let name = |claim: &String| {
+        let name = names::snapshot(claim, uid, &active.slot, active.attempt);
+        names::snapshot_of_try(&name, cut.map_or(1, |cut| cut.attempts))
+    };
     source.claims.iter().map(|claim| (claim.clone(), name(claim))).collect()
 }
 
@@ -271,10 +275,20 @@ pub(super) fn leftovers(seen: &Observed<'_>, status: &BackupPolicyStatus) -> Lef
     // Not by the source alone, which may be unknown for a moment: what a capture reads stays then.
     let resolved = status.resolved.iter().flat_map(|resolved| &resolved.claims);
     let claims = resolved.chain(seen.source.iter().flat_map(|source| &source.claims));
-    let needed: BTreeSet<String> = active
-        .map(|active| claims.map(|claim| names::snapshot(claim, uid, &active.slot, active.attempt)).collect())
-        .unwrap_or_default();
-    let over = |made: &&Made| !made.deleting && !needed.contains(&made.name);
+    let claims: BTreeSet<&String> = claims.collect();
+    let needed = |name: &str| {
+        let Some(active) = active else { return false };
+        let cut = active.snapshot.as_ref().and_then(|stage| stage.cut.as_ref());
+        claims.iter().any(|claim| {
+            let base = names::snapshot(claim, uid, &active.slot, active.attempt);
+            match cut {
+                Some(cut) => names::snapshot_of_try(&base, cut.attempts) == name,
+                // The mover may be at any of its tries.
+                None => name.strip_prefix(&base).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
+            }
+        })
+    };
+    let over = |made: &&Made| !made.deleting && !needed(&made.name);
     Leftovers {
         snapshots: seen.snapshots.made.iter().map(|snapshot| &snapshot.made).filter(over).cloned().collect(),
         clones: seen.snapshots.clones.iter().filter(over).cloned().collect(),

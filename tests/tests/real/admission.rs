@@ -13,7 +13,7 @@ const CONTROLLER: &str = "system:serviceaccount:holdfast-system:holdfast-control
 const STATEFULSETS: &str = "system:serviceaccount:kube-system:statefulset-controller";
 const DEVELOPER: &str = "dev@yourorg.com";
 
-fn server() -> &'static ApiServer {
+pub(crate) fn server() -> &'static ApiServer {
     static SERVER: OnceLock<ApiServer> = OnceLock::new();
     ApiServer::shared(&SERVER, prepare)
 }
@@ -26,6 +26,8 @@ fn prepare(server: &ApiServer) {
     helm.args(["--namespace", "holdfast-system"]);
     let chart = server.run(helm, "").success();
     let _ = server.kubectl_reading("apply --server-side -f -", &chart).success();
+    let snapshots = tool("snapshot-crds").expect("the snapshots' definitions are there");
+    let _ = server.kubectl(&format!("apply --server-side -f {}", snapshots.display())).success();
     let _ = server.kubectl("wait --for=condition=Established crd --all --timeout=30s").success();
     let developer = format!("create clusterrolebinding dev --clusterrole=admin --user={DEVELOPER}");
     let _ = server.kubectl(&developer);
@@ -255,6 +257,36 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
     ));
     let _ = free.success();
     let _ = patch("cronjob fetch", &change).success();
+}
+
+/// RBAC says which role the controller may bind; the chart says to whom.
+#[test]
+fn the_controller_binds_one_role_to_an_account_beside_the_binding_and_nothing_else() {
+    let namespace = server().namespace("grants");
+    let binding = |role: &str, subject: Value| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "chromadb-snapshots"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": [subject]})
+    };
+    let account =
+        |name: &str, namespace: &str| json!({"kind": "ServiceAccount", "name": name, "namespace": namespace});
+    let user = format!("{CONTROLLER} --as-group=system:masters");
+    let user_of_nobody =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "chromadb-snapshots"});
+    for refused in [
+        binding("cluster-admin", account("chromadb-snapshots", &namespace)),
+        binding("holdfast-snapshots", account("default", &namespace)),
+        binding("holdfast-snapshots", account("chromadb-snapshots", "elsewhere")),
+        binding("holdfast-snapshots", user_of_nobody),
+    ] {
+        let said = create(server(), &namespace, &user, &refused).refusal();
+        assert!(said.contains("Holdfast binds ClusterRole holdfast-snapshots"), "{refused}: {said}");
+    }
+    let right = binding("holdfast-snapshots", account("chromadb-snapshots", &namespace));
+    let _ = create(server(), &namespace, &user, &right).success();
+    // Without more rights than the chart gives, another role is refused before anybody asks about subjects.
+    let said =
+        create(server(), &namespace, CONTROLLER, &binding("edit", account("mine", &namespace))).refusal();
+    assert!(said.contains("is attempting to grant RBAC permissions") || said.contains("orbidden"), "{said}");
 }
 
 #[test]

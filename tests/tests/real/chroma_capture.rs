@@ -19,6 +19,7 @@ use chroma::{
     fingerprint::{Key, of_dir, of_server},
     guard::{CaptureOptions, Captured, LockCommand, capture_live},
 };
+use jiff::Timestamp;
 use tempfile::TempDir;
 use tests::{
     chroma_server::ChromaServer,
@@ -26,7 +27,7 @@ use tests::{
 };
 
 /// How many captures one run makes; `HOLDFAST_CAPTURES` sets another number, for a night of it.
-fn captures() -> usize {
+pub(crate) fn captures() -> usize {
     std::env::var("HOLDFAST_CAPTURES")
         .map_or(20, |count| count.parse().expect("HOLDFAST_CAPTURES is a number"))
 }
@@ -37,10 +38,12 @@ fn flushes(mirror: &Path) -> Vec<SystemTime> {
     pickles.filter_map(|pickle| fs::metadata(pickle).ok()?.modified().ok()).collect()
 }
 
-fn options(data: &Path) -> CaptureOptions {
-    let lock_command =
-        LockCommand { program: env!("CARGO_BIN_EXE_lock_process").into(), args: vec!["hold".into()] };
-    CaptureOptions::new(data, lock_command)
+pub(crate) fn lock_command() -> LockCommand {
+    LockCommand { program: env!("CARGO_BIN_EXE_lock_process").into(), args: vec!["hold".into()] }
+}
+
+pub(crate) fn options(data: &Path) -> CaptureOptions {
+    CaptureOptions::new(data, lock_command())
 }
 
 async fn capture(data: &Path, mirror: &Path) -> Captured {
@@ -53,13 +56,18 @@ fn copy(from: &Path, to: &Path) {
     assert!(done.success());
 }
 
-/// Restores a mirror to a server of its own and holds it against the ledger and against its own files.
-async fn hold_against(ledger: &Ledger, mirror: &Path, captured: &Captured) -> truth::Found {
+/// Gives a copy to a server of its own and holds it against the ledger and against its own files.
+pub(crate) async fn hold_against(
+    ledger: &Ledger,
+    mirror: &Path,
+    locked_at: Timestamp,
+    released_at: Timestamp,
+) -> truth::Found {
     let key = Key::new([42; 32]);
     let offline = of_dir(mirror, &key).unwrap();
     let server = ChromaServer::start(mirror).await.unwrap();
     let served = Server::new(Arc::new(server.url().to_owned())).unwrap();
-    let found = truth::hold(&served, ledger, captured.locked_at, captured.released_at).await.unwrap();
+    let found = truth::hold(&served, ledger, locked_at, released_at).await.unwrap();
     let client = Client::new(server.url(), Auth::None, Duration::from_secs(30)).unwrap();
     let scopes = [Scope::new("default_tenant", "default_database")];
     let online = of_server(&client, &key, &scopes).await.unwrap();
@@ -112,7 +120,8 @@ async fn every_capture_under_a_writer_holds_what_was_acknowledged_and_nothing_th
             captured.written_under_lock,
             captured.torn_because
         );
-        records.push(hold_against(&ledger, mirror.path(), captured).await.records());
+        let (from, to) = (captured.locked_at, captured.released_at);
+        records.push(hold_against(&ledger, mirror.path(), from, to).await.records());
     }
     eprintln!("{} flushes seen", flushed.len());
     assert!(flushed.len() >= 3, "too few flushes to fall into a capture: {flushed:?}");
@@ -132,5 +141,5 @@ async fn a_capture_without_a_server_works_the_same() {
     let mirror = tempfile::tempdir().unwrap();
     let captured = capture(data.path(), mirror.path()).await;
     assert_eq!((captured.attempts, captured.written_under_lock), (1, 0));
-    hold_against(&ledger, mirror.path(), &captured).await;
+    hold_against(&ledger, mirror.path(), captured.locked_at, captured.released_at).await;
 }

@@ -21,7 +21,7 @@ const PHASES: [&str; 8] = [
     "no flush is under way; reading",
     "mirror is level",
     "write lock released",
-    "check the mirror",
+    "check what was cut",
     "fingerprint the collections",
 ];
 

@@ -131,6 +131,23 @@ fn the_storage_cuts_while_writers_are_held_and_a_clone_is_read_afterwards() {
 }
 
 #[test]
+fn of_several_tries_only_the_last_is_read_and_none_is_swept_while_the_mover_cuts() {
+    let mut world = by_snapshot();
+    let cut = started(&mut world);
+    let Request::Cut { snapshots, .. } = &cut.request else { panic!("{cut:?}") };
+    let base = &snapshots.names["data-chromadb-0"];
+    let (second, third) = (format!("{base}-2"), format!("{base}-3"));
+    world.snapshots.made = [base, &second, &third].map(|name| seen(name, true)).to_vec();
+    world.settle();
+    assert_eq!(world.snapshots.made.len(), 3, "its mover may be at any of them");
+    world.report(Report::Cut(Cut { attempts: 3, ..how(world.now) }));
+    let read = started(&mut world);
+    assert_eq!(read.sources["data-chromadb-0"].claim, third);
+    let left: Vec<_> = world.snapshots.made.iter().map(|snapshot| &snapshot.made.name).collect();
+    assert_eq!(left, [&third]);
+}
+
+#[test]
 fn a_clone_is_as_its_volume_is() {
     let mut world = by_snapshot();
     started(&mut world);
