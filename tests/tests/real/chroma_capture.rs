@@ -143,3 +143,33 @@ async fn a_capture_without_a_server_works_the_same() {
     assert_eq!((captured.attempts, captured.written_under_lock), (1, 0));
     hold_against(&ledger, mirror.path(), captured.locked_at, captured.released_at).await;
 }
+
+/// ChromaDB's own vacuum purges the log, rewrites the whole database and records that it did. It wants the server to be stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_of_before_a_vacuum_is_brought_up_to_what_is_there_after_it() {
+    let data = tempfile::tempdir().unwrap();
+    let mirror = tempfile::tempdir().unwrap();
+    let load = Load { sync_threshold: 40, per_request: 30, passing: true, ..Load::synthetic(17, 2, 24) };
+    let server = ChromaServer::start(data.path()).await.unwrap();
+    let mut writer = Writer::start(Arc::new(server.url().to_owned()), load.clone()).await.unwrap();
+    writer.progress(60, Duration::from_secs(60)).await.unwrap();
+    capture(data.path(), mirror.path()).await;
+    let ledger = writer.stop().await.unwrap();
+    server.stop().unwrap();
+
+    let before = fs::metadata(data.path().join(files::DATABASE)).unwrap().len();
+    let vacuum = std::process::Command::new(tests::chroma_server::program().unwrap())
+        .args(["vacuum", "--force", "--path"])
+        .arg(data.path())
+        .output()
+        .unwrap();
+    assert!(vacuum.status.success(), "{vacuum:?}");
+    let after = fs::metadata(data.path().join(files::DATABASE)).unwrap().len();
+    assert!(after < before, "the vacuum has rewritten nothing: {before} bytes, then {after}");
+
+    let server = ChromaServer::start(data.path()).await.unwrap();
+    let captured = capture(data.path(), mirror.path()).await;
+    server.stop().unwrap();
+    assert!(check_dir(mirror.path()).unwrap().is_whole());
+    hold_against(&ledger, mirror.path(), captured.locked_at, captured.released_at).await;
+}
