@@ -28,10 +28,11 @@ csi_up() {
 snapshot_api_up() { kubectl apply --server-side --filename="$(tool snapshot-crds)" >/dev/null; }
 snapshot_api_served() { kubectl get volumesnapshotclasses; }
 
-# Once the snapshots' API is served, for which it looks as it starts and never again.
+# Once the snapshots' API is served, for which it looks as it starts and never again. A claim that is bound at once need not wait for
+# a node to register the driver: no node is proposed for it.
 provisioner_up() {
   spawn csi-provisioner nsenter --net="$NETNS" -- "$(tool csi-provisioner)" --csi-address="$(node_dir node1)/csi.sock" \
-    --kubeconfig="$KUBECONFIG_FILE" --extra-create-metadata --leader-election=false
+    --kubeconfig="$KUBECONFIG_FILE" --extra-create-metadata --leader-election=false --immediate-topology=false
 }
 
 # The two write the same objects and get into each other's way; a second, their wont, is long to wait before they try again.

@@ -16,6 +16,8 @@ const defaultCapacity = 1 << 30
 type controller struct {
 	csi.UnimplementedControllerServer
 	pool *pool
+	// Where a volume is made when nobody says where.
+	node string
 }
 
 func (controller) ControllerGetCapabilities(context.Context, *csi.ControllerGetCapabilitiesRequest) (*csi.ControllerGetCapabilitiesResponse, error) {
@@ -52,6 +54,15 @@ func (c controller) CreateVolume(_ context.Context, request *csi.CreateVolumeReq
 	if limit := request.GetCapacityRange().GetLimitBytes(); limit > 0 && want.CapacityBytes > limit {
 		return nil, status.Error(codes.OutOfRange, "the required size is above the limit")
 	}
+	node, err := c.place(request.Parameters, request.AccessibilityRequirements)
+	if err != nil {
+		return nil, err
+	}
+	want.Node = node
+	// A repeated call may prefer another node, since the scheduler has chosen anew: what was begun stays where it may be.
+	if have, err := c.pool.recorded(volumes, request.Name); err == nil && node != "" && allowed(request.AccessibilityRequirements, have.Node) {
+		want.Node = have.Node
+	}
 	if _, err := c.pool.find(volumes, request.Name); errors.Is(err, errMissing) {
 		free, err := c.pool.freeBytes()
 		if err != nil {
@@ -65,11 +76,15 @@ func (c controller) CreateVolume(_ context.Context, request *csi.CreateVolumeReq
 	if err != nil {
 		return nil, answer(err)
 	}
-	return &csi.CreateVolumeResponse{Volume: &csi.Volume{
+	volume := &csi.Volume{
 		VolumeId:      request.Name,
 		CapacityBytes: made.CapacityBytes,
 		ContentSource: request.VolumeContentSource,
-	}}, nil
+	}
+	if made.Node != "" {
+		volume.AccessibleTopology = []*csi.Topology{on(made.Node)}
+	}
+	return &csi.CreateVolumeResponse{Volume: volume}, nil
 }
 
 func (c controller) DeleteVolume(_ context.Context, request *csi.DeleteVolumeRequest) (*csi.DeleteVolumeResponse, error) {

@@ -1,6 +1,7 @@
 // Command csi-btrfs is the CSI driver of the test bed: it serves btrfs subvolumes of one mounted pool to one node, with
 // snapshots and clones that take milliseconds. It exists so that tests meet a real CSI volume behind the real
 // external-provisioner. It refuses raw block volumes and writers on several nodes, keeps no quota, and is no product.
+// Each node runs one, all with the same pool; a volume belongs to the node that it was made for, as a disk in it would.
 package main
 
 import (
@@ -47,7 +48,7 @@ func run(ctx context.Context, dir, node, socket, registrationSocket string) erro
 	}
 	services := grpc.NewServer(grpc.UnaryInterceptor(logged))
 	csi.RegisterIdentityServer(services, identity{})
-	csi.RegisterControllerServer(services, controller{pool: pool})
+	csi.RegisterControllerServer(services, controller{pool: pool, node: node})
 	csi.RegisterNodeServer(services, nodeServer{pool: pool, name: node})
 	failed := make(chan error, 2)
 	if err := listen(services, socket, failed); err != nil {

@@ -18,7 +18,7 @@ type nodeServer struct {
 }
 
 func (n nodeServer) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: n.name}, nil
+	return &csi.NodeGetInfoResponse{NodeId: n.name, AccessibleTopology: on(n.name)}, nil
 }
 
 func (nodeServer) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
@@ -37,8 +37,13 @@ func (n nodeServer) NodePublishVolume(_ context.Context, request *csi.NodePublis
 	if err := servable([]*csi.VolumeCapability{request.VolumeCapability}); err != nil {
 		return nil, err
 	}
-	if _, err := n.pool.find(volumes, request.VolumeId); err != nil {
+	volume, err := n.pool.find(volumes, request.VolumeId)
+	if err != nil {
 		return nil, answer(err)
+	}
+	// Every node could reach the pool, but a disk of another machine it could not.
+	if volume.Node != "" && volume.Node != n.name {
+		return nil, status.Errorf(codes.FailedPrecondition, "volume %s lives on %s, this is %s", request.VolumeId, volume.Node, n.name)
 	}
 	source, target := n.pool.path(volumes, request.VolumeId), request.TargetPath
 	if err := os.MkdirAll(target, 0o750); err != nil {

@@ -25,10 +25,12 @@ type pool struct {
 
 // record is what a volume or snapshot was created with. Asking again with other values is a conflict.
 type record struct {
-	CapacityBytes int64     `json:"capacityBytes"`
-	FromVolume    string    `json:"fromVolume,omitempty"`
-	FromSnapshot  string    `json:"fromSnapshot,omitempty"`
-	CreatedAt     time.Time `json:"createdAt"`
+	CapacityBytes int64  `json:"capacityBytes"`
+	FromVolume    string `json:"fromVolume,omitempty"`
+	FromSnapshot  string `json:"fromSnapshot,omitempty"`
+	// The only node that may use the volume; none: every node may.
+	Node      string    `json:"node,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
 }
 
 type shelf string
@@ -64,6 +66,20 @@ func (p *pool) path(s shelf, id string) string { return filepath.Join(p.dir, str
 
 // find returns the record of a subvolume that is whole.
 func (p *pool) find(s shelf, id string) (record, error) {
+	found, err := p.recorded(s, id)
+	if err != nil {
+		return found, err
+	}
+	if _, err := os.Stat(p.path(s, id)); os.IsNotExist(err) {
+		return found, errMissing
+	} else if err != nil {
+		return found, err
+	}
+	return found, nil
+}
+
+// recorded returns the record, whether or not the subvolume was made yet.
+func (p *pool) recorded(s shelf, id string) (record, error) {
 	var found record
 	if !identifier.MatchString(id) || strings.HasSuffix(id, ".json") {
 		return found, errMissing
@@ -75,15 +91,7 @@ func (p *pool) find(s shelf, id string) (record, error) {
 	if err != nil {
 		return found, err
 	}
-	if err := json.Unmarshal(text, &found); err != nil {
-		return found, err
-	}
-	if _, err := os.Stat(p.path(s, id)); os.IsNotExist(err) {
-		return found, errMissing
-	} else if err != nil {
-		return found, err
-	}
-	return found, nil
+	return found, json.Unmarshal(text, &found)
 }
 
 // create makes the subvolume that want describes, or finds it made. Guarantees: the same call again returns the same
