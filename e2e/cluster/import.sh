@@ -36,9 +36,11 @@ fi
 . "$CLUSTER_SCRIPTS/cluster.sh"
 as_root
 [ $# -gt 0 ] || die "import.sh ARCHIVE..."
-for archive in "$@"; do
-  for socket in "$STATE"/node*/containerd.sock; do
-    [ -S "$socket" ] || die "the cluster $CLUSTER is not up: e2e/cluster/up.sh"
-    load "$socket" "$(dirname "$socket")/images" "$archive"
-  done
+# Into all nodes at once.
+imports=()
+for socket in "$STATE"/node*/containerd.sock; do
+  [ -S "$socket" ] || die "the cluster $CLUSTER is not up: e2e/cluster/up.sh"
+  for archive in "$@"; do load "$socket" "$(dirname "$socket")/images" "$archive" | sed "s/^/$(basename "$(dirname "$socket")"): /"; done &
+  imports+=($!)
 done
+for import in "${imports[@]}"; do wait "$import"; done

@@ -54,8 +54,9 @@ case ${1:-} in
     ;;
   --uproot)
     dir=${2:?--uproot wants a directory}
+    # Enough for two clusters of two nodes.
     spares=("$seed"-spare.*)
-    if [ ! -d "$dir/containerd" ] || [ ! -d "$seed" ] || [ -d "${spares[1]:-}" ]; then exit 0; fi
+    if [ ! -d "$dir/containerd" ] || [ ! -d "$seed" ] || [ -d "${spares[3]:-}" ]; then exit 0; fi
     # The container's own files, the images that were imported later, the records of pods.
     only_seeded "$dir/containerd" .
     only_seeded "$dir/containerd" io.containerd.snapshotter.v1.overlayfs/snapshots

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Proves the test bed itself, on a cluster of its own beside whatever runs: ChromaDB on a claim answers by its Service's name
-# and keeps its data when its pod goes; a claim made of a snapshot holds that data; logs and exec work; nothing gets out; and
-# after a kill -9 of the node's daemons down.sh leaves nothing behind. Takes under a minute once built.
+# from another node and keeps its data when its pod goes; a claim made of a snapshot holds that data; a volume of one node is
+# not to be had on the other; logs and exec work; nothing gets out; and after a kill -9 of the nodes' daemons down.sh leaves
+# nothing behind. Takes under a minute once built.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 export HOLDFAST_CLUSTER=selftest
 CLUSTER=selftest STATE=${STATE%/*}/selftest
+. "$CLUSTER_SCRIPTS/cluster.sh"
 
 # What a cluster could leave behind that names it.
 remains() {
@@ -30,7 +32,19 @@ kubectl() { "$CLUSTER_SCRIPTS/kubectl.sh" --namespace=selftest "$@"; }
 apply_manifest() {
   sed "s/CHROMADB_VERSION/$CHROMADB_VERSION/" "$CLUSTER_SCRIPTS/manifests/$1.yaml" | "$CLUSTER_SCRIPTS/kubectl.sh" apply --filename=- >/dev/null
 }
-ask() { kubectl exec --stdin asker -- python3 -; }
+# within_pod POD: runs the Python on standard input there.
+within_pod() { kubectl exec --stdin "$1" -- python3 -; }
+ask() { within_pod asker; }
+# snapshot CLAIM NAME
+snapshot() {
+  kubectl apply --filename=- >/dev/null <<YAML
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {name: $2}
+spec: {source: {persistentVolumeClaimName: $1}}
+YAML
+  kubectl wait --for=jsonpath='{.status.readyToUse}'=true "volumesnapshot/$2" --timeout=20s
+}
 
 # Python that talks to the database.
 TALK='
@@ -53,12 +67,23 @@ apply_manifest selftest
 kubectl rollout status statefulset/chroma --timeout=90s >/dev/null
 kubectl wait --for=condition=Ready pod/asker --timeout=60s >/dev/null
 
-expect "a second pod writes through the Service's name" ask <<PYTHON
+expect "a pod on the other node writes through the Service's name" ask <<PYTHON
 $TALK
 papers = post("", {"name": "papers"})["id"]
 post(f"/{papers}/add", {"ids": ["a", "b"], "embeddings": [[1.0, 2.0], [3.0, 4.0]], "documents": ["one", "two"]})
 PYTHON
 expect "logs can be read" grep --quiet "No telemetry" <(kubectl logs chroma-0)
+expect "also from node2" grep --quiet "Serving HTTP" <(kubectl logs asker)
+for pod in chroma-0 asker; do
+  expect "the S3 server can be reached from $pod" within_pod "$pod" <<PYTHON
+import socket
+socket.create_connection(("$CONTROL_PLANE_IP", $S3_PORT), timeout=3)
+PYTHON
+done
+expect "a pod of node1 reaches one of node2 directly" within_pod chroma-0 <<PYTHON
+import urllib.request
+urllib.request.urlopen("http://$(kubectl get pod asker --output='jsonpath={.status.podIP}'):8001", timeout=3)
+PYTHON
 kubectl delete pod chroma-0 >/dev/null
 kubectl rollout status statefulset/chroma --timeout=60s >/dev/null
 expect "the data outlives the pod" ask <<PYTHON
@@ -67,13 +92,7 @@ papers = call("GET", "/papers")["id"]
 assert call("GET", f"/{papers}/count") == 2
 assert post(f"/{papers}/get", {"ids": ["b"], "include": ["documents"]})["documents"] == ["two"]
 PYTHON
-kubectl apply --filename=- >/dev/null <<'YAML'
-apiVersion: snapshot.storage.k8s.io/v1
-kind: VolumeSnapshot
-metadata: {name: then}
-spec: {source: {persistentVolumeClaimName: data-chroma-0}}
-YAML
-expect "a snapshot of the claim can be used" kubectl wait --for=jsonpath='{.status.readyToUse}'=true volumesnapshot/then --timeout=20s
+expect "a snapshot of the claim can be used" snapshot data-chroma-0 then
 ask <<PYTHON
 $TALK
 papers = call("GET", "/papers")["id"]
@@ -90,6 +109,17 @@ papers = call("GET", "/papers")["id"]
 assert call("GET", f"/{papers}/count") == 2
 assert post(f"/{papers}/get", {"ids": ["b"], "include": ["documents"]})["documents"] == ["two"]
 PYTHON
+apply_manifest selftest-local
+kubectl wait --for=condition=Ready pod/at-home --timeout=60s >/dev/null
+within_pod at-home <<<'open("/data/file", "w").write("from node1")'
+snapshot local local >/dev/null
+apply_manifest selftest-away
+expect "a pod that wants a volume of node1 on node2 is not placed" kubectl wait \
+  --for=jsonpath='{.status.conditions[?(@.type=="PodScheduled")].reason}'=Unschedulable pod/away --timeout=20s
+expect "for that reason" grep --quiet "PersistentVolume.s node affinity" \
+  <(kubectl get pod away --output='jsonpath={.status.conditions[?(@.type=="PodScheduled")].message}')
+kubectl wait --for=condition=Ready pod/with-copy --timeout=60s >/dev/null
+expect "a copy of that volume is on node2" within_pod with-copy <<<'assert open("/data/file").read() == "from node1"'
 expect "names outside do not exist, at once" ask <<'PYTHON'
 import socket, time
 begun = time.monotonic()
@@ -109,7 +139,7 @@ except OSError:
     pass
 PYTHON
 
-for daemon in kubelet-node1 containerd-node1 kube-apiserver; do
+for daemon in kubelet-node1 containerd-node1 kubelet-node2 containerd-node2 kube-apiserver; do
   read -r pid _ <"$STATE/run/$daemon.pid"
   kill -KILL "$pid"
 done

@@ -2,7 +2,7 @@
 # Brings up the local cluster and returns when it works: names resolve, a claim binds and can be snapshotted, the bucket takes a
 # write. Up already, it says so; half up, it completes. Cold it builds everything first.
 #
-#   [HOLDFAST_CLUSTER=NAME] up.sh
+#   [HOLDFAST_CLUSTER=NAME] [HOLDFAST_NODES=2] up.sh
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 [ "$(id -u)" = 0 ] || die "only root can make namespaces and mounts: run it with sudo"
@@ -23,7 +23,7 @@ set -euo pipefail
 . "$CLUSTER_SCRIPTS/storage.sh"
 exclusively "cluster-$CLUSTER"
 
-NODES=(node1)
+mapfile -t NODES < <(seq --format='node%g' "${HOLDFAST_NODES:-2}")
 DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler csi-provisioner csi-snapshotter snapshot-controller seaweedfs)
 for node in "${NODES[@]}"; do DAEMONS+=("containerd-$node" "kubelet-$node" "kube-proxy-$node" "csi-$node"); done
 
@@ -35,9 +35,10 @@ dns_available() {
 }
 
 healthy() {
-  local daemon
+  local daemon node
   for daemon in "${DAEMONS[@]}"; do alive "$daemon" || return 1; done
-  apiserver_ready && node_ready node1 && dns_available
+  for node in "${NODES[@]}"; do node_ready "$node" || return 1; done
+  apiserver_ready && dns_available
 }
 
 if [ -d "$RUN" ] && healthy >/dev/null 2>&1; then
