@@ -5,7 +5,7 @@
 # nothing behind. Takes under a minute once built.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-export HOLDFAST_CLUSTER=selftest
+export HOLDFAST_CLUSTER=selftest HOLDFAST_NODES=2
 CLUSTER=selftest STATE=${STATE%/*}/selftest
 . "$CLUSTER_SCRIPTS/cluster.sh"
 

@@ -35,7 +35,7 @@ provisioner_up() {
     --kubeconfig="$KUBECONFIG_FILE" --extra-create-metadata --leader-election=false --immediate-topology=false
 }
 
-# The two write the same objects and get into each other's way; a second, their wont, is long to wait before they try again.
+# The two write the same objects and get into each other's way. By default each then waits for a second before it tries again.
 snapshots_up() {
   local options=(--kubeconfig="$KUBECONFIG_FILE" --leader-election=false --retry-interval-start=50ms --kube-api-qps=100 --kube-api-burst=200)
   spawn snapshot-controller nsenter --net="$NETNS" -- "$(tool snapshot-controller)" "${options[@]}"
