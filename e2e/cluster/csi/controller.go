@@ -97,6 +97,7 @@ func (c controller) DeleteVolume(_ context.Context, request *csi.DeleteVolumeReq
 	return &csi.DeleteVolumeResponse{}, nil
 }
 
+// CreateSnapshot cuts at once. With the class's parameter ready: never it says for ever that the snapshot can't be read yet.
 func (c controller) CreateSnapshot(_ context.Context, request *csi.CreateSnapshotRequest) (*csi.CreateSnapshotResponse, error) {
 	if !identifier.MatchString(request.Name) {
 		return nil, status.Error(codes.InvalidArgument, "the snapshot's name must be a plain file name")
@@ -118,7 +119,7 @@ func (c controller) CreateSnapshot(_ context.Context, request *csi.CreateSnapsho
 		SourceVolumeId: made.FromVolume,
 		SizeBytes:      made.CapacityBytes,
 		CreationTime:   timestamppb.New(made.CreatedAt),
-		ReadyToUse:     true,
+		ReadyToUse:     request.Parameters["ready"] != "never",
 	}}, nil
 }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::writer::Writer;
 
 use super::{by_cli, content, load};
@@ -20,7 +20,7 @@ use crate::install;
 use crate::manifests::{CHROMADB, REPOSITORY};
 use crate::runner::Story;
 use crate::scholar::{self, Feed, SCHOLAR};
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
 use crate::wait;
 
 pub const STORY: Story = Story {
@@ -43,6 +43,7 @@ async fn play(stage: &Stage) -> Result<()> {
     let address = stage.protected_chromadb().await?;
     by_snapshot(stage, CHROMADB).await?;
     names_what_is_missing(stage).await?;
+    gives_up_what_never_can_be_read(stage).await?;
     let mut writer = Writer::start(address, load(21)).await?;
     writer.progress(60, Duration::from_secs(60)).await?;
     let point = stage.capture(CHROMADB).await?;
@@ -79,6 +80,37 @@ async fn names_what_is_missing(stage: &Stage) -> Result<()> {
         wait::reason(&stage.api::<BackupPolicy>(), CHROMADB, "SourceReady", status, &[reason]).await?;
     }
     Ok(())
+}
+
+/// The storage cuts and never lets anybody read: told while it is waited for, tried again, and when the class is right it goes on.
+async fn gives_up_what_never_can_be_read(stage: &Stage) -> Result<()> {
+    const CLASS: &str = "never-ready";
+    let classes = stage.kubectl(&["get", "volumesnapshotclasses", "--output=name"]).await?;
+    if !classes.lines().any(|class| class.ends_with(&format!("/{CLASS}"))) {
+        stage.say(format!("this cluster has no VolumeSnapshotClass {CLASS}: left out"));
+        return Ok(());
+    }
+    let by = |class: Value, timeout: &str| {
+        let snapshot = json!({"volumeSnapshotClassName": class, "readyTimeout": timeout});
+        json!({"spec": {"capture": {"snapshot": snapshot}}})
+    };
+    stage.patch::<BackupPolicy>(CHROMADB, &by(json!(CLASS), "3s")).await?;
+    let asked = stage.request_capture(CHROMADB).await?;
+    let policies = stage.api::<BackupPolicy>();
+    wait::object(&policies, CHROMADB, "the wait to be told", PATIENCE, |policy| {
+        let conditions = policy.and_then(|p| p.status.as_ref()).map(|status| status.conditions.as_slice());
+        let told = wait::condition(conditions.unwrap_or_default(), "Reconciling");
+        Ok(told.filter(|told| told.message.contains("can't be read yet")).map(drop))
+    })
+    .await?;
+    wait::object(&policies, CHROMADB, "another attempt", PATIENCE, |policy| {
+        let active = policy.and_then(|p| p.status.as_ref()).and_then(|status| status.active.as_ref());
+        Ok(active.filter(|active| active.attempt > 1).map(drop))
+    })
+    .await?;
+    stage.patch::<BackupPolicy>(CHROMADB, &by(Value::Null, "10m")).await?;
+    stage.captured_after(CHROMADB, asked).await?;
+    nothing_is_left(stage).await
 }
 
 /// A capture whose controller ends itself after every write of it.
