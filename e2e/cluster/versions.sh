@@ -11,6 +11,7 @@ HELM_VERSION=v4.3.1
 VERSITYGW_VERSION=v1.8.0
 RESTIC_VERSION=v0.18.1 # what make bench-engine measures against
 CHROMADB_VERSION=1.5.9
+CHROMADB_OLDER="1.0.20 1.4.1" # one of each schema and file layout that 1.x had before
 SEAWEEDFS_VERSION=4.48
 CRYPTOGRAPHY_VERSION=46.0.7
 DEBIAN_RELEASE=bookworm

@@ -28,7 +28,12 @@ pub struct ChromaServer {
 impl ChromaServer {
     /// Starts a server that persists to `data`, and returns once it answers. Fails, saying how to get it, when Chroma isn't set up.
     pub async fn start(data: &Path) -> Result<ChromaServer> {
-        let program = program()?;
+        ChromaServer::start_release(VERSION, data).await
+    }
+
+    /// The same of another release.
+    pub async fn start_release(version: &str, data: &Path) -> Result<ChromaServer> {
+        let program = program_of(version)?;
         let data = std::path::absolute(data)?;
         let [port] = crate::ports::free()?;
         let child = Command::new(&program)
@@ -113,14 +118,18 @@ impl Drop for ChromaServer {
 
 /// The program that `e2e/cluster/python.sh chroma` makes. Fails, saying how to get it, when it isn't there.
 pub fn program() -> Result<PathBuf> {
+    program_of(VERSION)
+}
+
+fn program_of(version: &str) -> Result<PathBuf> {
     let cache = match env::var_os("HOLDFAST_CACHE") {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cache/holdfast"),
     };
-    let program = cache.join("bin").join(format!("chroma-{VERSION}"));
+    let program = cache.join("bin").join(format!("chroma-{version}"));
     ensure!(
         program.is_file(),
-        "ChromaDB {VERSION} is not at {}. Set it up with: e2e/cluster/python.sh chroma",
+        "ChromaDB {version} is not at {}. Set it up with: e2e/cluster/python.sh chromadb older",
         program.display()
     );
     Ok(program)

@@ -22,7 +22,7 @@ use chroma::{
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tests::{
-    chroma_server::ChromaServer,
+    chroma_server::{ChromaServer, VERSION},
     writer::{Ledger, Load, Server, Writer, truth},
 };
 
@@ -46,12 +46,12 @@ pub(crate) fn options(data: &Path) -> CaptureOptions {
     CaptureOptions::new(data, lock_command())
 }
 
-async fn capture(data: &Path, mirror: &Path) -> Captured {
+pub(crate) async fn capture(data: &Path, mirror: &Path) -> Captured {
     let (options, mirror) = (options(data), mirror.to_owned());
     tokio::task::spawn_blocking(move || capture_live(&options, &mirror)).await.unwrap().unwrap()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let done = std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().unwrap();
     assert!(done.success());
 }
@@ -63,9 +63,20 @@ pub(crate) async fn hold_against(
     locked_at: Timestamp,
     released_at: Timestamp,
 ) -> truth::Found {
+    hold_against_release(VERSION, ledger, mirror, locked_at, released_at).await
+}
+
+/// The same with a server of another release.
+pub(crate) async fn hold_against_release(
+    release: &str,
+    ledger: &Ledger,
+    mirror: &Path,
+    locked_at: Timestamp,
+    released_at: Timestamp,
+) -> truth::Found {
     let key = Key::new([42; 32]);
     let offline = of_dir(mirror, &key).unwrap();
-    let server = ChromaServer::start(mirror).await.unwrap();
+    let server = ChromaServer::start_release(release, mirror).await.unwrap();
     let served = Server::new(Arc::new(server.url().to_owned())).unwrap();
     let found = truth::hold(&served, ledger, locked_at, released_at).await.unwrap();
     let client = Client::new(server.url(), Auth::None, Duration::from_secs(30)).unwrap();

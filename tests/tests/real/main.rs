@@ -21,6 +21,7 @@ mod lock_phases;
 mod maintenance;
 mod mover_cli;
 mod mover_jobs;
+mod older_servers;
 mod pod;
 mod power_loss;
 mod rival;

@@ -1,0 +1,76 @@
+//! Older releases of ChromaDB 1.x, each with a schema or a file layout of its own: live captures under a writer, held against its ledger
+//! by a server of the same release and by the newest one, which migrates them for good.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
+use std::{sync::Arc, time::Duration};
+
+use chroma::{
+    check::check_dir,
+    fingerprint::{Key, of_dir},
+    versions::Passage,
+};
+use tests::{
+    chroma_server::{ChromaServer, VERSION},
+    writer::{Load, Writer},
+};
+
+use super::chroma_capture::{capture, copy, hold_against_release};
+
+/// A few captures of a server of this release.
+async fn captured(release: &str, levels: (u32, u32, u32)) {
+    let data = tempfile::tempdir().unwrap();
+    let server = ChromaServer::start_release(release, data.path()).await.unwrap();
+    let load = Load {
+        sync_threshold: 40,
+        between: Duration::from_millis(5),
+        per_request: 30,
+        passing: true,
+        ..Load::synthetic(23, 2, 24)
+    };
+    let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
+    let mirror = tempfile::tempdir().unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        writer.progress(40, Duration::from_secs(60)).await.unwrap();
+        let captured = capture(data.path(), mirror.path()).await;
+        let copied = tempfile::tempdir().unwrap();
+        copy(mirror.path(), copied.path());
+        kept.push((captured, copied));
+    }
+    let ledger = writer.stop().await.unwrap();
+    server.stop().unwrap();
+    let newest = tempfile::tempdir().unwrap();
+    ChromaServer::start(newest.path()).await.unwrap().stop().unwrap();
+    let newest = check_dir(newest.path()).unwrap().levels.unwrap();
+    for (captured, mirror) in &kept {
+        let report = check_dir(mirror.path()).unwrap();
+        assert!(report.is_whole(), "{release}: {captured:?}\n{report:#?}");
+        let of = report.levels.unwrap();
+        assert_eq!((of.embeddings_queue, of.metadb, of.sysdb), levels, "{release}");
+        assert_eq!(
+            (of.passage_to(newest), newest.passage_to(of)),
+            (Passage::OneWay, Passage::DowngradeRefused)
+        );
+        let before = of_dir(mirror.path(), &Key::new([42; 32])).unwrap();
+        let (from, to) = (captured.locked_at, captured.released_at);
+        let same = hold_against_release(release, &ledger, mirror.path(), from, to).await;
+        let migrated = hold_against_release(VERSION, &ledger, mirror.path(), from, to).await;
+        assert_eq!(same.records(), migrated.records());
+        let after = of_dir(mirror.path(), &Key::new([42; 32])).unwrap();
+        assert_eq!(before.len(), after.len());
+        assert!(
+            before.iter().zip(&after).all(|(a, b)| a.same_content(b)),
+            "{release}: {before:?}, {after:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_1_0_20_whose_vector_files_are_made_for_ten_thousand_elements() {
+    captured("1.0.20", (2, 5, 9)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_1_4_1_whose_schema_is_older() {
+    captured("1.4.1", (2, 5, 10)).await;
+}
