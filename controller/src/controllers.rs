@@ -24,7 +24,7 @@ use plan::effect::Next;
 use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::{ErrorLabel, KindLabel, Watched};
-use crate::{backup, observe, repository, run, snapshots};
+use crate::{backup, observe, points, repository, run, snapshots};
 
 /// Runs every reconciler until the process ends.
 pub async fn run_all(ctx: Arc<Context>) {
@@ -33,7 +33,8 @@ pub async fn run_all(ctx: Arc<Context>) {
     ctx.metrics.watch(Watched { policies: policies.store(), repositories: repositories.store() });
     let repositories = repositories.run(repository::reconcile, error_policy, Arc::clone(&ctx));
     let policies = policies.run(backup::reconcile, error_policy, Arc::clone(&ctx));
-    futures::join!(drain(repositories), drain(policies), run::carry(ctx));
+    let points = points(&ctx).run(points::reconcile, error_policy, Arc::clone(&ctx));
+    futures::join!(drain(repositories), drain(policies), drain(points), run::carry(ctx));
 }
 
 fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {
@@ -123,6 +124,24 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
                 policy.uid() != changed.uid() && claims_of(policy).iter().any(|claim| freed.contains(claim))
             })
         })
+}
+
+/// Metadata only: there may be many, and only those that are being deleted are looked at.
+fn points(ctx: &Context) -> Controller<PartialObjectMeta<RecoveryPoint>> {
+    let controller = Controller::new(every::<RecoveryPoint>(&ctx.client), Config::default());
+    let store = controller.store();
+    // A repository that goes leaves its points without anybody to remove them.
+    controller.watches(
+        every::<RecoveryRepository>(&ctx.client),
+        Config::default(),
+        move |repository: PartialObjectMeta<RecoveryRepository>| {
+            let beside = store.state().into_iter().filter(move |point| {
+                point.metadata.deletion_timestamp.is_some()
+                    && point.namespace() == repository.metadata.namespace
+            });
+            beside.map(|point| ObjectRef::from_obj(point.as_ref())).collect::<Vec<_>>()
+        },
+    )
 }
 
 /// All objects of a kind, their metadata only.

@@ -1,16 +1,71 @@
-//! RecoveryPoints as objects: made when a point was committed or found, deleted when it was removed. Both are safe to repeat.
+//! RecoveryPoints as objects: made when a point was committed or found, deleted when it was removed, let go when no repository can remove
+//! their points any more. All of it is safe to repeat.
 
-use crds::RecoveryPoint;
-use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL};
-use kube::Api;
+use std::sync::Arc;
+
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POINT_FINALIZER, POLICY_LABEL};
+use crds::{RecoveryPoint, RecoveryRepository};
 use kube::api::{ObjectMeta, PostParams};
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt};
 use plan::backup::points::NewPoint;
-use plan::effect::label_value;
+use plan::effect::{Event, label_value};
+use plan::repository::deletion;
 
 use crate::context::Context;
+use crate::controllers::measured;
 use crate::error::{Error, is_code};
 use crate::fail_point::fail_point;
-use crate::{execute, status};
+use crate::{events, execute, observe, status};
+
+/// One reconciliation: of a point whose object is being deleted and whose repository is gone. Everything else about points is decided with
+/// their repository or their policy.
+///
+/// # Errors
+/// When the API server can't be read or refuses a write.
+pub async fn reconcile(
+    object: Arc<PartialObjectMeta<RecoveryPoint>>,
+    ctx: Arc<Context>,
+) -> Result<Action, Error> {
+    if object.metadata.deletion_timestamp.is_none() {
+        return Ok(Action::await_change());
+    }
+    measured(&ctx, object.as_ref(), let_go(object.as_ref(), &ctx)).await
+}
+
+async fn let_go(cached: &PartialObjectMeta<RecoveryPoint>, ctx: &Context) -> Result<Action, Error> {
+    let (namespace, name) = (cached.namespace().unwrap_or_default(), cached.name_any());
+    let Some(point) = observe::get::<RecoveryPoint>(ctx, &namespace, &name).await? else {
+        return Ok(Action::await_change());
+    };
+    let repository =
+        observe::get::<RecoveryRepository>(ctx, &namespace, &point.spec.repository_ref.name).await?;
+    let is_there = repository.is_some_and(|found| found.metadata.deletion_timestamp.is_none());
+    let terminating = observe::is_terminating(ctx, &namespace).await?;
+    if deletion::is_orphaned(&point, is_there, terminating) {
+        hold_object(ctx, &point, false).await?;
+        if !terminating {
+            let why = format!("RecoveryRepository {} is gone", point.spec.repository_ref.name);
+            let told = format!("RecoveryPoint {name} was deleted; {why}, so its point stays in the bucket");
+            events::publish(ctx, &point, &[Event::warning("PointKept", told)]).await;
+        }
+    }
+    Ok(Action::await_change())
+}
+
+/// Holds the object of a point until its point is removed, or lets it go; a look that is outdated is refused with a conflict.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn hold_object(ctx: &Context, point: &RecoveryPoint, held: bool) -> Result<(), Error> {
+    fail_point("before", Some("PointFinalizer"));
+    match execute::finalizer(ctx, point, POINT_FINALIZER, held).await {
+        // It was deleted meanwhile, which is what the finalizer was to hold up or to let happen.
+        Err(Error::Api { source, .. }) if is_code(&source, 404) => Ok(()),
+        done => done,
+    }
+}
 
 /// Records a point: the object, then its status. It has no owner reference: deleting a policy must not take the catalogue
 /// of its points along.

@@ -70,6 +70,12 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
     let before = object.status.replace(plan.status.clone());
     let api: Api<RecoveryRepository> = Api::namespaced(ctx.client.clone(), &namespace);
     status::write(&api, &object, before.as_ref(), &plan.status).await?;
+    for finalizer in &plan.finalizers {
+        let seen = known.iter().find(|point| point.name_any() == finalizer.point);
+        if let Some(point) = seen {
+            points::hold_object(ctx, point, finalizer.held).await?;
+        }
+    }
     for job in plan.delete.iter().chain(&plan.over) {
         execute::delete_job(ctx, &object, job).await?;
     }

@@ -11,13 +11,13 @@ use crate::policy::Origin;
 use crate::reference::NameRef;
 use crate::run::Verdict;
 
-/// The record of one capture, made by the controller. Deleting it deletes nothing in the repository.
+/// The record of one capture, made by the controller. Deleting it deletes nothing in the repository unless `deletionPolicy` says so.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "holdfast.dev",
     version = "v1alpha1",
     kind = "RecoveryPoint",
-    doc = "The record of one capture, made by the controller. Deleting it deletes nothing in the repository.",
+    doc = "The record of one capture, made by the controller. Deleting it deletes nothing in the repository unless deletionPolicy says so.",
     plural = "recoverypoints",
     shortname = "hfpoint",
     category = "holdfast",
@@ -56,7 +56,7 @@ use crate::run::Verdict;
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "self.policy == oldSelf.policy && self.repositoryRef == oldSelf.repositoryRef && self.id == oldSelf.id",
-    "message": "a RecoveryPoint can't be changed, except hold; it records what the repository holds"}]))]
+    "message": "a RecoveryPoint can't be changed, except hold and deletionPolicy; it records what the repository holds"}]))]
 pub struct RecoveryPointSpec {
     /// Name of the policy that captured it; the policy may be gone.
     #[schemars(length(min = 1, max = 253))]
@@ -66,9 +66,23 @@ pub struct RecoveryPointSpec {
     /// Id of the point in the repository.
     #[schemars(length(min = 1, max = 128))]
     pub id: String,
+    /// What becomes of the point in the repository when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
     /// Keeps the point from being removed by retention, until it is taken away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+}
+
+/// What becomes of a point in the repository when its object is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It stays, and is recorded again: the bucket is the truth, retention alone removes from it.
+    #[default]
+    Retain,
+    /// It is removed as well, unless it is the newest, the newest good or the newest verified one of its component, on hold or locked: then
+    /// it stays all the same.
+    Delete,
 }
 
 /// A hold on a point.

@@ -77,6 +77,8 @@ pub const BINDING: &str = "holdfast.dev/binding";
 pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
 /// Finalizer on a policy while its workloads are stopped for a capture: the policy stays until they run again.
 pub const STOPPED_FINALIZER: &str = "holdfast.dev/stopped";
+/// Finalizer on a point whose `deletionPolicy` is Delete: its object stays until the point is removed from the repository.
+pub const POINT_FINALIZER: &str = "holdfast.dev/point";
 /// Finalizer on a run while its claims are taken apart: the run stays until they are whole again.
 pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
 /// The ClusterRole, from the chart, that lets a mover ask for snapshots; bound in the namespace of a policy that wants them.

@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 mod conditions;
+pub mod deletion;
 pub mod holds;
 pub mod maintenance;
 mod usage;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub catalogue: Catalogue,
     /// What to do for maintenance.
     pub maintain: Maintain,
+    /// Finalizers of points that change. After the status, and after points were forgotten.
+    pub finalizers: Vec<deletion::Finalizer>,
     /// A Job to start unless it exists: it tells the bucket what is on hold.
     pub hold: Option<MoverJob>,
     /// Other Jobs to delete whose results are in the status, those of earlier rounds too.
@@ -141,6 +144,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         delete: None,
         catalogue: Catalogue::default(),
         maintain: Maintain::default(),
+        finalizers: vec![],
         hold: None,
         over: vec![],
         events: vec![],
@@ -208,6 +212,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
     catalogue::follow(seen, &mut plan);
     maintenance::follow(seen, &mut plan);
+    deletion::follow(seen, &mut plan);
     holds::follow(seen, &mut plan);
     plan.over = work::over(repository, &plan.status, &seen.ended_jobs);
     plan.over.retain(|job| plan.delete.as_ref() != Some(job));

@@ -3,8 +3,8 @@
 use crds::condition::{self, Status};
 use crds::job::{Captured, Content};
 use crds::point::{
-    ApplicationContent, ChromaDbContent, Hold, PointPhase, RecoveryPointSpec, RecoveryPointStatus, Sizes,
-    Verification,
+    ApplicationContent, ChromaDbContent, DeletionPolicy, Hold, PointPhase, RecoveryPointSpec,
+    RecoveryPointStatus, Sizes, Verification,
 };
 use crds::policy::{LastPoint, Origin};
 use crds::reference::NameRef;
@@ -72,6 +72,7 @@ pub(crate) fn new<'a>(
             policy: about.policy.to_owned(),
             repository_ref: NameRef::new(about.repository),
             id: captured.point.clone(),
+            deletion_policy: DeletionPolicy::default(),
             hold: about.hold.map(|reason| Hold { reason }),
         },
         status: status(captured, about.origin, about.image, now),

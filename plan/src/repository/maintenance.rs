@@ -12,7 +12,7 @@ use crds::repository::{MaintenanceRound, RepositoryMode};
 use crds::{BackupPolicy, RecoveryRepository, Span};
 use jiff::Timestamp;
 
-use super::{Observed, Plan, access, catalogue, conditions, keys, usage, work};
+use super::{Observed, Plan, access, catalogue, conditions, deletion, keys, usage, work};
 use crate::backup::anomaly;
 use crate::effect::{JobState, MoverJob};
 use crate::schedule::Slots;
@@ -91,10 +91,14 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
         plan.next = plan.next.or_at(time);
     }
     let due = slot.is_some() || asked.is_some() || again.is_some_and(|time| time <= seen.now);
-    if !due {
+    let deleted = deletion::wanted(seen, plan);
+    if !due && deleted.is_empty() {
         return;
     }
+    // A round that failed goes on with what it was removing; one that is for deleted objects alone needs nobody's judgement.
+    let removing = last.removing.clone().or((!due).then_some(deleted));
     let round = MaintenanceRound {
+        removing,
         number: last.number.saturating_add(1),
         started: seen.now,
         more: false,
@@ -138,7 +142,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, report: 
             let removing = MaintenanceRound {
                 number: round.number.saturating_add(1),
                 started: seen.now,
-                removing: Some(without_held(seen, remove)),
+                removing: Some(with_deleted(seen, plan, without_held(seen, remove))),
                 more: *more,
                 ..round
             };
@@ -148,14 +152,15 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, report: 
         (Report::Pruned(pruned), Some(removing)) => {
             let gone = |id: &String| removing.contains(id) && !pruned.left.contains(id);
             let name = seen.repository.metadata.name.as_deref().unwrap_or_default();
-            plan.maintain.forget = seen
-                .points
-                .iter()
-                .filter(|point| point.spec.repository_ref.name == name && gone(&point.spec.id))
-                .filter_map(|point| point.metadata.name.clone())
-                .collect();
+            let forgotten =
+                seen.points.iter().filter(|p| p.spec.repository_ref.name == name && gone(&p.spec.id));
+            for point in forgotten {
+                plan.maintain.forget.extend(point.metadata.name.clone());
+                plan.finalizers.extend(deletion::let_go(point));
+            }
             plan.status.usage = Some(usage::counted(pruned.points, pruned.bytes, seen.now));
             conditions::maintenance(seen, &mut plan.status, Ok((removing.len(), pruned)));
+            deletion::left(seen, plan, &pruned.left);
             // What is locked would be judged the same again at once.
             let more = round.more && pruned.left.is_empty();
             plan.status.maintenance = Some(MaintenanceRound {
@@ -186,6 +191,14 @@ fn held(seen: &Observed<'_>) -> Vec<String> {
 fn without_held(seen: &Observed<'_>, remove: &[String]) -> Vec<String> {
     let held = held(seen);
     remove.iter().filter(|id| !held.contains(id)).cloned().collect()
+}
+
+/// What is to go because its object was deleted goes along.
+fn with_deleted(seen: &Observed<'_>, plan: &Plan, mut remove: Vec<String>) -> Vec<String> {
+    remove.extend(deletion::wanted(seen, plan));
+    remove.sort_unstable();
+    remove.dedup();
+    remove
 }
 
 /// The Job of a round.
@@ -225,4 +238,4 @@ fn rules(seen: &Observed<'_>) -> Vec<ComponentRules> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -209,7 +209,9 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
     let pod = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "localhost/none:1"}]});
     let job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "fetch"}, "spec": {
         "schedule": "0 0 29 2 *", "jobTemplate": {"spec": {"template": {"spec": pod}}}}});
-    for object in [&policy, &job, &run(&namespace)] {
+    let point = json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryPoint", "metadata": {"name": "chromadb-1"}, "spec": {
+        "policy": "chromadb", "repositoryRef": {"name": "primary"}, "id": "id-1"}});
+    for object in [&policy, &job, &run(&namespace), &point] {
         let _ = create(server(), &namespace, "system:admin --as-group=system:masters", object).success();
     }
     let patch = |what: &str, change: &Value| {
@@ -223,6 +225,7 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
     for allowed in [
         ("hfpolicy chromadb", &finalizer),
         ("hfrun db-2026-11-23", &finalizer),
+        ("hfpoint chromadb-1", &json!({"metadata": {"finalizers": ["holdfast.dev/point"]}})),
         ("cronjob fetch", &json!({"spec": {"suspend": true}})),
         ("cronjob fetch", &json!({"spec": {"suspend": false}})),
     ] {
@@ -242,6 +245,11 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
             "hfrun db-2026-11-23",
             json!({"metadata": {"labels": {"a": "b"}}}),
             "recoveryruns \"db-2026-11-23\"",
+        ),
+        (
+            "hfpoint chromadb-1",
+            json!({"spec": {"deletionPolicy": "Delete"}}),
+            "recoverypoints \"chromadb-1\"",
         ),
         ("cronjob fetch", json!({"spec": {"schedule": "* * * * *"}}), "CronJob \"fetch\""),
         ("cronjob fetch", json!({"spec": {"timeZone": "Etc/UTC"}}), "CronJob \"fetch\""),

@@ -236,6 +236,7 @@ fn rights() {
         // For the finalizers, which have no right of their own.
         ("patch", "recoveryruns.holdfast.dev"),
         ("patch", "backuppolicies.holdfast.dev"),
+        ("patch", "recoverypoints.holdfast.dev"),
         ("create", "recoverypoints.holdfast.dev"),
         ("delete", "recoverypoints.holdfast.dev"),
         ("create", "jobs.batch"),
@@ -269,7 +270,6 @@ fn rights() {
         ("delete", "cronjobs.batch"),
         ("create", "networkpolicies.networking.k8s.io"),
         ("delete", "networkpolicies.networking.k8s.io"),
-        ("patch", "recoverypoints.holdfast.dev"),
         ("delete", "recoveryruns.holdfast.dev"),
         ("update", "leases.coordination.k8s.io"),
         ("delete", "statefulsets.apps"),

@@ -142,12 +142,23 @@ fn refused_on_creation() -> Vec<Refusal> {
             "spec.component",
             "set exactly one of chromaDB, application; a ChromaDB treated as an application would be captured torn",
         ),
-        case("BackupPolicy", json!({"capture": {}}), "spec.capture", "set one of live: {} and offline: {}"),
+        case(
+            "BackupPolicy",
+            json!({"capture": {}}),
+            "spec.capture",
+            "set one of live: {}, snapshot: {} and offline: {}",
+        ),
         case(
             "BackupPolicy",
             json!({"capture": {"live": {}, "offline": {}}}),
             "spec.capture",
-            "set one of live: {} and offline: {}",
+            "set one of live: {}, snapshot: {} and offline: {}",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"capture": {"live": {}, "snapshot": {}}}),
+            "spec.capture",
+            "set one of live: {}, snapshot: {} and offline: {}",
         ),
         case(
             "BackupPolicy",
@@ -210,7 +221,7 @@ fn refused_on_creation() -> Vec<Refusal> {
 fn refused_on_change() -> Vec<Refusal> {
     let unreachable = "can't be changed, points would be out of reach; make a second RecoveryRepository";
     let new_run = "a RecoveryRun can't be changed, except incident texts; create a new run";
-    let point = "a RecoveryPoint can't be changed, except hold; it records what the repository holds";
+    let point = "a RecoveryPoint can't be changed, except hold and deletionPolicy; it records what the repository holds";
     let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
     vec![
         case("RecoveryRepository", json!({"s3": {"bucket": "another"}}), "spec.s3.bucket", unreachable),
@@ -275,8 +286,13 @@ fn what_must_not_change_is_refused_with_the_field_and_the_remedy() {
             .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest(kind).to_string())
             .success();
     }
-    for hold in [json!({"reason": "INC-2041"}), json!(null)] {
-        let _ = patched(&namespace, "RecoveryPoint", &json!({"spec": {"hold": hold}}).to_string()).success();
+    for change in [
+        json!({"hold": {"reason": "INC-2041"}}),
+        json!({"hold": null}),
+        json!({"deletionPolicy": "Delete"}),
+        json!({"deletionPolicy": "Retain"}),
+    ] {
+        let _ = patched(&namespace, "RecoveryPoint", &json!({"spec": change}).to_string()).success();
     }
     for case in refused_on_change() {
         let mut object = smallest(case.kind);

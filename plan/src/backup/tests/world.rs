@@ -334,6 +334,7 @@ pub(super) fn stored(id: &str, time: &str, phase: PointPhase) -> RecoveryPoint {
             policy: "chromadb".into(),
             repository_ref: crds::reference::NameRef::new("primary"),
             id: id.into(),
+            deletion_policy: Default::default(),
             hold: None,
         },
     );

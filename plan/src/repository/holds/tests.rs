@@ -15,6 +15,7 @@ fn point(id: &str, hold: Option<&str>) -> RecoveryPoint {
         policy: "chromadb".into(),
         repository_ref: NameRef::new("primary"),
         id: id.into(),
+        deletion_policy: Default::default(),
         hold: hold.map(|reason| Hold { reason: reason.into() }),
     };
     RecoveryPoint::new(&format!("chromadb-{id}"), spec)

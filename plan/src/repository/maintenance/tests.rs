@@ -55,19 +55,21 @@ fn point(number: u64, records: u64) -> RecoveryPoint {
 }
 
 /// A cluster and a bucket, as far as maintenance has to do with them.
-struct World {
-    repository: RecoveryRepository,
+pub(in crate::repository) struct World {
+    pub(in crate::repository) repository: RecoveryRepository,
     policies: Vec<BackupPolicy>,
-    points: Vec<RecoveryPoint>,
-    bucket: BTreeSet<String>,
-    locked: BTreeSet<String>,
-    jobs: Jobs,
-    run: Option<String>,
-    now: Timestamp,
+    pub(in crate::repository) points: Vec<RecoveryPoint>,
+    pub(in crate::repository) bucket: BTreeSet<String>,
+    pub(in crate::repository) locked: BTreeSet<String>,
+    pub(in crate::repository) jobs: Jobs,
+    pub(in crate::repository) run: Option<String>,
+    /// Messages of events.
+    pub(in crate::repository) told: Vec<String>,
+    pub(in crate::repository) now: Timestamp,
 }
 
 impl World {
-    fn new(points: u64) -> Self {
+    pub(in crate::repository) fn new(points: u64) -> Self {
         let points: Vec<RecoveryPoint> = (1..=points).map(|number| point(number, 100)).collect();
         Self {
             repository: repository(),
@@ -77,13 +79,14 @@ impl World {
             locked: BTreeSet::new(),
             jobs: Jobs::default(),
             run: None,
+            told: Vec::new(),
             // A probe was just made.
             now: at("2026-11-23T02:00:00Z"),
         }
     }
 
     /// One look; the controller dies after so many of its writes.
-    fn look(&mut self, writes: usize) {
+    pub(in crate::repository) fn look(&mut self, writes: usize) {
         let round = self.repository.status.as_ref().and_then(|status| status.maintenance.as_ref());
         let plan = plan(&Observed {
             maintenance: self.jobs.state(round.map(|round| job_name(&self.repository, round))),
@@ -96,17 +99,48 @@ impl World {
         let mut writes = Writes(writes);
         for name in &plan.maintain.forget {
             if writes.come_through() {
-                self.points.retain(|point| point.metadata.name.as_ref() != Some(name));
+                self.delete(name);
             }
         }
         if self.repository.status.as_ref() != Some(&plan.status) && writes.come_through() {
             self.repository.status = Some(plan.status);
         }
+        for finalizer in &plan.finalizers {
+            if writes.come_through() {
+                self.set_finalizer(&finalizer.point, finalizer.held);
+            }
+        }
+        self.told.extend(plan.events.into_iter().map(|event| event.message));
         self.jobs.carry_out(&plan.over, plan.maintain.start, &mut writes);
     }
 
+    pub(in crate::repository) fn point(&mut self, name: &str) -> Option<&mut RecoveryPoint> {
+        self.points.iter_mut().find(|point| point.metadata.name.as_deref() == Some(name))
+    }
+
+    /// As the API server does it.
+    pub(in crate::repository) fn delete(&mut self, name: &str) {
+        let deleted = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now);
+        let Some(point) = self.point(name) else { return };
+        point.metadata.deletion_timestamp.get_or_insert(deleted);
+        self.let_go();
+    }
+
+    fn set_finalizer(&mut self, name: &str, held: bool) {
+        let Some(point) = self.point(name) else { return };
+        assert!(!held || point.metadata.deletion_timestamp.is_none(), "the API server refuses this");
+        point.metadata.finalizers = held.then(|| vec![crds::reference::POINT_FINALIZER.to_owned()]);
+        self.let_go();
+    }
+
+    /// What is being deleted goes when nothing holds it.
+    fn let_go(&mut self) {
+        let held = |point: &RecoveryPoint| point.metadata.finalizers.iter().flatten().next().is_some();
+        self.points.retain(|point| point.metadata.deletion_timestamp.is_none() || held(point));
+    }
+
     /// The movers do their work.
-    fn movers(&mut self) {
+    pub(in crate::repository) fn movers(&mut self) {
         let Self { jobs, bucket, locked, .. } = self;
         jobs.work(|job| match &job.request {
             Request::Judge { rules, held, .. } => {
@@ -138,7 +172,7 @@ impl World {
         });
     }
 
-    fn settle(&mut self) {
+    pub(in crate::repository) fn settle(&mut self) {
         for _ in 0..40 {
             self.look(usize::MAX);
             self.movers();
