@@ -323,8 +323,30 @@ pub async fn strike(place: &Place, namespace: &str) -> Result<()> {
     .await
 }
 
-/// Removes what a killed run left: namespaces with our label, the installation's excepted.
+/// Marks a node that a story has cordoned, so that whoever comes after a killed one finds it.
+const CORDONED: &str = "e2e.holdfast.dev/cordoned";
+
+/// Lets nothing new be put on a node.
+pub async fn cordon(place: &Place, node: &str) -> Result<()> {
+    place.kubectl.run(&["label", "--overwrite", "node", node, &format!("{CORDONED}=yes")], None).await?;
+    place.kubectl.run(&["cordon", node], None).await?;
+    Ok(())
+}
+
+/// Undoes it on every node.
+pub async fn uncordon(place: &Place) -> Result<()> {
+    let selector = format!("--selector={CORDONED}");
+    if place.kubectl.run(&["get", "nodes", &selector, "--output=name"], None).await?.trim().is_empty() {
+        return Ok(());
+    }
+    place.kubectl.run(&["uncordon", &selector], None).await?;
+    place.kubectl.run(&["label", "nodes", &selector, &format!("{CORDONED}-")], None).await?;
+    Ok(())
+}
+
+/// Removes what a killed run left: namespaces with our label, the installation's excepted, and cordons.
 pub async fn sweep_stories(place: &Place) -> Result<()> {
+    uncordon(place).await?;
     let namespaces: Api<Namespace> = Api::all(place.client.clone());
     let left = namespaces.list(&ListParams::default().labels(&format!("{LABEL},{LABEL}!=system"))).await?;
     let strikes = left.items.iter().map(|n| {

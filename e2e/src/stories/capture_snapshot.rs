@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crds::reference::{CAPTURE_LABEL, POLICY_LABEL};
 use crds::{BackupPolicy, RecoveryPoint};
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
@@ -20,7 +20,7 @@ use crate::install;
 use crate::manifests::{CHROMADB, REPOSITORY};
 use crate::runner::Story;
 use crate::scholar::{self, Feed, SCHOLAR};
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{PATIENCE, Stage, cordon, uncordon};
 use crate::wait;
 
 pub const STORY: Story = Story {
@@ -94,7 +94,7 @@ async fn gives_up_what_never_can_be_read(stage: &Stage) -> Result<()> {
         let snapshot = json!({"volumeSnapshotClassName": class, "readyTimeout": timeout});
         json!({"spec": {"capture": {"snapshot": snapshot}}})
     };
-    stage.patch::<BackupPolicy>(CHROMADB, &by(json!(CLASS), "3s")).await?;
+    stage.patch::<BackupPolicy>(CHROMADB, &by(json!(CLASS), "10s")).await?;
     let asked = stage.request_capture(CHROMADB).await?;
     let policies = stage.api::<BackupPolicy>();
     wait::object(&policies, CHROMADB, "the wait to be told", PATIENCE, |policy| {
@@ -116,6 +116,7 @@ async fn gives_up_what_never_can_be_read(stage: &Stage) -> Result<()> {
 /// A capture whose controller ends itself after every write of it.
 async fn with_deaths(stage: &Stage) -> Result<RecoveryPoint> {
     let _turn = stage.alone().await?;
+    waits_for_a_cordoned_node(stage).await?;
     let captured = async {
         let mut deaths = Deaths::watch(stage);
         fail_at(&stage.place, &MARKS).await?;
@@ -130,6 +131,29 @@ async fn with_deaths(stage: &Stage) -> Result<RecoveryPoint> {
     // Whatever happened, the stories after this one find a controller that doesn't kill itself.
     let healed = fail_at(&stage.place, &[]).await;
     captured.and_then(|point| healed.map(|()| point))
+}
+
+/// The mover has to be where the server is. While nothing may be put there the policy says what it waits for, and goes on afterwards.
+async fn waits_for_a_cordoned_node(stage: &Stage) -> Result<()> {
+    let pod: Pod = stage.get("chromadb-0").await?;
+    let node = pod.spec.and_then(|spec| spec.node_name).context("the pod is on no node")?;
+    cordon(&stage.place, &node).await?;
+    let told = async {
+        let asked = stage.request_capture(CHROMADB).await?;
+        wait::object(&stage.api::<BackupPolicy>(), CHROMADB, "the wait to be told", PATIENCE, |policy| {
+            let conditions =
+                policy.and_then(|p| p.status.as_ref()).map(|status| status.conditions.as_slice());
+            let told = wait::condition(conditions.unwrap_or_default(), "Reconciling");
+            Ok(told.filter(|told| told.message.contains("unschedulable")).map(|told| told.message.clone()))
+        })
+        .await
+        .map(|told| (asked, told))
+    };
+    let told = told.await;
+    uncordon(&stage.place).await?;
+    let (asked, told) = told?;
+    stage.say(format!("with {node} cordoned the policy says: {told}"));
+    stage.captured_after(CHROMADB, asked).await.map(drop)
 }
 
 /// Waits until no snapshot, no clone and no volume of either is there.

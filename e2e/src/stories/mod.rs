@@ -1,5 +1,6 @@
 //! The stories, one promise each.
 
+mod anomaly_keeps_points;
 mod bad_input;
 mod by_cli;
 mod capture_application;
@@ -40,6 +41,7 @@ pub const ALL: &[&Story] = &[
     &replay_guard::STORY,
     &retention_and_pin::STORY,
     &verify_finds_corruption::STORY,
+    &anomaly_keeps_points::STORY,
     &recover_corruption::STORY,
     &capture_live::STORY,
     &rpo_condition::STORY,

@@ -1,18 +1,18 @@
-//! What no rule keeps goes from the bucket and from the cluster; what is on hold stays, and a capture of an emptied database
-//! displaces nothing.
+//! What no rule keeps goes from the bucket and from the cluster; what is on hold stays, and what is deleted by hand goes where that was
+//! asked for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use crds::reference::MAINTENANCE_REQUESTED_AT;
+use crds::reference::{MAINTENANCE_REQUESTED_AT, REQUESTED_AT};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository};
 use futures::FutureExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::{Value, json};
-use tests::writer::{Request, Server, Verb, Writer};
+use tests::writer::Writer;
 
 use super::{by_cli, load};
 use crate::manifests::{CHROMADB, REPOSITORY};
@@ -22,7 +22,7 @@ use crate::wait;
 
 pub const STORY: Story = Story {
     name: "retention-and-pin",
-    promise: "retention removes what no rule keeps, never what is on hold, and nothing after an anomaly",
+    promise: "retention removes what no rule keeps, never what is on hold; deleting a point removes it where asked",
     alone: false,
     play: |stage| play(stage).boxed(),
 };
@@ -30,7 +30,7 @@ pub const STORY: Story = Story {
 async fn play(stage: &Stage) -> Result<()> {
     let address = stage.protected_chromadb().await?;
     stage.patch::<BackupPolicy>(CHROMADB, &json!({"spec": {"retention": {"last": 2}}})).await?;
-    let mut writer = Writer::start(address.clone(), load(7)).await?;
+    let mut writer = Writer::start(address, load(7)).await?;
     let mut points = Vec::new();
     for _ in 0..4 {
         writer.progress(20, Duration::from_secs(60)).await?;
@@ -54,36 +54,46 @@ async fn play(stage: &Stage) -> Result<()> {
     by_cli::run(stage, &["verify", "--level", "full"]).await?;
     by_cli::restored(stage, &points[2], &ledger).await?;
 
-    // Somebody empties the database. Its captures are good ones, and newer than all others.
-    let server = Server::new(address)?;
-    for (name, id) in server.collections().await? {
-        let records = server.everything(&name).await?.into_keys().map(|id| (id, None)).collect();
-        let emptied = server.send(&id, &Request { verb: Verb::Delete, records }).await;
-        ensure!(emptied.is_ok(), "the records of {name} can't be deleted: {emptied:?}");
-    }
-    let empty = stage.capture(CHROMADB).await?;
-    let policies = stage.api::<BackupPolicy>();
-    let told = wait::reason(&policies, CHROMADB, "AnomalyDetected", "True", &["Empty"]).await?;
-    ensure!(told.contains(&empty.name_any()) && told.contains("shrinkAcknowledged"), "it says: {told}");
-    wait::reason(&policies, CHROMADB, "RetentionEnforced", "False", &["Held"]).await?;
     let release = json!({"spec": {"hold": null}});
     stage.patch::<RecoveryPoint>(&points[0].name_any(), &release).await?;
     stage.held_in_the_bucket(&[]).await?;
     maintained(stage).await?;
-    is_left(stage, &[&points[0], &points[2], &points[3], &empty]).await?;
+    is_left(stage, &[&points[2], &points[3]]).await?;
+    deleted_by_hand(stage, &points[2], &points[3]).await
+}
 
-    // It was meant.
-    let meant = json!({"spec": {"capture": {"shrinkAcknowledged": {"name": empty.name_any()}}}});
-    stage.patch::<BackupPolicy>(CHROMADB, &meant).await?;
-    wait::reason(&policies, CHROMADB, "AnomalyDetected", "False", &["None"]).await?;
-    maintained(stage).await?;
-    is_left(stage, &[&points[3], &empty]).await?;
-    by_cli::run(stage, &["verify", "--level", "full"]).await?;
-    Ok(())
+/// A point goes with its object where that was asked for; the newest one stays, and its object does not hang.
+async fn deleted_by_hand(stage: &Stage, old: &RecoveryPoint, newest: &RecoveryPoint) -> Result<()> {
+    let points = stage.api::<RecoveryPoint>();
+    for point in [old, newest] {
+        let name = point.name_any();
+        stage.patch::<RecoveryPoint>(&name, &json!({"spec": {"deletionPolicy": "Delete"}})).await?;
+        wait::object(&points, &name, "the finalizer", PATIENCE, |seen| {
+            Ok(seen.is_some_and(|point| !point.finalizers().is_empty()).then_some(()))
+        })
+        .await?;
+        stage.kubectl(&["delete", "--wait=false", "hfpoint", &name]).await?;
+        wait::object(&points, &name, "the object to be gone", PATIENCE, |seen| {
+            let another = seen.is_some_and(|seen| seen.uid() != point.uid());
+            Ok((seen.is_none() || another).then_some(()))
+        })
+        .await?;
+        stage.say(format!("{name} was deleted"));
+    }
+    let events = stage.kubectl(&["get", "events", "--field-selector", "reason=PointKept"]).await?;
+    ensure!(events.contains(&newest.name_any()) && !events.contains(&old.name_any()), "told: {events}");
+    // It is recorded again.
+    let probe = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
+    stage.patch::<RecoveryRepository>(REPOSITORY, &probe).await?;
+    wait::object(&points, &newest.name_any(), "the point to be found again", PATIENCE, |seen| {
+        Ok(seen.filter(|seen| seen.uid() != newest.uid() && seen.status.is_some()).map(drop))
+    })
+    .await?;
+    is_left(stage, &[newest]).await
 }
 
 /// Asks for maintenance as the user does; waits until it is through.
-async fn maintained(stage: &Stage) -> Result<()> {
+pub(super) async fn maintained(stage: &Stage) -> Result<()> {
     let asked = Timestamp::now();
     let change = json!({"metadata": {"annotations": {MAINTENANCE_REQUESTED_AT: asked.to_string()}}});
     stage.patch::<RecoveryRepository>(REPOSITORY, &change).await?;
@@ -104,7 +114,7 @@ async fn maintained(stage: &Stage) -> Result<()> {
 }
 
 /// These points and no others are in the bucket, in the cluster and in the policy's count.
-async fn is_left(stage: &Stage, expected: &[&RecoveryPoint]) -> Result<()> {
+pub(super) async fn is_left(stage: &Stage, expected: &[&RecoveryPoint]) -> Result<()> {
     let ids = |points: &mut dyn Iterator<Item = String>| points.collect::<BTreeSet<String>>();
     let wanted = ids(&mut expected.iter().map(|point| point.spec.id.clone()));
     let objects = stage.api::<RecoveryPoint>().list(&ListParams::default()).await?;
