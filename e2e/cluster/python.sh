@@ -71,7 +71,28 @@ chroma_program() {
   mv "$1.$$" "$1"
 }
 
-# Older releases of the same server: its program alone, without the package around it.
+# python_server PROGRAM TARGET PYTHON: the same arguments for a server that is a Python program and reads its environment.
+python_server() {
+  mkdir -p "$BIN"
+  cat >"$1.$$" <<SH
+#!/bin/sh
+# run --host HOST --port PORT --path DIR
+while [ \$# -gt 0 ]; do
+  case \$1 in
+    --path) PERSIST_DIRECTORY=\$2 ;;
+    --host) host=\$2 ;;
+    --port) port=\$2 ;;
+  esac
+  shift
+done
+export PERSIST_DIRECTORY IS_PERSISTENT=1 ANONYMIZED_TELEMETRY=False PYTHONPATH=$2:$(path_of chromadb)
+exec $3 -m uvicorn chromadb.app:app --workers 1 --host "\$host" --port "\$port" --log-level warning
+SH
+  chmod 755 "$1.$$"
+  mv "$1.$$" "$1"
+}
+
+# Older releases of the server: of 1.x its program alone, without the package around it; of 0.x what the newest one's package lacks.
 fetch_older() {
   local version target started tmp python
   python=$(python311)
@@ -80,11 +101,16 @@ fetch_older() {
     started=$(clock)
     if [ ! -d "$target" ]; then
       tmp=$(scratch chromadb)
-      pip install --quiet --root-user-action=ignore --no-deps --target "$tmp/chromadb" "chromadb==$version"
+      local packages=("chromadb==$version")
+      [[ $version != 0.* ]] || packages+=(--requirement "$CLUSTER_SCRIPTS/python/chromadb-0.txt")
+      pip install --quiet --root-user-action=ignore --no-deps --target "$tmp/chromadb" "${packages[@]}"
       mv -T "$tmp/chromadb" "$target"
       rmdir "$tmp"
     fi
-    chroma_program "$(path_of "chroma-$version")" "$target" "$python"
+    case $version in
+      0.*) python_server "$(path_of "chroma-$version")" "$target" "$python" ;;
+      *) chroma_program "$(path_of "chroma-$version")" "$target" "$python" ;;
+    esac
     say "chromadb $version in $(since "$started")"
   done
 }

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 pub use ledger::{Entry, Ledger, Request, There, Verb};
 pub use records::{Random, Record, synthetic};
-pub use server::{Address, Refused, Server};
+pub use server::{Address, Refused, Server, Settings};
 
 /// What a writer does.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Load {
     pub between: Duration,
     /// Whether further collections come and go all the time.
     pub passing: bool,
+    /// Where the server takes settings from.
+    pub settings: Settings,
 }
 
 impl Load {
@@ -54,6 +56,7 @@ impl Load {
             per_request: 8,
             between: Duration::from_millis(10),
             passing: false,
+            settings: Settings::default(),
         }
     }
 }
@@ -75,7 +78,7 @@ impl Writer {
 
     /// Goes on writing where `ledger` ends: what it says is there is taken as being there.
     pub async fn resume(address: Arc<dyn Address>, load: Load, ledger: Ledger) -> Result<Self> {
-        let server = Server::new(address)?;
+        let server = Server::new(address)?.with(load.settings);
         let ledger = Arc::new(Mutex::new(ledger));
         let stop = Arc::new(AtomicBool::new(false));
         let (count, acknowledged) = watch::channel(0);

@@ -61,6 +61,17 @@ impl std::error::Error for Refused {}
 pub struct Server {
     http: reqwest::Client,
     address: Arc<dyn Address>,
+    settings: Settings,
+}
+
+/// Where a server takes the settings of a collection's index from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Settings {
+    /// Its configuration.
+    #[default]
+    Configuration,
+    /// Its metadata, as before 1.0.
+    Metadata,
 }
 
 impl Server {
@@ -72,7 +83,13 @@ impl Server {
             .no_proxy()
             .build()
             .context("no HTTP client can be made")?;
-        Ok(Self { http, address })
+        Ok(Self { http, address, settings: Settings::default() })
+    }
+
+    /// The same, of another release.
+    #[must_use]
+    pub fn with(self, settings: Settings) -> Self {
+        Self { settings, ..self }
     }
 
     /// Whether it answers at all.
@@ -85,10 +102,18 @@ impl Server {
     /// Makes the collection unless it exists; returns its id. In space `l2`, where a server answers the bits it was sent: a
     /// `cosine` vector comes back as its direction times its length, which differs from it in the last bits.
     pub async fn create_collection(&self, name: &str, sync_threshold: u32) -> Result<String> {
-        let body = json!({
-            "name": name, "get_or_create": true,
-            "configuration": {"hnsw": {"space": "l2", "sync_threshold": sync_threshold, "batch_size": sync_threshold.min(100)}},
-        });
+        let batch = sync_threshold.min(100);
+        let (key, settings) = match self.settings {
+            Settings::Configuration => {
+                let hnsw = json!({"space": "l2", "sync_threshold": sync_threshold, "batch_size": batch});
+                ("configuration", json!({"hnsw": hnsw}))
+            }
+            Settings::Metadata => {
+                let (sync, size) = ("hnsw:sync_threshold", "hnsw:batch_size");
+                ("metadata", json!({"hnsw:space": "l2", sync: sync_threshold, size: batch}))
+            }
+        };
+        let body = json!({"name": name, "get_or_create": true, key: settings});
         let made = self.post(&format!("{DATABASE}/collections"), &body).await?;
         made["id"].as_str().map(str::to_owned).with_context(|| format!("collection {name} got no id: {made}"))
     }

@@ -1,4 +1,4 @@
-//! Older releases of ChromaDB 1.x, each with a schema or a file layout of its own: live captures under a writer, held against its ledger
+//! Older releases of ChromaDB, each with a schema or a file layout of its own: live captures under a writer, held against its ledger
 //! by a server of the same release and by the newest one, which migrates them for good.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
@@ -11,20 +11,23 @@ use chroma::{
 };
 use tests::{
     chroma_server::{ChromaServer, VERSION},
-    writer::{Load, Writer},
+    writer::{Load, Settings, Writer},
 };
 
 use super::chroma_capture::{capture, copy, hold_against_release};
 
 /// A few captures of a server of this release.
-async fn captured(release: &str, levels: (u32, u32, u32)) {
+async fn captured(release: &str, levels: (u32, u32, u32), settings: Settings) {
     let data = tempfile::tempdir().unwrap();
     let server = ChromaServer::start_release(release, data.path()).await.unwrap();
     let load = Load {
         sync_threshold: 40,
         between: Duration::from_millis(5),
         per_request: 30,
-        passing: true,
+        // Before 1.0 a collection and its segments are made by two transactions, and a server that finds the one without the others can't
+        // read it: what was being made at the cut is of no use, acknowledged or not.
+        passing: settings == Settings::Configuration,
+        settings,
         ..Load::synthetic(23, 2, 24)
     };
     let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
@@ -67,10 +70,20 @@ async fn captured(release: &str, levels: (u32, u32, u32)) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_1_0_20_whose_vector_files_are_made_for_ten_thousand_elements() {
-    captured("1.0.20", (2, 5, 9)).await;
+    captured("1.0.20", (2, 5, 9), Settings::Configuration).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn release_1_4_1_whose_schema_is_older() {
-    captured("1.4.1", (2, 5, 10)).await;
+    captured("1.4.1", (2, 5, 10), Settings::Configuration).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_0_6_3_which_is_a_python_program() {
+    captured("0.6.3", (2, 4, 9), Settings::Metadata).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn release_0_5_23_which_lists_no_databases() {
+    captured("0.5.23", (2, 4, 9), Settings::Metadata).await;
 }
