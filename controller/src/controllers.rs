@@ -17,14 +17,14 @@ use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::runtime::Controller;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher::Config;
+use kube::runtime::watcher::{self, Config};
 use kube::{Api, Resource, ResourceExt};
-use plan::effect::Next;
+use plan::effect::{Event, Next};
 
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Category, Error, is_code};
 use crate::metrics::{ErrorLabel, KindLabel, Watched};
-use crate::{backup, observe, points, repository, run, snapshots};
+use crate::{backup, events, observe, points, repository, run, snapshots};
 
 /// Runs every reconciler until the process ends.
 pub async fn run_all(ctx: Arc<Context>) {
@@ -173,17 +173,31 @@ where
 
 /// Runs a stream of reconciliations to its end. Their errors were told by [`error_policy`]; what is left are those of the
 /// watches, which are begun again by themselves.
-async fn drain<K, E>(results: impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<Error, E>>>)
-where
+async fn drain<K>(
+    results: impl Stream<Item = Result<(ObjectRef<K>, Action), controller::Error<Error, watcher::Error>>>,
+) where
     K: Resource<DynamicType = ()>,
-    E: std::error::Error + Send + 'static,
 {
     results
         .for_each(async |result| match result {
             Ok(_) | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            // Snapshots are no kind of Kubernetes' own: where a cluster has none, they may still come.
+            Err(controller::Error::QueueError(error)) if is_missing(&error) => {
+                tracing::debug!(%error, "nothing to watch");
+            }
             Err(error) => tracing::warn!(%error, "a watch was interrupted"),
         })
         .await;
+}
+
+/// Whether the cluster doesn't know the kind that is watched.
+fn is_missing(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+            is_code(error, 404)
+        }
+        _ => false,
+    }
 }
 
 /// When to look again, as the runtime wants it. An hour at most: a safety net under watches that may miss something.
@@ -231,8 +245,13 @@ where
     let started = tokio::time::Instant::now();
     let result = reconcile.await;
     ctx.metrics.duration.get_or_create(&label).observe(started.elapsed().as_secs_f64());
-    if result.is_ok() {
-        ctx.succeeded(&key(object));
+    match &result {
+        Ok(_) => ctx.succeeded(&key(object)),
+        // Nobody but the API server knows why it refuses: a quota, an admission policy, a size. Whoever looks at the object reads it there.
+        Err(error) if matches!(error.category(), Category::Forbidden | Category::Invalid) => {
+            events::publish(ctx, object, &[Event::warning("Refused", error.chain())]).await;
+        }
+        Err(_) => {}
     }
     result
 }

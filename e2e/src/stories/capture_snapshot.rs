@@ -8,6 +8,7 @@ use crds::reference::{CAPTURE_LABEL, POLICY_LABEL};
 use crds::{BackupPolicy, RecoveryPoint};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
@@ -44,6 +45,7 @@ async fn play(stage: &Stage) -> Result<()> {
     by_snapshot(stage, CHROMADB).await?;
     names_what_is_missing(stage).await?;
     gives_up_what_never_can_be_read(stage).await?;
+    tells_what_the_cluster_refuses(stage).await?;
     let mut writer = Writer::start(address, load(21)).await?;
     writer.progress(60, Duration::from_secs(60)).await?;
     let point = stage.capture(CHROMADB).await?;
@@ -111,6 +113,22 @@ async fn gives_up_what_never_can_be_read(stage: &Stage) -> Result<()> {
     stage.patch::<BackupPolicy>(CHROMADB, &by(Value::Null, "10m")).await?;
     stage.captured_after(CHROMADB, asked).await?;
     nothing_is_left(stage).await
+}
+
+/// A quota leaves no room for a clone: an event of the policy has the API server's words, and the capture goes on when there is.
+async fn tells_what_the_cluster_refuses(stage: &Stage) -> Result<()> {
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one-claim"},
+        "spec": {"hard": {"persistentvolumeclaims": "1"}}});
+    stage.apply(&[quota]).await?;
+    let asked = stage.request_capture(CHROMADB).await?;
+    wait::any(&stage.api::<Event>(), "", "the refusal to be told", PATIENCE, |event: &Event| {
+        let note = event.note.as_deref().unwrap_or_default();
+        let told = event.reason.as_deref() == Some("Refused") && note.contains("exceeded quota: one-claim");
+        Ok(told.then_some(()))
+    })
+    .await?;
+    stage.kubectl(&["delete", "resourcequota", "one-claim"]).await?;
+    stage.captured_after(CHROMADB, asked).await.map(drop)
 }
 
 /// A capture whose controller ends itself after every write of it.
