@@ -56,7 +56,7 @@ test-real: crates ## What crosses crates: real ChromaDB, real S3 server, real AP
 	RUST_TEST_THREADS=6 $(CARGO) test --quiet --workspace $(REAL)
 	cd $(CLUSTER)/csi && go test ./...
 
-# A night of it: minutes become an hour.
+# A night of it: minutes become half an hour, and 15 GB of /tmp.
 .PHONY: torture
 torture: crates ## Captures under writers, live and by snapshot, as many as CAPTURES says, each held against the truth
 	HOLDFAST_CAPTURES=$(or $(CAPTURES),200) $(CARGO) test --quiet --workspace $(REAL) -- --nocapture chroma_capture:: power_loss::

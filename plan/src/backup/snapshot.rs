@@ -129,10 +129,19 @@ pub(super) fn cut(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture, c
 
 /// Whether the Job of `active` can be started. Until then it is looked at again; a snapshot that can't be read makes another attempt.
 pub(super) fn is_ready(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture) -> bool {
-    let Ok(source) = super::usable(seen) else { return false };
-    let Some(SnapshotStage { cut: Some(cut) }) = &active.snapshot else { return true };
+    let source = super::usable(seen);
+    let Some(SnapshotStage { cut: Some(cut) }) = &active.snapshot else { return source.is_ok() };
     let timeout = asked(seen.policy).unwrap_or_default().ready_timeout;
     let until = cut.until.checked_add(timeout.to_duration()).unwrap_or(Timestamp::MAX);
+    let source = match source {
+        Ok(source) => source,
+        // What is captured is not known for a moment, as when the server restarts; what was cut is not kept for more than that.
+        Err(problem) if seen.now >= until => return again(seen, plan, active, problem.message),
+        Err(_) => {
+            plan.next = plan.next.or_at(until);
+            return false;
+        }
+    };
     let mut waiting = Vec::new();
     for name in wanted(seen.policy, source, active).into_values() {
         let found = seen.snapshots.made.iter().find(|snapshot| snapshot.made.name == name);

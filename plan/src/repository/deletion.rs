@@ -73,30 +73,30 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
                 let until = deadline(point);
                 plan.next = plan.next.or_at(until);
             }
-            Fate::Kept(why) => {
-                plan.finalizers.push(Finalizer { point: name.clone(), held: false });
-                plan.events.push(Event::warning(
-                    "PointKept",
-                    format!("RecoveryPoint {name} was deleted and its point {} stays in the repository: {why}. It is recorded again", point.spec.id),
-                ));
-            }
+            Fate::Kept(why) => kept(plan, point, &why),
         }
     }
 }
 
 /// Points that a prune has left although they were to go.
 pub(super) fn left(seen: &Observed<'_>, plan: &mut Plan, left: &[String]) {
-    for point in of_repository(seen).filter(|point| left.contains(&point.spec.id)) {
-        if point.metadata.deletion_timestamp.is_some() && has_finalizer(point) {
-            let name = point.metadata.name.clone().unwrap_or_default();
-            let why = "the bucket's lock or a hold in it keeps it";
-            plan.events.push(Event::warning(
-                "PointKept",
-                format!("RecoveryPoint {name} was deleted and its point {} stays in the repository: {why}. It is recorded again", point.spec.id),
-            ));
-            plan.finalizers.push(Finalizer { point: name, held: false });
-        }
+    let deleted = |point: &&RecoveryPoint| {
+        left.contains(&point.spec.id) && point.metadata.deletion_timestamp.is_some() && has_finalizer(point)
+    };
+    for point in of_repository(seen).filter(deleted) {
+        kept(plan, point, "the bucket's lock or a hold in it keeps it");
     }
+}
+
+/// The object goes alone.
+fn kept(plan: &mut Plan, point: &RecoveryPoint, why: &str) {
+    let name = point.metadata.name.clone().unwrap_or_default();
+    let id = &point.spec.id;
+    plan.events.push(Event::warning(
+        "PointKept",
+        format!("RecoveryPoint {name} was deleted and its point {id} stays in the repository: {why}. It is recorded again"),
+    ));
+    plan.finalizers.push(Finalizer { point: name, held: false });
 }
 
 /// What holds the object of a point that was removed.

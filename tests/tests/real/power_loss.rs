@@ -69,7 +69,10 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--quiet").arg(self.data()).status();
+        // A copy that was never mounted has no such directory.
+        if self.data().exists() {
+            let _ = Command::new("umount").arg("--quiet").arg(self.data()).status();
+        }
     }
 }
 

@@ -319,9 +319,16 @@ fn a_source_that_is_unknown_for_a_moment_costs_no_snapshot() {
     );
     world.settle();
     assert_eq!(world.snapshots.made.len(), 1);
+    let mut gone = world.clone();
     world.source = source;
     become_ready(&mut world);
     started(&mut world);
+
+    // For more than a moment, and the storage gets its space back.
+    gone.now += SignedDuration::from_mins(11);
+    gone.settle();
+    nothing_is_left(&gone);
+    assert_eq!(gone.status().active.as_ref().map(|active| active.attempt), Some(2));
 }
 
 #[test]
