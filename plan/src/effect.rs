@@ -103,6 +103,26 @@ pub struct MoverJob {
     pub deadline: Span,
 }
 
+impl MoverJob {
+    /// A Job that has nothing but its request: no label, key, volume or token, anywhere, as nobody.
+    pub(crate) fn bare(name: String, request: Request, deadline: Span) -> Self {
+        Self {
+            name,
+            labels: BTreeMap::new(),
+            request,
+            before: Vec::new(),
+            keys: None,
+            sources: BTreeMap::new(),
+            objects: None,
+            target: None,
+            place: Place::default(),
+            identity: Identity::default(),
+            service_account: None,
+            deadline,
+        }
+    }
+}
+
 /// Names of the Secrets and the ConfigMap that open a repository; all in the namespace of the Job. The controller never
 /// reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]

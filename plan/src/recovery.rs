@@ -34,7 +34,6 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
 pub use effect::Effect;
-pub use mover::label;
 pub use seen::Observed;
 use settle::settled;
 use steps::Step;

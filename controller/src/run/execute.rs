@@ -13,8 +13,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
+use plan::effect::label_value;
+use plan::recovery::Effect;
 use plan::recovery::effect::NewClaim;
-use plan::recovery::{self, Effect};
 use serde_json::{Value, json};
 
 use super::read::REMEMBERED;
@@ -113,7 +114,7 @@ fn map(run: &RecoveryRun, name: &str, label: &str, data: BTreeMap<String, String
             name: Some(name.to_owned()),
             namespace: run.namespace(),
             labels: Some(BTreeMap::from([
-                (label.to_owned(), recovery::label(&run_name)),
+                (label.to_owned(), label_value(&run_name)),
                 (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
             ])),
             // For people: which run it belongs to. A label would not hold every name.

@@ -194,8 +194,8 @@ impl Look<'_> {
     }
 
     async fn jobs(&self, run: &RecoveryRun, pods: &[Pod]) -> Result<BTreeMap<String, JobSeen>, Error> {
-        let selector =
-            ListParams::default().labels(&format!("{RUN_LABEL}={}", plan::recovery::label(&run.name_any())));
+        let selector = ListParams::default()
+            .labels(&format!("{RUN_LABEL}={}", plan::effect::label_value(&run.name_any())));
         let jobs: Vec<Job> = self.list(&selector).await?;
         Ok(jobs
             .iter()

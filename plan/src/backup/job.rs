@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use crds::job::{CaptureSource, Request, SourceContent};
-use crds::policy::{ActiveCapture, Method, SnapshotStage};
+use crds::policy::{ActiveCapture, Method};
 use crds::reference::POLICY_LABEL;
 use crds::{RecoveryRepository, Span};
 
 use super::objects::Wanted;
 use super::source::{Content, Source};
 use super::{Observed, Plan, attempt_id, job_name, offline, series, slot_name, snapshot};
-use crate::effect::{Identity, MoverJob, Place, Volume, label_value};
+use crate::effect::{MoverJob, Volume, label_value};
 use crate::repository;
 
 /// The Job for `active`: the capture itself, what comes before it, or the search for its commit record; and the claims that it reads
@@ -25,19 +25,11 @@ pub(super) fn job(
     let meta = &policy.metadata;
     let policy_name = meta.name.clone().unwrap_or_default();
     let attempt = attempt_id(policy, &active.slot, active.attempt);
+    let confirm = Request::Confirm { repository: repository::access(repository), attempt: attempt.clone() };
     let common = MoverJob {
-        name: job_name(policy, active),
         labels: BTreeMap::from([(POLICY_LABEL.to_owned(), label_value(&policy_name))]),
-        request: Request::Confirm { repository: repository::access(repository), attempt: attempt.clone() },
-        before: Vec::new(),
         keys: Some(repository::keys(repository)),
-        sources: BTreeMap::new(),
-        service_account: None,
-        objects: None,
-        target: None,
-        place: Place::default(),
-        identity: Identity::default(),
-        deadline: Span::from_mins(5),
+        ..MoverJob::bare(job_name(policy, active), confirm, Span::from_mins(5))
     };
     if active.confirming {
         return Some((common, vec![]));
@@ -53,10 +45,7 @@ pub(super) fn job(
         Method::Live(live) => (live.max_writer_pause, deadline),
         Method::Snapshot(snapshot) => (snapshot.max_writer_pause, deadline),
     };
-    let cut = match &active.snapshot {
-        Some(SnapshotStage { cut }) => cut.clone(),
-        None => None,
-    };
+    let cut = active.snapshot.as_ref().and_then(|stage| stage.cut.clone());
     let (sources, clones) = match &cut {
         Some(_) => snapshot::clones(seen, source, active),
         None => (as_they_are(source), vec![]),

@@ -16,7 +16,7 @@ use super::steps::Kind;
 use super::stop::claim_of;
 use super::{Draft, Progress, texts};
 use crate::backoff;
-use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, Volume};
+use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
 
 /// How often a step is tried when nothing says that trying again is useless.
 const MAX_ATTEMPTS: u32 = 3;
@@ -122,33 +122,23 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
         Kind::CheckIntegrity => end.duration_since(seen.run.created) / 8,
         _ => end.duration_since(draft.now),
     };
+    let deadline = crds::Span::from_secs(crds::Span::floor(left).as_secs().max(60));
     let job = MoverJob {
-        name: name.clone(),
         labels: BTreeMap::from([
-            (RUN_LABEL.to_owned(), label(&seen.run.name)),
-            (POLICY_LABEL.to_owned(), label(&wanted.policy)),
+            (RUN_LABEL.to_owned(), label_value(&seen.run.name)),
+            (POLICY_LABEL.to_owned(), label_value(&wanted.policy)),
         ]),
-        request: wanted.request,
-        before: Vec::new(),
         keys: wanted.keys,
         sources: wanted.source.into_iter().map(|volume| (volume.claim.clone(), volume)).collect(),
-        service_account: None,
-        objects: None,
         target: wanted.target,
         place: wanted.place,
         identity: wanted.identity,
-        deadline: crds::Span::from_secs(crds::Span::floor(left).as_secs().max(60)),
+        ..MoverJob::bare(name.clone(), wanted.request, deadline)
     };
     Progress::acting(
         vec![Effect::CreateJob { step: wanted.kind.as_str(), job: Box::new(job) }],
         format!("Job {name} runs"),
     )
-}
-
-/// A name as the value of a label: hashed when it is too long for one.
-#[must_use]
-pub fn label(name: &str) -> String {
-    if name.len() <= 63 { name.to_owned() } else { format!("{}-{}", &name[..50], names::short_hash(&[name])) }
 }
 
 /// What a step about `policy` needs to know of its component.

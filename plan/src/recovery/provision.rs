@@ -7,8 +7,8 @@ use crds::names;
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, RUN_LABEL};
 
 use super::effect::{Effect, NewClaim};
-use super::mover::label;
 use super::{Draft, Progress, dry_run, quantity};
+use crate::effect::label_value;
 
 /// Makes the claim, of the old one's size and kind.
 pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {
@@ -21,7 +21,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {
     };
     let name = names::restore_claim(&old.name, &seen.run.uid);
     if let Some(claim) = seen.claims.get(&name) {
-        if claim.labels.get(RUN_LABEL) != Some(&label(&seen.run.name)) {
+        if claim.labels.get(RUN_LABEL) != Some(&label_value(&seen.run.name)) {
             return Progress::failed(
                 "TargetNotEmpty",
                 format!(
@@ -41,8 +41,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {
     let claim = NewClaim {
         name: name.clone(),
         labels: BTreeMap::from([
-            (RUN_LABEL.to_owned(), label(&seen.run.name)),
-            (POLICY_LABEL.to_owned(), label(policy)),
+            (RUN_LABEL.to_owned(), label_value(&seen.run.name)),
+            (POLICY_LABEL.to_owned(), label_value(policy)),
             (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         ]),
         annotations: BTreeMap::new(),

@@ -18,9 +18,9 @@ use jiff::SignedDuration;
 
 use super::assess::{owned, soon};
 use super::effect::{Effect, NewClaim};
-use super::mover::label;
 use super::seen::{ClaimSeen, Observed, PodSeen, Proof, VolumeSeen};
 use super::{Draft, Progress, binding, stop};
+use crate::effect::label_value;
 use crate::workload;
 
 /// How long the API server may take until a fence holds.
@@ -339,8 +339,8 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
     NewClaim {
         name: swap.quarantine_claim.clone(),
         labels: BTreeMap::from([
-            (QUARANTINE_LABEL.to_owned(), label(&seen.run.name)),
-            (POLICY_LABEL.to_owned(), label(&swap.policy)),
+            (QUARANTINE_LABEL.to_owned(), label_value(&seen.run.name)),
+            (POLICY_LABEL.to_owned(), label_value(&swap.policy)),
             (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
         ]),
         annotations: BTreeMap::from([binding::begun(seen.now)]),

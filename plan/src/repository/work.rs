@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{catalogue, holds, job_name, maintenance};
 use crate::backoff;
-use crate::effect::{Identity, MoverJob, Place, RepositoryKeys, label_value};
+use crate::effect::{MoverJob, RepositoryKeys, label_value};
 
 /// The name of the Job with this number for a step.
 pub(super) fn name(repository: &RecoveryRepository, step: &str, number: u32) -> String {
@@ -33,18 +33,9 @@ pub(super) fn job(
 ) -> MoverJob {
     let of = repository.metadata.name.as_deref().unwrap_or_default();
     MoverJob {
-        name,
         labels: BTreeMap::from([(REPOSITORY_LABEL.to_owned(), label_value(of))]),
-        request,
-        before: Vec::new(),
         keys: Some(keys),
-        sources: BTreeMap::new(),
-        service_account: None,
-        objects: None,
-        target: None,
-        place: Place::default(),
-        identity: Identity::default(),
-        deadline,
+        ..MoverJob::bare(name, request, deadline)
     }
 }
 
