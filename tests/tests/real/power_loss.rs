@@ -20,6 +20,9 @@ use tests::{
 
 use super::chroma_capture::{captures, hold_against, lock_command, options};
 
+/// For requests of a writer whose server syncs to a disk that others write to as well.
+const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Runs the ignored test of this name in a mount namespace of its own.
 fn in_its_own_namespace(test: &str) {
     let program = std::env::current_exe().unwrap();
@@ -40,7 +43,9 @@ struct Device {
 impl Device {
     fn new() -> Device {
         let device = Device { keep: tempfile::tempdir().unwrap() };
-        done(Command::new("truncate").args(["--size", "96M"]).arg(device.image()));
+        // Takes the space of what is written to it; the more captures, the more the writer has written by the last.
+        let size = format!("{}M", 96 + 4 * captures());
+        done(Command::new("truncate").args(["--size", &size]).arg(device.image()));
         done(Command::new("mkfs.ext4").args(["-q", "-E", "lazy_itable_init=0"]).arg(device.image()));
         device.mount();
         device
@@ -117,7 +122,7 @@ async fn cuts_with_the_guard() {
     let mut kept = Vec::new();
     for _ in 0..captures() {
         kept.push(frozen(&device).await);
-        writer.progress(30, Duration::from_secs(60)).await.unwrap();
+        writer.progress(30, PATIENCE).await.unwrap();
     }
     let ledger = writer.stop().await.unwrap();
     server.stop().unwrap();
@@ -146,7 +151,7 @@ async fn cuts_by_the_lock_alone() {
     let mut lost = 0;
     let mut cuts = Vec::new();
     for _ in 0..4 {
-        writer.progress(30, Duration::from_secs(60)).await.unwrap();
+        writer.progress(30, PATIENCE).await.unwrap();
         cuts.push(locked(&device));
     }
     let ledger: Ledger = writer.stop().await.unwrap();
@@ -180,6 +185,6 @@ fn locked(device: &Device) -> (Device, Timestamp) {
 async fn written_to(device: &Device, seed: u64) -> (ChromaServer, Writer) {
     let server = ChromaServer::start(&device.data()).await.unwrap();
     let mut writer = Writer::start(Arc::new(server.url().to_owned()), load(seed)).await.unwrap();
-    writer.progress(60, Duration::from_secs(60)).await.unwrap();
+    writer.progress(60, PATIENCE).await.unwrap();
     (server, writer)
 }
