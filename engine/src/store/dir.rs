@@ -146,21 +146,34 @@ fn object(root: &Path, path: &Path, meta: &fs::Metadata) -> Object {
     Object { name, size: meta.len(), modified, locked: None, rewritten: false }
 }
 
+/// Every object below. What somebody takes away meanwhile is left out, and nothing else: half a list would be taken for all of it.
 fn walk(root: &Path, dir: &Path, found: &mut Vec<Object>) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
+    let Some(entries) = unless_gone(fs::read_dir(dir))? else { return Ok(()) };
+    for entry in entries {
         let entry = entry?;
         let path = entry.path();
-        let kind = entry.file_type()?;
+        let Some(kind) = unless_gone(entry.file_type())? else { continue };
         if kind.is_dir() {
             let ours = dir != root || (entry.file_name() != UNFINISHED && entry.file_name() != "lost+found");
             if ours {
                 walk(root, &path, found)?;
             }
-        } else if kind.is_file() {
-            found.push(object(root, &path, &entry.metadata()?));
+        } else if kind.is_file()
+            && let Some(meta) = unless_gone(entry.metadata())?
+        {
+            found.push(object(root, &path, &meta));
         }
     }
     Ok(())
+}
+
+/// Nothing, when it is not there any more.
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 impl Store for DirStore {
@@ -224,10 +237,7 @@ impl Store for DirStore {
             fs::read_dir(root)?;
             let dir = if key.is_empty() { root.to_owned() } else { path_of(root, &key)? };
             let mut found = Vec::new();
-            match walk(root, &dir, &mut found) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound && dir != root => {}
-                other => other?,
-            }
+            walk(root, &dir, &mut found)?;
             found.sort_by(|a, b| a.name.cmp(&b.name));
             Ok(found)
         })
@@ -252,5 +262,42 @@ impl Store for DirStore {
                 Ok(()) => sync_dir(path.parent().unwrap_or(root)),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_listing_lacks_nothing_but_what_was_taken_away_meanwhile() {
+        let root = tempfile::tempdir().unwrap();
+        let keys = root.path().join("keys");
+        fs::create_dir(&keys).unwrap();
+        let staying: Vec<String> = (0..20).map(|n| format!("keys/stays-{n:02}")).collect();
+        staying.iter().for_each(|name| fs::write(root.path().join(name), "x").unwrap());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let names: Vec<_> = (0..20).map(|n| keys.join(format!("goes-{n}"))).collect();
+                    names.iter().for_each(|name| fs::write(name, "x").unwrap());
+                    names.iter().for_each(|name| fs::remove_file(name).unwrap());
+                }
+            });
+            for _ in 0..500 {
+                let mut found = Vec::new();
+                let listed = walk(root.path(), &keys, &mut found);
+                let there = |name: &&String| !found.iter().any(|object| object.name == **name);
+                let missing: Vec<_> = staying.iter().filter(there).collect();
+                if listed.is_err() || !missing.is_empty() {
+                    stop.store(true, Ordering::Relaxed);
+                    panic!("{listed:?}; missing: {missing:?}");
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
     }
 }
