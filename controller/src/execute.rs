@@ -122,17 +122,32 @@ pub async fn delete_this<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
+    let this = (object.name_any(), object.uid());
+    delete_of_uid(api, (&this.0, this.1), &K::kind(&()), propagation_policy).await.map(drop)
+}
+
+/// Deletes the object of this name and uid. Returns false when it was gone already, or another one has its name.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn delete_of_uid<K>(
+    api: &Api<K>,
+    (name, uid): (&str, Option<String>),
+    kind: &str,
+    propagation_policy: Option<PropagationPolicy>,
+) -> Result<bool, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     let params = DeleteParams {
         propagation_policy,
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        preconditions: Some(Preconditions { uid, resource_version: None }),
         ..DeleteParams::default()
     };
-    let name = object.name_any();
-    match api.delete(&name, &params).await {
-        Ok(_) => Ok(()),
-        // Gone already, or another object of that name.
-        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
-        Err(error) => Err(Error::api("delete", format!("{}/{name}", K::kind(&())))(error)),
+    match api.delete(name, &params).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(false),
+        Err(error) => Err(Error::api("delete", format!("{kind}/{name}"))(error)),
     }
 }
 

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
 use plan::backup::snapshot::{Class, Leftovers, Made, NewClone, Seen, SnapshotSeen, VolumeSeen};
@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, is_code};
-use crate::execute::owner;
+use crate::execute::{delete_of_uid, owner};
 use crate::fail_point::fail_point;
 use crate::observe;
 
@@ -170,20 +170,11 @@ async fn delete<K>(api: &Api<K>, made: &Made, kind: &str, mark: &str) -> Result<
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(made.uid.clone()), resource_version: None }),
-        ..DeleteParams::default()
-    };
     fail_point("before", Some(mark));
-    match api.delete(&made.name, &params).await {
-        Ok(_) => {
-            fail_point("after", Some(mark));
-            Ok(())
-        }
-        // Gone already, or another object of that name.
-        Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
-        Err(error) => Err(Error::api("delete", format!("{kind}/{}", made.name))(error)),
+    if delete_of_uid(api, (&made.name, Some(made.uid.clone())), kind, None).await? {
+        fail_point("after", Some(mark));
     }
+    Ok(())
 }
 
 /// Makes the claim unless it exists.

@@ -25,7 +25,7 @@ pub const HOLD_LOCK: &str = "hold-lock";
 /// How long to try for the lock while writers have it.
 pub const LOCK_WAIT: Duration = Duration::from_secs(30);
 /// How often to try when a capture is torn.
-pub const ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
+const ATTEMPTS: NonZeroU32 = NonZeroU32::new(8).expect("8 is not 0");
 
 /// A ChromaDB and where its mirror goes.
 pub struct Source {
@@ -151,6 +151,15 @@ pub fn lock_command() -> Result<LockCommand> {
     Ok(LockCommand { program, args: vec![HOLD_LOCK.into()] })
 }
 
+/// How the guard holds the writers of a data directory.
+pub fn guarded(data: &Path, pause: Duration) -> Result<CaptureOptions> {
+    let mut options = CaptureOptions::new(data, lock_command()?);
+    options.max_writer_pause = pause;
+    options.lock_wait = LOCK_WAIT;
+    options.attempts = ATTEMPTS;
+    Ok(options)
+}
+
 fn take(
     volume: &Path,
     data_path: &str,
@@ -159,10 +168,7 @@ fn take(
     telling: &Telling,
 ) -> Result<guard::Captured> {
     let source = volume.join(data_path);
-    let mut options = CaptureOptions::new(&source, lock_command()?);
-    options.max_writer_pause = pause;
-    options.lock_wait = LOCK_WAIT;
-    options.attempts = ATTEMPTS;
+    let options = guarded(&source, pause)?;
     telling.say(format!("mirror {} without a lock", source.display()));
     let captured = capture_live_watched(&options, mirror, &mut |moment| {
         telling.say(match moment {

@@ -10,7 +10,7 @@ use engine::{PointAttributes, Repository};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Desk, clones, writable};
+use super::{Desk, clones, positive, writable};
 use crate::application::{self, Volumes};
 use crate::body::{Body, Policy, VOLUMES};
 use crate::capture::{Source, blocking, lock_command, mirror, store};
@@ -51,10 +51,7 @@ pub(super) async fn capture(
             Ok((claim.clone(), at))
         })
         .collect::<Result<_>>()?;
-    let pause = source.max_writer_pause.try_into().map_err(|_| {
-        let why = format!("maxWriterPause {} must not be negative", source.max_writer_pause);
-        Failure::new(FailureReason::InvalidRequest, why)
-    })?;
+    let pause = positive("maxWriterPause", source.max_writer_pause)?;
     // Opened before a lock is taken: a wrong key must not hold writers for nothing.
     let repository = desk.open_locking(access).await?;
     if let Some(point) = repository.find_by_attempt(&attempt).await? {

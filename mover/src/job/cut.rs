@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chroma::guard::{CaptureOptions, FreezeError, Frozen, GuardError, Moment, freeze};
+use chroma::guard::{FreezeError, Frozen, GuardError, Moment, freeze};
 use crds::job::{FailureReason, HeldDatabase, Report, Snapshots};
 use crds::policy::Cut;
 use jiff::SignedDuration;
 
-use super::Desk;
-use crate::capture::{ATTEMPTS, LOCK_WAIT, blocking, lock_command};
+use super::{Desk, positive};
+use crate::capture::{blocking, guarded};
 use crate::failure::{Failure, Result};
 use crate::places::data_dir;
 use crate::snapshots::Cluster;
@@ -29,11 +29,7 @@ pub(super) async fn cut(
         return Ok(Report::Cut(Cut { at, until, held_ms: 0, attempts: 1, filesystem: String::new() }));
     };
     let pause = positive("maxWriterPause", held.max_writer_pause)?;
-    let mut options =
-        CaptureOptions::new(data_dir(&desk.places.source(&held.claim)?, &held.data_path)?, lock_command()?);
-    options.max_writer_pause = pause;
-    options.lock_wait = LOCK_WAIT;
-    options.attempts = ATTEMPTS;
+    let options = guarded(&data_dir(&desk.places.source(&held.claim)?, &held.data_path)?, pause)?;
     let (telling, runtime) = (desk.telling.clone(), tokio::runtime::Handle::current());
     let frozen = blocking(move || {
         freeze(&options, &mut |moment| tell(&telling, moment), |attempt, left| {
@@ -77,10 +73,4 @@ fn failure(error: FreezeError<Failure>, pause: Duration) -> Failure {
         FreezeError::Guard(error) => error.into(),
         FreezeError::Action(failure) => failure,
     }
-}
-
-fn positive(name: &str, span: SignedDuration) -> Result<Duration> {
-    span.try_into().map_err(|_| {
-        Failure::new(FailureReason::InvalidRequest, format!("{name} {span} must not be negative"))
-    })
 }

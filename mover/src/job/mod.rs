@@ -154,6 +154,13 @@ fn id_of(id: &str) -> Result<engine::PointId> {
     id.parse().map_err(|_| Failure::new(FailureReason::InvalidRequest, format!("`{id}` is no id of a point")))
 }
 
+/// A span of a Request that must not be negative.
+fn positive(name: &str, span: jiff::SignedDuration) -> Result<std::time::Duration> {
+    span.try_into().map_err(|_| {
+        Failure::new(FailureReason::InvalidRequest, format!("{name} {span} must not be negative"))
+    })
+}
+
 /// Refuses what would write to a repository that may only be read.
 fn writable(access: &job::RepositoryAccess, refused: &str) -> Result<()> {
     if !access.read_only {
