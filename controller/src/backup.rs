@@ -16,7 +16,7 @@ use crate::controllers::{action, measured};
 use crate::error::Error;
 use crate::fail_point::fail_point;
 use crate::status::{self, Written};
-use crate::{events, execute, observe, observe_job, points, snapshots, workloads};
+use crate::{accounts, events, execute, observe, observe_job, points, snapshots, workloads};
 
 /// One reconciliation.
 ///
@@ -43,9 +43,10 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     let named = &object.spec.component.workloads;
     let found = observe::workloads(ctx, &namespace, named).await?;
     let source = observe::source(ctx, &object, &found).await?;
-    // Whom it concerns only where something is stopped, or may be.
+    // Whom it concerns only where something is stopped, or may be, or has hooks.
+    let capture = &object.spec.capture;
     let pods = match &source {
-        Ok(source) if object.spec.capture.offline.is_some() => {
+        Ok(source) if capture.offline.is_some() || capture.hooks.is_some() => {
             observe::using(ctx, &namespace, &source.claims).await?
         }
         _ => Vec::new(),
@@ -75,6 +76,10 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         Some(active) => observe_job::observe_turns(ctx, &object, &backup::job_name(&object, active)).await?,
         None => (JobState::Absent, Vec::new()),
     };
+    let hook_job = match object.status.as_ref().and_then(|status| status.hooked.as_ref()) {
+        Some(hooked) => observe_job::observe(ctx, &object, &backup::hooks::job_name(&object, hooked)).await?,
+        None => JobState::Absent,
+    };
     let claims = source.as_ref().map(|source| source.claims.clone()).unwrap_or_default();
     let now = (ctx.now)();
     let plan = backup::plan(&backup::Observed {
@@ -88,6 +93,8 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         pods: &pods,
         shared_with,
         snapshots: snapshots::observe(ctx, &object, &claims).await?,
+        hooks_allowed: ctx.mover.hooks,
+        hook_job,
         held_by: observe::held_by(&runs, &object),
         job,
         turns,
@@ -124,9 +131,9 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     for clone in &plan.clones {
         snapshots::ensure_clone(ctx, &object, clone).await?;
     }
-    if let Some(job) = &plan.start {
+    for job in plan.hook.iter().chain(&plan.start) {
         if let Some(account) = &job.service_account {
-            snapshots::ensure_account(ctx, &object, account).await?;
+            accounts::ensure_account(ctx, &object, account).await?;
         }
         execute::ensure_job(ctx, &object, job).await?;
     }

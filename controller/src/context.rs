@@ -37,6 +37,8 @@ pub struct MoverConfig {
     pub pull_policy: Option<String>,
     /// Names of image pull Secrets in the namespaces where movers run.
     pub pull_secrets: Vec<String>,
+    /// Movers may run hooks in pods.
+    pub hooks: bool,
 }
 
 impl Context {

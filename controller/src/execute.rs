@@ -1,5 +1,6 @@
 //! Effects on child objects: create and delete, each safe to repeat.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use crds::job::Request;
@@ -11,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource, ResourceExt};
 use plan::effect::MoverJob;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -83,6 +85,8 @@ fn mark(request: &Request) -> &'static str {
         Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",
         Request::Cut { .. } => "Cut",
+        Request::Hook { all_or_none: true, .. } => "HookBefore",
+        Request::Hook { .. } => "HookAfter",
         Request::Confirm { .. } => "Confirm",
         Request::CheckIntegrity { .. } => "CheckIntegrity",
         Request::Restore { .. } => "Restore",
@@ -148,6 +152,43 @@ where
         Ok(_) => Ok(true),
         Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(false),
         Err(error) => Err(Error::api("delete", format!("{kind}/{name}"))(error)),
+    }
+}
+
+/// What is made for `object` and goes with it, without holding up its deletion.
+///
+/// # Errors
+/// When the object was not read from the API server.
+pub fn child<K: Resource<DynamicType = ()>>(
+    object: &K,
+    name: &str,
+    labels: BTreeMap<String, String>,
+) -> Result<ObjectMeta, Error> {
+    Ok(ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: object.namespace(),
+        labels: Some(labels),
+        owner_references: Some(vec![OwnerReference {
+            block_owner_deletion: None,
+            controller: None,
+            ..owner(object)?
+        }]),
+        ..ObjectMeta::default()
+    })
+}
+
+/// Makes an object whose name holds the uid of its owner, unless it exists. Returns whether it was made now.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn ensure<K>(api: &Api<K>, object: &K, kind: &str) -> Result<bool, Error>
+where
+    K: Resource + Clone + Serialize + DeserializeOwned + Debug,
+{
+    match api.create(&PostParams::default(), object).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_code(&error, 409) => Ok(false),
+        Err(error) => Err(Error::api("create", format!("{kind}/{}", object.name_any()))(error)),
     }
 }
 

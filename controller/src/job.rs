@@ -70,7 +70,7 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
     let identity = &job.identity;
     PodSpec {
         restart_policy: Some("Never".to_owned()),
-        service_account_name: job.service_account.clone(),
+        service_account_name: job.service_account.as_ref().map(|account| account.name.clone()),
         automount_service_account_token: Some(job.service_account.is_some()),
         enable_service_links: Some(false),
         image_pull_secrets: pull_secrets(config),

@@ -1,6 +1,7 @@
 //! The controller: observe, plan, execute, report. `plan` decides; this crate reads the cluster, carries out what was
 //! decided and writes it down. It holds no credential and no key of any repository, and reads no Secret.
 
+pub mod accounts;
 pub mod backup;
 pub mod context;
 pub mod controllers;

@@ -30,6 +30,9 @@ struct Arguments {
     /// Image pull Secrets of the movers, by name, in the namespaces where movers run.
     #[arg(long, env = "HOLDFAST_MOVER_PULL_SECRETS", value_delimiter = ',')]
     mover_pull_secrets: Vec<String>,
+    /// Whether policies may have hooks: commands that movers run in pods.
+    #[arg(long, env = "HOLDFAST_HOOKS")]
+    hooks: bool,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "HOLDFAST_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -91,6 +94,7 @@ async fn main() -> anyhow::Result<()> {
         image: arguments.mover_image,
         pull_policy: arguments.mover_pull_policy,
         pull_secrets: arguments.mover_pull_secrets.into_iter().filter(|name| !name.is_empty()).collect(),
+        hooks: arguments.hooks,
     };
     let recorder = Recorder::new(client.clone(), reporter);
     let ctx = Arc::new(Context::new(client, clock, epoch, mover, recorder, metrics));

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 
 use crds::BackupPolicy;
 use crds::policy::Method;
-use crds::reference::{CAPTURE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, SNAPSHOT_ROLE};
+use crds::reference::{CAPTURE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL};
 use k8s_openapi::api::core::v1::{
-    PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, ServiceAccount,
-    TypedLocalObjectReference, VolumeResourceRequirements,
+    PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, TypedLocalObjectReference,
+    VolumeResourceRequirements,
 };
-use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ListParams, ObjectMeta, PostParams};
+use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
 use plan::backup::snapshot::{Class, Leftovers, Made, NewClone, Seen, SnapshotSeen, VolumeSeen};
@@ -22,7 +20,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, is_code};
-use crate::execute::{delete_of_uid, owner};
+use crate::execute::{child, delete_of_uid, ensure};
 use crate::fail_point::fail_point;
 use crate::observe;
 
@@ -185,7 +183,7 @@ pub async fn ensure_clone(ctx: &Context, policy: &BackupPolicy, clone: &NewClone
     let api: Api<PersistentVolumeClaim> =
         Api::namespaced(ctx.client.clone(), &policy.namespace().unwrap_or_default());
     let claim = PersistentVolumeClaim {
-        metadata: meta(policy, &clone.name, clone.labels.clone())?,
+        metadata: child(policy, &clone.name, clone.labels.clone())?,
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             data_source: Some(TypedLocalObjectReference {
@@ -207,63 +205,4 @@ pub async fn ensure_clone(ctx: &Context, policy: &BackupPolicy, clone: &NewClone
         fail_point("after", Some("CreateClone"));
     }
     Ok(())
-}
-
-/// Makes the ServiceAccount by which a mover asks for snapshots, and binds it to the role that allows that and nothing else.
-///
-/// # Errors
-/// When the API server refuses.
-pub async fn ensure_account(ctx: &Context, policy: &BackupPolicy, name: &str) -> Result<(), Error> {
-    let namespace = policy.namespace().unwrap_or_default();
-    let labels = BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())]);
-    let account = ServiceAccount {
-        metadata: meta(policy, name, labels.clone())?,
-        automount_service_account_token: Some(false),
-        ..ServiceAccount::default()
-    };
-    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &account, "ServiceAccount").await?;
-    let binding = RoleBinding {
-        metadata: meta(policy, name, labels)?,
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".to_owned(),
-            kind: "ClusterRole".to_owned(),
-            name: SNAPSHOT_ROLE.to_owned(),
-        },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name: name.to_owned(),
-            namespace: Some(namespace.clone()),
-            api_group: None,
-        }]),
-    };
-    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &binding, "RoleBinding").await?;
-    Ok(())
-}
-
-/// It goes with the policy.
-fn meta(policy: &BackupPolicy, name: &str, labels: BTreeMap<String, String>) -> Result<ObjectMeta, Error> {
-    Ok(ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: policy.namespace(),
-        labels: Some(labels),
-        owner_references: Some(vec![OwnerReference {
-            block_owner_deletion: None,
-            controller: None,
-            ..owner(policy)?
-        }]),
-        ..ObjectMeta::default()
-    })
-}
-
-/// Returns whether it was made now.
-async fn ensure<K>(api: &Api<K>, object: &K, kind: &str) -> Result<bool, Error>
-where
-    K: kube::Resource + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    match api.create(&PostParams::default(), object).await {
-        Ok(_) => Ok(true),
-        // Its name holds the policy's uid.
-        Err(error) if is_code(&error, 409) => Ok(false),
-        Err(error) => Err(Error::api("create", format!("{kind}/{}", object.name_any()))(error)),
-    }
 }

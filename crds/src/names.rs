@@ -55,6 +55,13 @@ pub fn snapshotter(policy: &str, policy_uid: &str) -> String {
     fit(&format!("{policy}-snapshots"), &short_hash(&[policy_uid]), 253)
 }
 
+/// The ServiceAccount and the RoleBinding by which a policy's hooks run. A function that an admission policy can compute, too
+/// (`admission/hooks.yaml` of the chart).
+#[must_use]
+pub fn hooker(policy_uid: &str) -> String {
+    format!("hf-hooks-{policy_uid}")
+}
+
 /// The claim that a point is restored into, before it takes the name of `claim`.
 #[must_use]
 pub fn restore_claim(claim: &str, run_uid: &str) -> String {

@@ -14,10 +14,12 @@ use crate::run::StoppedWorkload;
 
 mod capture;
 mod component;
+mod hooks;
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
 pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
 };
+pub use hooks::{Hook, HookStage, Hooked, Hooks};
 
 /// One component to protect: what, how, how often, where to, with which objectives and priority.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -172,6 +174,9 @@ pub struct BackupPolicyStatus {
     /// What an offline capture has stopped: written before anything is scaled, there until everything has its replicas again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// Hooks of a capture that are under way: there until the last command ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooked: Option<Hooked>,
     /// The newest Available point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_point: Option<LastPoint>,

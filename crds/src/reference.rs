@@ -83,6 +83,8 @@ pub const POINT_FINALIZER: &str = "holdfast.dev/point";
 pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
 /// The ClusterRole, from the chart, that lets a mover ask for snapshots; bound in the namespace of a policy that wants them.
 pub const SNAPSHOT_ROLE: &str = "holdfast-snapshots";
+/// The ClusterRole, from the chart where hooks are enabled, that lets a mover run a policy's hooks; bound in its namespace.
+pub const HOOK_ROLE: &str = "holdfast-hooks";
 /// Label on everything the controller creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value.

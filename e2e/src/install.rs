@@ -74,6 +74,7 @@ pub async fn helm_install(place: &Place, release: &str) -> Result<()> {
         format!("mover.image.tag={mover_tag}"),
         format!("controller.image.repository={controller}"),
         format!("controller.image.tag={controller_tag}"),
+        "hooks.enabled=true".to_owned(),
     ];
     let values = values.join(",");
     let arguments = [

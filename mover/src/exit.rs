@@ -97,7 +97,7 @@ impl Exit {
             FailureReason::NotServing => Self::NotServing,
             FailureReason::ScratchFull | FailureReason::NoSpaceLeft => Self::Full,
             FailureReason::ClockBehind => Self::Clock,
-            FailureReason::MoverFailed => Self::Failed,
+            FailureReason::HookFailed | FailureReason::MoverFailed => Self::Failed,
         }
     }
 }

@@ -7,6 +7,7 @@ mod application;
 mod body;
 mod capture;
 mod cli;
+mod cluster;
 mod content;
 mod environment;
 mod exit;

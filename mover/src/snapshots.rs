@@ -1,55 +1,37 @@
-//! The one thing for which a mover talks to the Kubernetes API: it asks for VolumeSnapshots, and waits until the storage has cut them.
+//! A mover that asks the cluster for VolumeSnapshots, and waits until the storage has cut them.
 //! While it waits writers are held, so every round trip counts, which is why no controller is asked to do it. Its token may create and
 //! watch VolumeSnapshots of its namespace, nothing else.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crds::job::{FailureReason, Snapshots};
 use crds::names::snapshot_of_try;
-use reqwest::{Certificate, RequestBuilder, Response, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use futures::StreamExt;
+use kube::api::{PostParams, WatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, WatchEvent};
+use kube::{Api, Client, Error};
 use serde_json::{Value, json};
 
 use crate::environment::Environment;
 use crate::failure::{Failure, Result, sentence};
 use crate::places::Places;
 
-/// The cluster, as this pod's service account may use it.
-pub struct Cluster {
-    http: reqwest::Client,
-    base: String,
-    token: SecretString,
+/// Whoever asks for snapshots.
+pub struct Snapshotter {
+    client: Client,
 }
 
 /// A snapshot that was asked for.
 struct Asked {
     name: String,
     claim: String,
-    object: Value,
+    object: DynamicObject,
 }
 
-impl Cluster {
-    /// The cluster that this pod runs in.
-    pub fn of_this_pod(environment: &Environment, places: &Places) -> Result<Self> {
-        let server = environment.api_server.clone().ok_or_else(|| {
-            let why = "KUBERNETES_SERVICE_HOST is not set: snapshots are cut by the Job of a controller only";
-            Failure::new(FailureReason::InvalidRequest, why)
-        })?;
-        let read = |path: &Path| {
-            std::fs::read_to_string(path)
-                .map_err(|e| Failure::unexpected(format!("can't read {}", path.display()), &e))
-        };
-        let (token, ca) = places.service_account();
-        let ca = Certificate::from_pem_bundle(read(&ca)?.as_bytes())
-            .map_err(|e| Failure::unexpected("the cluster's certificate authority can't be read", &e))?;
-        let http = reqwest::Client::builder()
-            .tls_certs_only(ca)
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(5))
-            .build()
-            .map_err(|e| Failure::unexpected("no client can be made for the Kubernetes API", &e))?;
-        Ok(Self { http, base: server, token: read(&token)?.trim().into() })
+impl Snapshotter {
+    /// In the cluster that this pod runs in.
+    pub async fn of_this_pod(environment: &Environment, places: &Places) -> Result<Self> {
+        Ok(Self { client: crate::cluster::of_this_pod(environment, places).await? })
     }
 
     /// Asks for every snapshot, as the try of this number, and returns when the storage has cut them all. Whether they can be read yet is another matter.
@@ -83,83 +65,77 @@ impl Cluster {
     }
 
     async fn ask(&self, wanted: &Snapshots, claim: &str, name: &str) -> Result<Asked> {
-        let object = json!({
-            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
-            "metadata": {
-                "name": name, "namespace": wanted.namespace, "labels": wanted.labels,
-                "ownerReferences": [wanted.owner],
-            },
-            "spec": {
-                "volumeSnapshotClassName": wanted.class, "source": {"persistentVolumeClaimName": claim},
-            },
-        });
-        let what = format!("VolumeSnapshot {name} of claim {claim}");
-        let request = self.http.post(self.url(wanted)).json(&object);
-        let object = self.answer(&what, request).await?.json().await;
-        let object = object.map_err(|e| Failure::unexpected(format!("{what}: no answer"), &e))?;
+        let mut object = DynamicObject::new(name, &resource());
+        object.metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(wanted.labels.clone()),
+            owner_references: Some(vec![wanted.owner.clone()]),
+            ..ObjectMeta::default()
+        };
+        object.data = json!({"spec": {
+            "volumeSnapshotClassName": wanted.class, "source": {"persistentVolumeClaimName": claim},
+        }});
+        let made = self.api(wanted).create(&PostParams::default(), &object).await;
+        let object = made.map_err(|e| failure(&what(name, claim), e))?;
         Ok(Asked { name: name.to_owned(), claim: claim.to_owned(), object })
     }
 
     /// Watches the snapshot from the state in which it was made, so that nothing is missed.
     async fn await_cut(&self, wanted: &Snapshots, mut snapshot: Asked) -> Result<()> {
-        let what = format!("VolumeSnapshot {} of claim {}", snapshot.name, snapshot.claim);
+        let what = what(&snapshot.name, &snapshot.claim);
+        let one = WatchParams::default().fields(&format!("metadata.name={}", snapshot.name));
         loop {
-            if is_cut(&what, &snapshot.object)? {
+            if is_cut(&what, &snapshot.object.data)? {
                 return Ok(());
             }
-            let version = snapshot.object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-            let (one, name) = ("fieldSelector=metadata.name%3D", &snapshot.name);
-            let url = format!("{}?watch=true&{one}{name}&resourceVersion={version}", self.url(wanted));
-            let mut stream = self.answer(&what, self.http.get(url)).await?;
-            let mut text = Vec::new();
+            let version = snapshot.object.metadata.resource_version.clone().unwrap_or_default();
+            let watch = self.api(wanted).watch(&one, &version).await;
+            let mut watch = std::pin::pin!(watch.map_err(|e| failure(&what, e))?);
             // One that ends is begun again where it ended.
-            while let Ok(Some(chunk)) = stream.chunk().await {
-                text.extend_from_slice(&chunk);
-                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = text.drain(..=end).collect();
-                    snapshot.object = changed(&what, &line)?;
-                    if is_cut(&what, &snapshot.object)? {
-                        return Ok(());
-                    }
+            while let Some(Ok(event)) = watch.next().await {
+                let Some(object) = changed(&what, event)? else { continue };
+                snapshot.object = object;
+                if is_cut(&what, &snapshot.object.data)? {
+                    return Ok(());
                 }
             }
         }
     }
 
-    fn url(&self, wanted: &Snapshots) -> String {
-        let Self { base, .. } = self;
-        format!("{base}/apis/snapshot.storage.k8s.io/v1/namespaces/{}/volumesnapshots", wanted.namespace)
-    }
-
-    async fn answer(&self, what: &str, request: RequestBuilder) -> Result<Response> {
-        let failed = |reason, why: String| Failure::new(reason, format!("{what}: {why}"));
-        let sent = request.bearer_auth(self.token.expose_secret()).send().await;
-        let answer = sent.map_err(|e| failed(FailureReason::SnapshotFailed, sentence(&e.without_url())))?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let told: Value = answer.json().await.unwrap_or_default();
-        let told = told["message"].as_str().unwrap_or("it gives no reason").to_owned();
-        // A server that is busy or has just started fares better later; what it understood and refused it refuses again.
-        let reason = match status {
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => FailureReason::SnapshotFailed,
-            status if status.is_client_error() => FailureReason::SnapshotRefused,
-            _ => FailureReason::SnapshotFailed,
-        };
-        Err(failed(reason, format!("the Kubernetes API answers {status}: {told}")))
+    fn api(&self, wanted: &Snapshots) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &wanted.namespace, &resource())
     }
 }
 
-/// The state of the object in one line of a watch.
-fn changed(what: &str, line: &[u8]) -> Result<Value> {
+fn resource() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshot"))
+}
+
+fn what(name: &str, claim: &str) -> String {
+    format!("VolumeSnapshot {name} of claim {claim}")
+}
+
+/// A server that is busy or has just started fares better later; what it understood and refused it refuses again.
+fn failure(what: &str, error: Error) -> Failure {
+    let (reason, why) = match &error {
+        Error::Api(status) => {
+            let refused = (400..500).contains(&status.code) && !matches!(status.code, 409 | 429);
+            let reason = if refused { FailureReason::SnapshotRefused } else { FailureReason::SnapshotFailed };
+            (reason, format!("the Kubernetes API answers {}: {}", status.code, status.message))
+        }
+        error => (FailureReason::SnapshotFailed, sentence(error)),
+    };
+    Failure::new(reason, format!("{what}: {why}"))
+}
+
+/// The state of the object in an event of a watch, if it has one.
+fn changed(what: &str, event: WatchEvent<DynamicObject>) -> Result<Option<DynamicObject>> {
     let failed = |why: &str| Failure::new(FailureReason::SnapshotFailed, format!("{what}: {why}"));
-    let mut event: Value =
-        serde_json::from_slice(line).map_err(|_| failed("the watch sent what is no JSON"))?;
-    match event["type"].as_str() {
-        Some("DELETED") => Err(failed("somebody deleted it")),
-        Some("ERROR") => Err(failed(event["object"]["message"].as_str().unwrap_or("the watch failed"))),
-        _ => Ok(event["object"].take()),
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => Ok(Some(object)),
+        WatchEvent::Bookmark(_) => Ok(None),
+        WatchEvent::Deleted(_) => Err(failed("somebody deleted it")),
+        WatchEvent::Error(status) => Err(failed(&status.message)),
     }
 }
 
@@ -196,11 +172,11 @@ mod tests {
 
     #[test]
     fn the_end_of_a_watched_object_is_the_end_of_the_wait() {
-        let line = |kind: &str| json!({"type": kind, "object": {"message": "too old"}}).to_string();
-        let told = |kind| changed("it", line(kind).as_bytes());
-        assert!(told("MODIFIED").is_ok() && told("ADDED").is_ok());
-        assert_eq!(told("DELETED").unwrap_err().message, "it: somebody deleted it");
-        assert_eq!(told("ERROR").unwrap_err().message, "it: too old");
-        assert!(changed("it", b"<html>").is_err());
+        let object = || DynamicObject::new("nightly", &resource());
+        let told = |event| changed("it", event).map(|object| object.is_some());
+        assert_eq!(told(WatchEvent::Modified(object())), Ok(true));
+        assert_eq!(told(WatchEvent::Deleted(object())).unwrap_err().message, "it: somebody deleted it");
+        let gone = kube::core::Status::failure("too old", "Expired").with_code(410).boxed();
+        assert_eq!(told(WatchEvent::Error(gone)).unwrap_err().message, "it: too old");
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod anomaly;
 mod conditions;
+pub mod hooks;
 mod job;
 pub mod objects;
 mod offline;
@@ -59,6 +60,10 @@ pub struct Observed<'a> {
     pub shared_with: Option<String>,
     /// Snapshots, as far as the policy asks for them or a capture under way reads them.
     pub snapshots: snapshot::Seen,
+    /// Hooks may be run in this installation.
+    pub hooks_allowed: bool,
+    /// The Job of the hooks in `status.hooked`, see [`hooks::job_name`]; Absent when there is none.
+    pub hook_job: JobState,
     /// A RecoveryRun that has not ended and works on this policy.
     pub held_by: Option<String>,
     /// The Job of the capture in `status.active`, see [`job_name`]; Absent when there is none.
@@ -91,6 +96,8 @@ pub struct Plan {
     pub delete: Vec<String>,
     /// Claims to make from snapshots unless they exist. The Job reads them.
     pub clones: Vec<snapshot::NewClone>,
+    /// A Job to start unless it exists, for a hook.
+    pub hook: Option<Box<MoverJob>>,
     /// A Job to start unless it exists.
     pub start: Option<Box<MoverJob>>,
     /// What to tell.
@@ -168,13 +175,19 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         scale: vec![],
         delete: vec![],
         clones: vec![],
+        hook: None,
         start: None,
         events: vec![],
         next: Next::OnChange,
     };
     if seen.terminating {
-        // No Job can start any more; points stay, and what is in the bucket too.
-        offline::leave(seen, &mut plan);
+        // No capture can start any more; points stay, and what is in the bucket too. What is owed is given back, where it can be.
+        if !seen.namespace_terminating {
+            plan.status.active = None;
+            offline::start(seen, &mut plan);
+            hooks::follow(seen, &mut plan);
+        }
+        hold(seen, &mut plan);
         return plan;
     }
     let calendar = calendar(policy);
@@ -202,6 +215,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     if !stopped {
         offline::start(seen, &mut plan);
     }
+    hooks::follow(seen, &mut plan);
+    hold(seen, &mut plan);
     plan.status.next_capture = calendar
         .slots
         .as_ref()
@@ -235,12 +250,20 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     plan
 }
 
+/// The policy stays for as long as something is owed; a namespace that goes takes with it whom it was owed.
+fn hold(seen: &Observed<'_>, plan: &mut Plan) {
+    let owed = plan.status.stopped.is_some() || plan.status.hooked.is_some();
+    let owed = owed && !seen.namespace_terminating;
+    plan.finalizer = (owed != seen.finalizer).then_some(owed);
+}
+
 /// Jobs whose result was recorded by a controller that was stopped before it deleted them.
 fn sweep(seen: &Observed<'_>, plan: &mut Plan) {
     let kept = plan.status.active.iter().flat_map(|active| {
         [job_name(seen.policy, active), capture_job(seen.policy, &active.slot, active.attempt)]
     });
-    let kept: Vec<String> = kept.collect();
+    let hook = plan.status.hooked.iter().map(|hooked| hooks::job_name(seen.policy, hooked));
+    let kept: Vec<String> = kept.chain(hook).collect();
     for job in &seen.ended_jobs {
         if !kept.contains(job) && !plan.delete.contains(job) {
             plan.delete.push(job.clone());
@@ -261,7 +284,9 @@ fn calendar(policy: &BackupPolicy) -> Calendar {
             let rpo = policy.spec.objectives.rpo;
             // Only beside a running ChromaDB: nothing is stopped or cut by the storage twice a minute.
             let live = matches!(policy.spec.capture.method(), Method::Live(_));
-            let beside = policy.spec.component.chroma_db.is_some() && live;
+            // Hooks are of one capture, and take longer than one of a row.
+            let alone = policy.spec.capture.hooks.is_some();
+            let beside = policy.spec.component.chroma_db.is_some() && live && !alone;
             let continuous = schedule::continuous(rpo).filter(|_| beside);
             let schedule = schedule::derived(rpo);
             match continuous {
@@ -307,6 +332,7 @@ fn resolved(before: &BackupPolicyStatus, calendar: &Calendar, source: &Result<So
 
 /// What is captured, when it can be in the way that the policy asks for.
 fn usable<'a>(seen: &'a Observed<'_>) -> Result<&'a Source, Problem> {
+    hooks::allowed(seen)?;
     let source = offline::source(seen)?;
     snapshot::class(seen, source).transpose()?;
     Ok(source)
@@ -340,7 +366,7 @@ fn next_capture(
 ) -> bool {
     let slot = due_slot(seen, plan, calendar);
     // Whatever the last one stopped runs again before the next one begins.
-    if parked.is_some() || plan.status.stopped.is_some() {
+    if parked.is_some() || plan.status.stopped.is_some() || plan.status.hooked.is_some() {
         return false;
     }
     // A request from a clock that runs ahead waits for its time.

@@ -98,9 +98,18 @@ pub struct MoverJob {
     /// As whom it runs.
     pub identity: Identity,
     /// The ServiceAccount whose token it gets; absent: no token.
-    pub service_account: Option<String>,
+    pub service_account: Option<Account>,
     /// How long it may take from its creation, waiting for its pod included.
     pub deadline: Span,
+}
+
+/// A ServiceAccount of one policy, which goes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name, and that of the RoleBinding.
+    pub name: String,
+    /// The ClusterRole that it is bound to in its namespace, and nothing else.
+    pub role: &'static str,
 }
 
 impl MoverJob {

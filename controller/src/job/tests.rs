@@ -108,7 +108,8 @@ fn built(job: &MoverJob) -> Value {
         controller: Some(true),
         ..OwnerReference::default()
     };
-    let config = MoverConfig { image: "holdfast:1".into(), pull_policy: None, pull_secrets: vec![] };
+    let config =
+        MoverConfig { image: "holdfast:1".into(), pull_policy: None, pull_secrets: vec![], hooks: false };
     let objects = [json!({"kind": "Service", "spec": {"note": "$(AWS_SECRET_ACCESS_KEY)"}})];
     let objects = if job.objects.is_some() { &objects[..] } else { &[] };
     serde_json::to_value(build("arxiv", owner, &config, job, objects)).unwrap()

@@ -41,6 +41,8 @@ pub enum FailureReason {
     SnapshotRefused,
     /// The storage did not cut the snapshot, or it can't be read.
     SnapshotFailed,
+    /// A command in a pod failed, or could not be run.
+    HookFailed,
     SourceUnreadable,
     ClockBehind,
     PointNotFound,
@@ -66,6 +68,7 @@ impl FailureReason {
             | Self::Torn
             | Self::WriterPauseExceeded
             | Self::SnapshotFailed
+            | Self::HookFailed
             | Self::ScratchFull
             | Self::NoSpaceLeft
             | Self::NotServing

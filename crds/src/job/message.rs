@@ -77,7 +77,7 @@ impl Report {
             }
             Self::Pruned(pruned) => bound_points(&mut pruned.left),
             Self::Cut(done) => cut(&mut done.filesystem, 32),
-            Self::Held | Self::NotCommitted | Self::LeftOut | Self::Restored(_) => {}
+            Self::Held | Self::Ran | Self::NotCommitted | Self::LeftOut | Self::Restored(_) => {}
             Self::Checked(checked) => {
                 bound_findings(&mut checked.findings);
                 if let Some(migrations) = &mut checked.migrations {
@@ -277,6 +277,7 @@ mod tests {
             }),
             Report::NotCommitted,
             Report::LeftOut,
+            Report::Ran,
             Report::Checked(Checked {
                 findings: findings(),
                 finding_count: u64::MAX,

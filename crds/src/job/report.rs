@@ -16,6 +16,8 @@ pub enum Report {
     Captured(Box<Captured>),
     /// The snapshots are cut.
     Cut(Cut),
+    /// The command ran in every pod that was there, and succeeded.
+    Ran,
     /// The capture was left out: by its turn the next one was due.
     LeftOut,
     /// Points of the repository.

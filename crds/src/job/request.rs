@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Cut;
+use crate::policy::{Cut, Hook};
 
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,17 @@ pub enum Request {
         chroma_db: Option<HeldDatabase>,
         /// Longest wait for the storage where no writer is held.
         patience: SignedDuration,
+    },
+    /// Run a command in pods, one after the other.
+    Hook {
+        /// Namespace of the pods.
+        namespace: String,
+        /// The pods. One that is gone needs no command any more.
+        pods: Vec<String>,
+        /// The command.
+        hook: Hook,
+        /// The first pod in which it fails is the last; otherwise every pod has its turn.
+        all_or_none: bool,
     },
     /// Say what points there are, the newest first.
     Catalogue {

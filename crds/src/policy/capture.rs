@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::hooks::Hooks;
 use crate::Span;
 use crate::reference::NameRef;
 
@@ -12,6 +13,9 @@ use crate::reference::NameRef;
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "[has(self.live), has(self.snapshot), has(self.offline)].filter(set, set).size() == 1",
     "message": "set one of live: {}, snapshot: {} and offline: {}"
+}, {
+    "rule": "!(has(self.hooks) && has(self.offline))",
+    "message": "hooks run in pods, and an offline capture has none: its workloads are stopped"
 }]))]
 pub struct CaptureMethod {
     /// Beside the running server: writers wait for a moment, readers don't.
@@ -25,6 +29,9 @@ pub struct CaptureMethod {
     /// pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offline: Option<Offline>,
+    /// Commands to run in the pods before and after; the chart's `hooks.enabled` allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
     /// A point with fewer records or bytes than the largest one before it, by more than this, is an anomaly: nothing of the
     /// policy is removed until somebody has looked. 100 turns this off.
     #[serde(default = "default_shrink")]
@@ -45,6 +52,7 @@ impl Default for CaptureMethod {
             live: Some(Live::default()),
             snapshot: None,
             offline: None,
+            hooks: None,
             max_shrink_percent: default_shrink(),
             shrink_acknowledged: None,
         }

@@ -4,6 +4,7 @@ mod anomaly_keeps_points;
 mod bad_input;
 mod by_cli;
 mod capture_application;
+mod capture_hooks;
 mod capture_live;
 mod capture_offline;
 mod capture_snapshot;
@@ -48,6 +49,7 @@ pub const ALL: &[&Story] = &[
     &capture_application::STORY,
     &capture_offline::STORY,
     &capture_snapshot::STORY,
+    &capture_hooks::STORY,
     &dry_run::STORY,
     &controller_killed_midway::STORY,
     &uninstall_keeps_data::STORY,

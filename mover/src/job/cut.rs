@@ -11,7 +11,7 @@ use super::{Desk, positive};
 use crate::capture::{blocking, guarded};
 use crate::failure::{Failure, Result};
 use crate::places::data_dir;
-use crate::snapshots::Cluster;
+use crate::snapshots::Snapshotter;
 use crate::telling::Telling;
 
 pub(super) async fn cut(
@@ -21,7 +21,7 @@ pub(super) async fn cut(
     patience: SignedDuration,
 ) -> Result<Report> {
     // Before a writer is held: without it the cut would fail.
-    let cluster = Cluster::of_this_pod(&desk.environment, &desk.places)?;
+    let cluster = Snapshotter::of_this_pod(&desk.environment, &desk.places).await?;
     let Some(held) = held else {
         let at = (desk.environment.clock)();
         cluster.cut(&snapshots, 1, positive("patience", patience)?).await?;

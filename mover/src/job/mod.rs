@@ -8,6 +8,7 @@ mod clones;
 mod confirm;
 mod cut;
 mod hold;
+mod hook;
 mod integrity;
 mod maintain;
 mod probe;
@@ -111,6 +112,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         }
         Request::Cut { snapshots, chroma_db, patience } => {
             cut::cut(desk, snapshots, chroma_db, patience).await
+        }
+        Request::Hook { namespace, pods, hook, all_or_none } => {
+            hook::hook(desk, &namespace, &pods, &hook, all_or_none).await
         }
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,

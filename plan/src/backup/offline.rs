@@ -61,8 +61,7 @@ pub(super) fn stop(
         conditions::waiting(seen, plan, Some(&why));
         return false;
     }
-    // Without it the policy could go, and with it what is owed: nothing is scaled before it is seen.
-    plan.finalizer = (!seen.finalizer).then_some(true);
+    // Without the finalizer the policy could go, and with it what is owed: nothing is scaled before it is seen.
     plan.next = plan.next.or_at(seen.now);
     false
 }
@@ -82,7 +81,7 @@ fn write_down(seen: &Observed<'_>, source: &Source) -> Stopped {
     }
 }
 
-/// Gives back what is owed. When nothing is any more the policy is let go.
+/// Gives back what is owed.
 pub(super) fn start(seen: &Observed<'_>, plan: &mut Plan) {
     if let Some(stopped) = &plan.status.stopped {
         plan.scale = workload::up(&stopped.workloads, seen.workloads);
@@ -95,16 +94,6 @@ pub(super) fn start(seen: &Observed<'_>, plan: &mut Plan) {
         let told = format!("{} have their replicas again after {time}", names.join(", "));
         plan.events.push(Event::normal("WorkloadsStarted", told));
         plan.status.stopped = None;
-    }
-    plan.finalizer = seen.finalizer.then_some(false);
-}
-
-/// A policy that is being deleted gives back what it owes, one whose namespace goes with it can't.
-pub(super) fn leave(seen: &Observed<'_>, plan: &mut Plan) {
-    if seen.namespace_terminating {
-        plan.finalizer = seen.finalizer.then_some(false);
-    } else {
-        start(seen, plan);
     }
 }
 

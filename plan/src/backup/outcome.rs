@@ -5,7 +5,7 @@ use crds::policy::{ActiveCapture, LastAttempt, PolicyMode, SnapshotStage};
 
 use super::job::job;
 use super::{
-    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, job_name, offline, points, snapshot,
+    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, hooks, job_name, offline, points, snapshot,
 };
 use crate::backoff;
 use crate::effect::{Event, JobState, OTHER_ANSWER};
@@ -115,6 +115,11 @@ pub(super) fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture
         }
     }
     if !active.confirming && active.snapshot.is_some() && !snapshot::is_ready(seen, plan, active) {
+        return false;
+    }
+    if let Ok(source) = &seen.source
+        && !hooks::begun(seen, plan, source, active)
+    {
         return false;
     }
     if let Some((job, clones)) = job(seen, plan, active) {

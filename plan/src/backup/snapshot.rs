@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::job::{Failure, FailureReason, HeldDatabase, Request, Snapshots};
 use crds::policy::{ActiveCapture, BackupPolicyStatus, Cut, Method, Snapshot, SnapshotStage};
-use crds::reference::{CAPTURE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL};
+use crds::reference::{CAPTURE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, SNAPSHOT_ROLE};
 use crds::{BackupPolicy, Span, condition, names};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::source::{Content, Problem, Source};
 use super::{Observed, Plan, conditions, outcome};
-use crate::effect::{Event, MoverJob, Volume, label_value};
+use crate::effect::{Account, Event, MoverJob, Volume, label_value};
 use crate::size;
 
 /// How long the Job may take that has snapshots cut: the guard tries for some minutes.
@@ -245,7 +245,7 @@ pub(super) fn cutting(seen: &Observed<'_>, active: &ActiveCapture, common: Mover
         place: if mounted { source.place.clone() } else { source.anywhere.clone() },
         identity: if mounted { source.identity.clone() } else { Default::default() },
         deadline: CUTTING.max(patience),
-        service_account: Some(names::snapshotter(&name, &uid)),
+        service_account: Some(Account { name: names::snapshotter(&name, &uid), role: SNAPSHOT_ROLE }),
         ..common
     })
 }

@@ -349,6 +349,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::WriterPauseExceeded
         | R::SnapshotRefused
         | R::SnapshotFailed
+        | R::HookFailed
         | R::SourceUnreadable
         | R::ClockBehind
         | R::NotServing
@@ -384,6 +385,7 @@ fn kind_of(report: &Report) -> &'static str {
         Report::Cut(_) => "Cut",
         Report::NotCommitted => "NotCommitted",
         Report::LeftOut => "LeftOut",
+        Report::Ran => "Ran",
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",

@@ -23,7 +23,7 @@ fn prepare(server: &ApiServer) {
     let _ = server.kubectl("create namespace holdfast-system");
     let mut helm = Command::new(tool("helm").expect("helm is built"));
     helm.args(["template", "holdfast"]).arg(repository().join("charts/holdfast"));
-    helm.args(["--namespace", "holdfast-system"]);
+    helm.args(["--namespace", "holdfast-system", "--set", "hooks.enabled=true"]);
     let chart = server.run(helm, "").success();
     let _ = server.kubectl_reading("apply --server-side -f -", &chart).success();
     let snapshots = tool("snapshot-crds").expect("the snapshots' definitions are there");
@@ -269,7 +269,7 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
 
 /// RBAC says which role the controller may bind; the chart says to whom.
 #[test]
-fn the_controller_binds_one_role_to_an_account_beside_the_binding_and_nothing_else() {
+fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_else() {
     let namespace = server().namespace("grants");
     let binding = |role: &str, subject: Value| {
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "chromadb-snapshots"},
@@ -285,9 +285,14 @@ fn the_controller_binds_one_role_to_an_account_beside_the_binding_and_nothing_el
         binding("holdfast-snapshots", account("default", &namespace)),
         binding("holdfast-snapshots", account("chromadb-snapshots", "elsewhere")),
         binding("holdfast-snapshots", user_of_nobody),
+        // That of hooks to an account whose commands nobody would look at.
+        binding("holdfast-hooks", account("chromadb-snapshots", &namespace)),
     ] {
         let said = create(server(), &namespace, &user, &refused).refusal();
-        assert!(said.contains("Holdfast binds ClusterRole holdfast-snapshots"), "{refused}: {said}");
+        assert!(
+            said.contains("Holdfast binds ClusterRoles holdfast-snapshots and holdfast-hooks"),
+            "{refused}: {said}"
+        );
     }
     let right = binding("holdfast-snapshots", account("chromadb-snapshots", &namespace));
     let _ = create(server(), &namespace, &user, &right).success();

@@ -71,6 +71,10 @@ fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 4);
     assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 4);
     assert_eq!(of_kind(&plain, "PodDisruptionBudget").count(), 0);
+    // Commands in pods are a right that somebody has to ask for.
+    assert!(!template("").contains("pods/exec"));
+    let hooked = objects("--set hooks.enabled=true");
+    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 5);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);
     assert_eq!(of_kind(&full, "NetworkPolicy").count(), 1);
@@ -86,7 +90,7 @@ fn the_controller_gets_what_it_reads_from_its_environment() {
         "--set mover.image.repository=localhost/holdfast --set mover.image.tag=dev --set controller.image.digest={digest} \
          --set mover.imagePullSecrets={{pull,other}}"
     );
-    let objects = objects(&values);
+    let objects = objects(&format!("{values} --set hooks.enabled=true"));
     let deployment = of_kind(&objects, "Deployment").next().unwrap();
     assert_eq!(deployment["metadata"]["name"], "holdfast-controller");
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
@@ -102,6 +106,7 @@ fn the_controller_gets_what_it_reads_from_its_environment() {
     };
     assert_eq!(value("HOLDFAST_MOVER_IMAGE"), "localhost/holdfast:dev");
     assert_eq!(value("HOLDFAST_MOVER_PULL_SECRETS"), "pull,other");
+    assert_eq!(value("HOLDFAST_HOOKS"), "true");
     let source = std::fs::read_to_string(repository().join("controller/src/main.rs")).unwrap();
     for entry in container["env"].as_array().unwrap() {
         let name = entry["name"].as_str().unwrap();

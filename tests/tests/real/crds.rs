@@ -162,6 +162,18 @@ fn refused_on_creation() -> Vec<Refusal> {
         ),
         case(
             "BackupPolicy",
+            json!({"capture": {"live": null, "offline": {}, "hooks": {"before": {"command": ["sync"]}}}}),
+            "spec.capture",
+            "hooks run in pods, and an offline capture has none: its workloads are stopped",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"capture": {"live": {}, "hooks": {}}}),
+            "spec.capture.hooks",
+            "set before, after or both",
+        ),
+        case(
+            "BackupPolicy",
             json!({"component": {"chromaDB": {"dataPath": "data"}}}),
             "spec.component.chromaDB.dataPath",
             "write an absolute path in the container, as in /data",

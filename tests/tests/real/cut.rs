@@ -51,23 +51,12 @@ impl Mover {
             let _ = server.kubectl(&bound).success();
         }
         let token = server.kubectl(&format!("create token mover -n {namespace}")).success();
-        let config: Value =
-            serde_json::from_str(&server.kubectl("config view --raw --output=json").success()).unwrap();
-        let cluster = &config["clusters"][0]["cluster"];
-        let account = pod.at("/var/run/secrets/kubernetes.io/serviceaccount");
-        fs::create_dir_all(&account).unwrap();
-        fs::write(account.join("token"), token).unwrap();
-        let ca = BASE64_STANDARD.decode(cluster["certificate-authority-data"].as_str().unwrap()).unwrap();
-        fs::write(account.join("ca.crt"), ca).unwrap();
-        let api = cluster["server"].as_str().unwrap().trim_start_matches("https://").to_owned();
+        let api = account(&pod, &token);
         Mover { pod, namespace, api }
     }
 
     fn command(&self, request: &Request) -> Command {
-        let (host, port) = self.api.rsplit_once(':').unwrap();
-        let mut command = self.pod.command(request);
-        command.env("KUBERNETES_SERVICE_HOST", host).env("KUBERNETES_SERVICE_PORT", port);
-        command
+        command(&self.pod, &self.api, request)
     }
 
     fn cut(&self, name: &str, held: bool, pause: SignedDuration) -> Request {
@@ -113,6 +102,27 @@ impl Mover {
             other => panic!("{other:?} is no failure"),
         }
     }
+}
+
+/// Mounts the token of a service account as Kubernetes does. Returns where the API server is.
+pub(crate) fn account(pod: &Pod, token: &str) -> String {
+    let config: Value =
+        serde_json::from_str(&server().kubectl("config view --raw --output=json").success()).unwrap();
+    let cluster = &config["clusters"][0]["cluster"];
+    let account = pod.at("/var/run/secrets/kubernetes.io/serviceaccount");
+    fs::create_dir_all(&account).unwrap();
+    fs::write(account.join("token"), token).unwrap();
+    let ca = BASE64_STANDARD.decode(cluster["certificate-authority-data"].as_str().unwrap()).unwrap();
+    fs::write(account.join("ca.crt"), ca).unwrap();
+    cluster["server"].as_str().unwrap().trim_start_matches("https://").to_owned()
+}
+
+/// The mover with that account.
+pub(crate) fn command(pod: &Pod, api: &str, request: &Request) -> Command {
+    let (host, port) = api.rsplit_once(':').unwrap();
+    let mut command = pod.command(request);
+    command.env("KUBERNETES_SERVICE_HOST", host).env("KUBERNETES_SERVICE_PORT", port);
+    command
 }
 
 /// It is cut, and can't be read yet.

@@ -17,6 +17,7 @@ mod compiled_crates;
 mod crds;
 mod cut;
 mod examples;
+mod hooks;
 mod lock_phases;
 mod maintenance;
 mod mover_cli;

@@ -6,7 +6,7 @@ use crds::reference::{WorkloadKind, WorkloadRef};
 use jiff::SignedDuration;
 
 use super::world::*;
-use crate::backup::{Observed, Plan, plan};
+use crate::backup::Plan;
 use crate::effect::{EventKind, JobState, Next};
 use crate::workload::{PodSeen, WorkloadSeen};
 
@@ -221,30 +221,10 @@ fn a_run_that_takes_the_component_gets_it_running() {
 fn a_policy_that_goes_gives_back_what_it_owes_before_it_is_gone() {
     let mut world = offline();
     until_captured(&mut world);
-    let deleting = |world: &World| {
-        plan(&Observed {
-            policy: &world.policy,
-            terminating: true,
-            namespace_terminating: false,
-            finalizer: world.finalizer,
-            repository: world.repository.as_ref(),
-            source: world.source.clone(),
-            workloads: &world.workloads,
-            pods: &world.pods,
-            shared_with: None,
-            snapshots: Default::default(),
-            held_by: None,
-            job: JobState::Absent,
-            turns: vec![],
-            ended_jobs: vec![],
-            points: &[],
-            now: world.now,
-        })
-    };
-    let first = deleting(&world);
+    let first = world.plan_of(true);
     assert_eq!((first.scale[0].replicas, first.finalizer), (1, None));
     world.carry_out(&first, usize::MAX);
-    let second = deleting(&world);
+    let second = world.plan_of(true);
     assert_eq!((second.scale.len(), second.finalizer, second.start), (0, Some(false), None));
 }
 

@@ -93,6 +93,8 @@ fn nothing_starts_in_a_terminating_namespace() {
         pods: &[],
         shared_with: None,
         snapshots: Default::default(),
+        hooks_allowed: true,
+        hook_job: JobState::Absent,
         held_by: None,
         job: JobState::Absent,
         turns: vec![],

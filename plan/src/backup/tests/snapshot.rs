@@ -11,7 +11,7 @@ use crate::effect::{JobState, MoverJob, Next};
 
 const DRIVER: &str = "csi.example.com";
 
-fn by_snapshot() -> World {
+pub(super) fn by_snapshot() -> World {
     let mut world = World::new("2026-11-23T09:15:00Z");
     let snapshot = Some(Snapshot::default());
     world.policy.spec.capture = CaptureMethod { live: None, snapshot, ..CaptureMethod::default() };

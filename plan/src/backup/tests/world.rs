@@ -13,10 +13,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
-use crate::backup::objects;
 use crate::backup::snapshot::{self, Made};
 use crate::backup::source::{self, Problem, Source};
 use crate::backup::{Observed, Plan, job_name, plan};
+use crate::backup::{hooks, objects};
 use crate::effect::{Identity, JobState, Next};
 use crate::workload::{PodSeen, WorkloadSeen};
 
@@ -113,6 +113,7 @@ pub(super) struct World {
     pub(super) repository: Option<RecoveryRepository>,
     pub(super) source: Result<Source, Problem>,
     pub(super) finalizer: bool,
+    pub(super) hooks_allowed: bool,
     pub(super) workloads: Vec<WorkloadSeen>,
     pub(super) pods: Vec<PodSeen>,
     pub(super) shared_with: Option<String>,
@@ -133,6 +134,7 @@ impl World {
             repository: Some(primary()),
             source: found(),
             finalizer: false,
+            hooks_allowed: true,
             workloads: vec![],
             pods: vec![],
             shared_with: None,
@@ -147,11 +149,19 @@ impl World {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let active = self.policy.status.as_ref().and_then(|status| status.active.as_ref());
+        self.plan_of(false)
+    }
+
+    /// The same of a policy that is being deleted.
+    pub(super) fn plan_of(&self, terminating: bool) -> Plan {
+        let status = self.policy.status.as_ref();
+        let active = status.and_then(|status| status.active.as_ref());
         let job = active.and_then(|active| self.jobs.get(&job_name(&self.policy, active)));
+        let hooked = status.and_then(|status| status.hooked.as_ref());
+        let hook_job = hooked.and_then(|hooked| self.jobs.get(&hooks::job_name(&self.policy, hooked)));
         plan(&Observed {
             policy: &self.policy,
-            terminating: false,
+            terminating,
             namespace_terminating: false,
             finalizer: self.finalizer,
             repository: self.repository.as_ref(),
@@ -160,6 +170,8 @@ impl World {
             pods: &self.pods,
             shared_with: self.shared_with.clone(),
             snapshots: self.snapshots.clone(),
+            hooks_allowed: self.hooks_allowed,
+            hook_job: hook_job.cloned().unwrap_or(JobState::Absent),
             held_by: self.held_by.clone(),
             job: job.cloned().unwrap_or(JobState::Absent),
             turns: self.turns.clone(),
@@ -256,6 +268,20 @@ impl World {
             let uid = format!("{}-uid", clone.name);
             self.snapshots.clones.push(Made { name: clone.name.clone(), uid, deleting: false });
         }
+        if let Some(job) = &plan.hook
+            && !self.jobs.contains_key(&job.name)
+        {
+            if !may() {
+                return;
+            }
+            assert!(
+                self.finalizer && self.status().hooked.is_some(),
+                "what ends it is owed before it begins"
+            );
+            assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
+            self.requests.insert(job.name.clone(), job.request.clone());
+            self.jobs.insert(job.name.clone(), JobState::Running { waiting: None });
+        }
         let Some(job) = &plan.start else { return };
         if !self.jobs.contains_key(&job.name) && may() {
             assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
@@ -273,6 +299,7 @@ impl World {
             let plan = self.plan();
             let same = self.policy.status.as_ref() == Some(&plan.status)
                 && plan.start.is_none()
+                && plan.hook.is_none()
                 && plan.delete.is_empty()
                 && plan.scale.is_empty()
                 && plan.finalizer.is_none()
