@@ -45,7 +45,8 @@ fn await_enforcement(server: &ApiServer) {
     // The aggregated rights of admin come by a controller that this server does not run.
     let rules = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "admin"},
         "rules": [{"apiGroups": [""], "resources": ["pods", "persistentvolumeclaims", "configmaps"], "verbs": ["create", "update", "patch", "delete", "get"]},
-            {"apiGroups": ["holdfast.dev"], "resources": ["recoveryruns"], "verbs": ["create", "get"]}]});
+            {"apiGroups": ["holdfast.dev"], "resources": ["recoveryruns"], "verbs": ["create", "get"]},
+            {"apiGroups": ["holdfast.dev"], "resources": ["backuppolicies"], "verbs": ["recover"]}]});
     let _ = server.kubectl_reading("replace -f -", &rules.to_string()).success();
 }
 
@@ -265,6 +266,99 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
     ));
     let _ = free.success();
     let _ = patch("cronjob fetch", &change).success();
+}
+
+/// A user of the namespace with these rules.
+fn user(namespace: &str, name: &str, rules: &Value) -> String {
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules});
+    let _ = create(server(), namespace, "system:admin --as-group=system:masters", &role).success();
+    let user = format!("{name}@yourorg.com");
+    let bound = format!("create rolebinding {name} -n {namespace} --role={name} --user={user}");
+    let _ = server().kubectl(&bound).success();
+    user
+}
+
+fn right(resource: &str, verbs: &[&str], names: &[String]) -> Value {
+    json!({"apiGroups": ["holdfast.dev"], "resources": [resource], "verbs": verbs, "resourceNames": names})
+}
+
+/// A run in `namespace` of these policies, or of all.
+fn run_of(namespace: &str, name: &str, policies: Option<&[String]>) -> Value {
+    let mut object = run(namespace);
+    object["metadata"]["name"] = json!(name);
+    if let Some(policies) = policies {
+        let named: Vec<Value> = policies.iter().map(|name| json!({"name": name})).collect();
+        object["spec"]["policies"] = named.into();
+    }
+    object
+}
+
+#[test]
+fn i9_who_asks_for_a_recovery_needs_the_verb_recover_on_each_of_its_policies() {
+    let namespace = server().namespace("rights");
+    let many: Vec<String> = (0..16).map(|n| format!("policy-{n}")).collect();
+    let runs = right("recoveryruns", &["create"], &[]);
+    let nobody = user(&namespace, "nobody", &json!([runs]));
+    let some = user(&namespace, "some", &json!([runs, right("backuppolicies", &["recover"], &many)]));
+    let elsewhere = server().namespace("rights-elsewhere");
+    let stranger = user(&namespace, "stranger", &json!([runs]));
+    let _ = user(&elsewhere, "stranger", &json!([right("backuppolicies", &["recover"], &[])]));
+
+    let asks = |user: &str, run: &Value| create(server(), &namespace, user, run);
+    let one = run_of(&namespace, "one", Some(&many[..1]));
+    for user in [&nobody, &stranger] {
+        let said = asks(user, &one).refusal();
+        let sentence = format!(
+            "{user} lacks the verb recover on backuppolicies.holdfast.dev \"policy-0\" in {namespace}; ask for the ClusterRole holdfast-recover"
+        );
+        assert!(said.trim_end().ends_with(&sentence), "{said}");
+        let said = asks(user, &run_of(&namespace, "all", None)).refusal();
+        assert!(said.contains("lacks the verb recover on backuppolicies.holdfast.dev in"), "{said}");
+    }
+    let _ = asks(&some, &one).success();
+    let _ = asks(&some, &run_of(&namespace, "many", Some(&many))).success();
+    let said = asks(&some, &run_of(&namespace, "all", None)).refusal();
+    assert!(said.contains("name those that it has it on in spec.policies"), "{said}");
+    // The last one is looked up like the first.
+    let mut other = many[1..].to_vec();
+    other.push("foreign".into());
+    let said = asks(&some, &run_of(&namespace, "foreign", Some(&other))).refusal();
+    assert!(said.contains("backuppolicies.holdfast.dev \"foreign\""), "{said}");
+    // More than can be looked up are refused, not let through.
+    let mut more = many.clone();
+    more.push("foreign".into());
+    let said = asks(&some, &run_of(&namespace, "more", Some(&more))).refusal();
+    assert!(said.contains("more than 16"), "{said}");
+    let _ = asks(DEVELOPER, &run_of(&namespace, "more", Some(&more))).success();
+}
+
+#[test]
+fn i9_who_keeps_something_in_a_repository_needs_the_verb_use_on_it() {
+    let namespace = server().namespace("use");
+    let policy = |repository: &str| {
+        json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "BackupPolicy", "metadata": {"name": "chromadb"}, "spec": {
+            "component": {"chromaDB": {}, "workloads": [{"kind": "StatefulSet", "name": "chromadb"}]}, "repositoryRef": {"name": repository}}})
+    };
+    let policies = right("backuppolicies", &["create", "get", "update", "patch"], &[]);
+    let mine = right("recoveryrepositories", &["use"], &["mine".to_owned()]);
+    let writer = user(&namespace, "writer", &json!([policies, mine]));
+    let said = create(server(), &namespace, &writer, &policy("theirs")).refusal();
+    let sentence = format!(
+        "{writer} lacks the verb use on recoveryrepositories.holdfast.dev \"theirs\" in {namespace}; ask for the ClusterRole holdfast-edit"
+    );
+    assert!(said.trim_end().ends_with(&sentence), "{said}");
+    let _ = create(server(), &namespace, &writer, &policy("mine")).success();
+    let change = |patch: &str| {
+        server()
+            .kubectl(&format!("patch hfpolicy chromadb -n {namespace} --as={writer} --type=merge -p {patch}"))
+    };
+    let said = change("{\"spec\":{\"repositoryRef\":{\"name\":\"theirs\"}}}").refusal();
+    assert!(said.contains("lacks the verb use"), "{said}");
+    // What names the same repository as before is nobody's business: the controller puts finalizers on it.
+    let _ = server().kubectl(&format!(
+        "patch hfpolicy chromadb -n {namespace} --type=merge -p {{\"spec\":{{\"repositoryRef\":{{\"name\":\"theirs\"}}}}}}"
+    )).success();
+    let _ = change("{\"spec\":{\"mode\":\"Suspended\"}}").success();
 }
 
 /// RBAC says which role the controller may bind; the chart says to whom.

@@ -69,12 +69,12 @@ fn helm_finds_nothing_to_complain_about() {
 fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     let plain = objects("");
     assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 4);
-    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 4);
+    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 5);
     assert_eq!(of_kind(&plain, "PodDisruptionBudget").count(), 0);
     // Commands in pods are a right that somebody has to ask for.
     assert!(!template("").contains("pods/exec"));
     let hooked = objects("--set hooks.enabled=true");
-    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 5);
+    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 6);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);
     assert_eq!(of_kind(&full, "NetworkPolicy").count(), 1);
