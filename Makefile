@@ -58,7 +58,7 @@ test-real: crates ## What crosses crates: real ChromaDB, real S3 server, real AP
 
 # A night of it: minutes become half an hour, and 15 GB of /tmp.
 .PHONY: torture
-torture: crates ## Captures under writers, live and by snapshot, as many as CAPTURES says, each held against the truth
+torture: crates ## Captures under writers, live, offline and by snapshot, as many as CAPTURES says, each held against the truth
 	HOLDFAST_CAPTURES=$(or $(CAPTURES),200) $(CARGO) test --quiet --workspace $(REAL) -- --nocapture chroma_capture:: power_loss::
 
 .PHONY: e2e

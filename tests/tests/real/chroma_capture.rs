@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -19,11 +19,12 @@ use chroma::{
     fingerprint::{Key, of_dir, of_server},
     guard::{CaptureOptions, Captured, LockCommand, capture_live},
 };
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tests::{
     chroma_server::{ChromaServer, VERSION},
-    writer::{Ledger, Load, Server, Writer, truth},
+    writer::{Address, Ledger, Load, Server, Writer, truth},
 };
 
 /// How many captures one run makes; `HOLDFAST_CAPTURES` sets another number, for a night of it.
@@ -136,6 +137,62 @@ async fn every_capture_under_a_writer_holds_what_was_acknowledged_and_nothing_th
     }
     eprintln!("{} flushes seen", flushed.len());
     assert!(flushed.len() >= 3, "too few flushes to fall into a capture: {flushed:?}");
+    assert!(records.windows(2).any(|pair| pair[0] != pair[1]), "nothing was written in between: {records:?}");
+}
+
+/// Where the server is that was started last.
+#[derive(Debug, Default)]
+struct Moving(Mutex<String>);
+
+impl Moving {
+    fn to(&self, server: &ChromaServer) {
+        *self.0.lock().unwrap() = server.url().to_owned();
+    }
+}
+
+impl Address for Moving {
+    fn url(&self) -> BoxFuture<'_, anyhow::Result<String>> {
+        let url = self.0.lock().unwrap().clone();
+        Box::pin(async { Ok(url) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_capture_of_a_server_that_was_stopped_under_a_writer_holds_what_was_acknowledged() {
+    let data = tempfile::tempdir().unwrap();
+    let address = Arc::new(Moving::default());
+    let mut server = ChromaServer::start(data.path()).await.unwrap();
+    address.to(&server);
+    let load = Load {
+        sync_threshold: 40,
+        between: Duration::from_millis(2),
+        per_request: 30,
+        ..Load::synthetic(29, 3, 24)
+    };
+    let mut writer = Writer::start(address.clone(), load).await.unwrap();
+    let mirror = tempfile::tempdir().unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..captures() {
+        writer.progress(30, Duration::from_secs(60)).await.unwrap();
+        // In the middle of requests, which get no answer then.
+        server.stop().unwrap();
+        let captured = capture(data.path(), mirror.path()).await;
+        assert_eq!((captured.attempts, captured.written_under_lock), (1, 0), "nobody writes");
+        let copied = tempfile::tempdir().unwrap();
+        copy(mirror.path(), copied.path());
+        kept.push((captured, copied));
+        server = ChromaServer::start(data.path()).await.unwrap();
+        address.to(&server);
+    }
+    let ledger = writer.stop().await.unwrap();
+    server.stop().unwrap();
+    let mut records = Vec::new();
+    for (captured, mirror) in &kept {
+        let report = check_dir(mirror.path()).unwrap();
+        assert!(report.is_whole(), "{captured:?}\n{report:#?}");
+        let (from, to) = (captured.locked_at, captured.released_at);
+        records.push(hold_against(&ledger, mirror.path(), from, to).await.records());
+    }
     assert!(records.windows(2).any(|pair| pair[0] != pair[1]), "nothing was written in between: {records:?}");
 }
 
