@@ -179,8 +179,8 @@ pub fn is_active(run: &RecoveryRun) -> bool {
         return false;
     }
     match run.status.as_ref().and_then(|status| status.phase) {
-        None | Some(RunPhase::Pending | RunPhase::Running) => true,
-        Some(RunPhase::Planned | RunPhase::Succeeded | RunPhase::Failed) => false,
+        None | Some(RunPhase::Pending | RunPhase::AwaitingDecision | RunPhase::Running) => true,
+        Some(RunPhase::Planned | RunPhase::Succeeded | RunPhase::Failed | RunPhase::Cancelled) => false,
     }
 }
 

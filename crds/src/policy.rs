@@ -80,6 +80,9 @@ pub struct BackupPolicySpec {
     /// How to capture.
     #[serde(default)]
     pub capture: CaptureMethod,
+    /// What a recovery of the component needs.
+    #[serde(default)]
+    pub recovery: Recovery,
     /// Which points are kept. The maintenance of the repository removes the others.
     #[serde(default)]
     pub retention: Retention,
@@ -88,6 +91,24 @@ pub struct BackupPolicySpec {
     /// Active, or Suspended: no capture is started.
     #[serde(default)]
     pub mode: PolicyMode,
+}
+
+/// What a recovery of a component needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Recovery {
+    /// Required: a RecoveryRun waits at gate Start until somebody has approved its plan.
+    pub approval: Approval,
+}
+
+/// Whether a human has to agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Approval {
+    /// Nobody is asked.
+    #[default]
+    NotRequired,
+    /// Somebody with the verb approve.
+    Required,
 }
 
 /// Priority of a component.

@@ -1,5 +1,6 @@
 //! RecoveryRun (`hfrun`): one recovery. The spec is what a human asked for, once; the status is what happened.
 
+mod decision;
 mod status;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::Span;
 use crate::reference::NameRef;
 
+pub use decision::{Answer, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use status::*;
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.
@@ -45,11 +47,14 @@ pub use status::*;
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self.scenario == oldSelf.scenario && self.target == oldSelf.target && self.mode == oldSelf.mode && self.point == oldSelf.point && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline)",
-    "message": "a RecoveryRun can't be changed, except incident texts; create a new run"
+    "rule": "self.scenario == oldSelf.scenario && self.target == oldSelf.target && self.mode == oldSelf.mode && self.point == oldSelf.point && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
+    "message": "a RecoveryRun can't be changed, except desiredState, decisions and incident texts; create a new run"
 }, {
     "rule": "(has(self.incident) && has(self.incident.detectedAt)) == (has(oldSelf.incident) && has(oldSelf.incident.detectedAt)) && (!has(self.incident) || !has(self.incident.detectedAt) || self.incident.detectedAt == oldSelf.incident.detectedAt)",
     "message": "incident.detectedAt can't be changed, both clocks start there; create a new run"
+}, {
+    "rule": "oldSelf.desiredState != 'Cancelled' || self.desiredState == 'Cancelled'",
+    "message": "a cancelled run stays cancelled; create a new run"
 }]))]
 pub struct RecoveryRunSpec {
     /// What happened.
@@ -69,17 +74,28 @@ pub struct RecoveryRunSpec {
     /// When the run gives up; omitted: twice the scenario's RTO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
+    /// Where the run waits for a decision, besides what its policies ask for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub gates: Vec<Gate>,
+    /// What humans decided. Each is written by whom it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["gate"]))]
+    pub decisions: Vec<Decision>,
+    /// Running, or Cancelled: the run ends, and what it did is undone as far as that can be.
+    #[serde(default)]
+    pub desired_state: DesiredState,
     /// What is known of the incident. Its texts may follow later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<Incident>,
 }
 
 impl RecoveryRunSpec {
-    /// Hash of what the run does, hex: texts of the incident are left out, so that completing them does not make the
-    /// same run look like another one.
+    /// Hash of what the run does, hex: texts of the incident and what follows its creation are left out, so that completing them does not
+    /// make the same run look like another one.
     #[must_use]
     pub fn identity_hash(&self) -> String {
-        let mut identity = self.clone();
+        let mut identity = Self { decisions: vec![], desired_state: DesiredState::Running, ..self.clone() };
         identity.incident = identity
             .incident
             .and_then(|incident| incident.detected_at)

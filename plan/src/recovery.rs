@@ -11,6 +11,7 @@ mod binding;
 mod choice;
 mod dry_run;
 pub mod effect;
+mod gate;
 mod levels;
 mod measure;
 mod mover;
@@ -177,7 +178,7 @@ fn decide(draft: &mut Draft<'_>) {
         settle::finish_failed(draft);
         return;
     }
-    if draft.status.steps.is_empty() && !assess::begin(draft) {
+    if gate::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {
         return;
     }
     if draft.seen.run.spec.mode == RunMode::DryRun {
@@ -196,6 +197,15 @@ fn walk(draft: &mut Draft<'_>, deadline: Timestamp) {
         match draft.status.steps[index].phase {
             StepPhase::Done | StepPhase::Skipped => continue,
             StepPhase::Waiting => {
+                if let Some(step) = Step::of(&draft.status.steps[index]) {
+                    match gate::ahead(draft, &step, deadline) {
+                        gate::Ahead::Open => {}
+                        gate::Ahead::Waits => return,
+                        gate::Ahead::Failed(reason, message) => {
+                            return steps::fail(draft, index, reason, &message);
+                        }
+                    }
+                }
                 let now = draft.now;
                 let step = &mut draft.status.steps[index];
                 step.phase = StepPhase::Running;

@@ -93,6 +93,7 @@ impl Look<'_> {
         Ok(Component {
             policy: policy.name_any(),
             objectives: policy.spec.objectives,
+            approval: policy.spec.recovery.approval == crds::policy::Approval::Required,
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
             application: policy.spec.component.application.is_some(),

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::GateStatus;
 use crate::Span;
 use crate::reference::WorkloadRef;
 
@@ -30,6 +31,10 @@ pub struct RecoveryRunStatus {
     /// The plan. A DryRun ends with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanSummary>,
+    /// Where the run waits for a decision, and what was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub gates: Vec<GateStatus>,
     /// The points chosen, one a policy, fixed once the volume is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
@@ -91,12 +96,16 @@ pub enum RunPhase {
     Pending,
     /// A DryRun that ended.
     Planned,
+    /// It waits at a gate, see status.gates.
+    AwaitingDecision,
     /// Steps are carried out.
     Running,
     /// Validated.
     Succeeded,
     /// Ended without success; leftAs and nextActions say how to go on.
     Failed,
+    /// Ended because a human wanted it so.
+    Cancelled,
 }
 
 /// What came out of a check or a run.

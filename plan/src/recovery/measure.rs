@@ -137,7 +137,18 @@ fn breakdown(draft: &Draft<'_>, policy: &str, start: Timestamp, end: Timestamp) 
     let mut first = true;
     for stored in &draft.status.steps {
         let (Some(begun), Some(step)) = (stored.start, Step::of(stored)) else { continue };
-        line.until(if first { "queued" } else { "between" }, begun);
+        // What a human took to decide is nobody's delay but theirs.
+        let decided = step.kind == Kind::Stop && !draft.status.gates.is_empty();
+        line.until(
+            if first {
+                "queued"
+            } else if decided {
+                "decision"
+            } else {
+                "between"
+            },
+            begun,
+        );
         first = false;
         let part = if step.policy.as_ref().is_none_or(|p| p == policy) { step.kind.part() } else { "others" };
         line.until(part, stored.end.unwrap_or(end));

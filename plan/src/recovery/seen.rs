@@ -132,6 +132,8 @@ pub struct Component {
     pub access: Result<Access, String>,
     /// It is an application, and no ChromaDB.
     pub application: bool,
+    /// Its policy wants a human to approve what is done to it.
+    pub approval: bool,
     /// Its workloads that exist.
     pub workloads: Vec<WorkloadSeen>,
     /// An offline capture has stopped them, and will start them again.

@@ -205,7 +205,9 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     }
     // A run that was carried out before, as the repository knows, had no reason to stop anything, and what can't be restored at all
     // is left as it was found.
-    let in_vain = |reason: &str| matches!(reason, "AlreadyExecuted" | "DowngradeRefused");
+    // And who cancelled it wants what ran to run.
+    let in_vain =
+        |reason: &str| matches!(reason, "AlreadyExecuted" | "DowngradeRefused" | "Cancelled" | "Rejected");
     if get(&draft.status.conditions, "Ready").is_some_and(|ready| in_vain(&ready.reason)) {
         let effects = start::scale_up(draft);
         if !effects.is_empty() {

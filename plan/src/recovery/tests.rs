@@ -2,6 +2,7 @@
 
 mod binding;
 mod cluster;
+mod gate;
 mod measure;
 mod refuse;
 mod retry;

@@ -48,7 +48,10 @@ pub(crate) fn summarize(draft: &mut Draft<'_>) {
     } else {
         clear(&mut draft.status.conditions, "Reconciling");
         draft.status.phase = Some(if is_true(&draft.status.conditions, "Failed") {
-            RunPhase::Failed
+            match get(&draft.status.conditions, "Failed").map(|failed| failed.reason.as_str()) {
+                Some("Cancelled" | "Rejected") => RunPhase::Cancelled,
+                _ => RunPhase::Failed,
+            }
         } else if get(&draft.status.conditions, "Complete").is_some_and(|c| c.reason == "Planned") {
             RunPhase::Planned
         } else {
@@ -68,6 +71,10 @@ fn running(draft: &mut Draft<'_>) {
             "Progressing",
             "the run failed; its claims are made whole before it ends",
         );
+        return;
+    }
+    if draft.status.gates.iter().any(|gate| gate.answer.is_none()) {
+        draft.status.phase = Some(RunPhase::AwaitingDecision);
         return;
     }
     let Some(step) = draft.status.steps.iter().find(|step| step.phase == StepPhase::Running) else { return };

@@ -333,6 +333,44 @@ fn i9_who_asks_for_a_recovery_needs_the_verb_recover_on_each_of_its_policies() {
 }
 
 #[test]
+fn i9_who_decides_writes_their_own_name_and_needs_the_verb_approve() {
+    let namespace = server().namespace("decides");
+    let runs = right("recoveryruns", &["get", "create", "update", "patch"], &[]);
+    let recover = right("backuppolicies", &["recover"], &[]);
+    let writer = user(&namespace, "writer", &json!([runs, recover]));
+    let lead = user(&namespace, "lead", &json!([runs, recover, right("recoveryruns", &["approve"], &[])]));
+    let with = |by: &str, summary: &str| {
+        let mut object = run(&namespace);
+        object["spec"]["gates"] = json!([{"name": "Start"}]);
+        object["spec"]["incident"] = json!({"summary": summary});
+        object["spec"]["decisions"] = json!([{"gate": "Start", "answer": "Approved", "by": by}]);
+        object
+    };
+    let lacks = format!(
+        "{writer} lacks the verb approve on recoveryruns.holdfast.dev in {namespace}; ask for the ClusterRole holdfast-approve"
+    );
+    let said = create(server(), &namespace, &writer, &with(&writer, "")).refusal();
+    assert!(said.trim_end().ends_with(&lacks), "nobody approves their own run without the right: {said}");
+    let mut plain = with(&writer, "");
+    plain["spec"].as_object_mut().unwrap().remove("decisions");
+    let _ = create(server(), &namespace, &writer, &plain).success();
+    let apply = |user: &str, object: &Value| {
+        server().kubectl_reading(&format!("replace -n {namespace} --as={user} -f -"), &object.to_string())
+    };
+    let said = apply(&writer, &with(&writer, "")).refusal();
+    assert!(said.trim_end().ends_with(&lacks), "{said}");
+    let said = apply(&lead, &with(&writer, "")).refusal();
+    let sentence = format!("spec.decisions[Start].by: must be your own user name \"{lead}\"");
+    assert!(said.trim_end().ends_with(&sentence), "{said}");
+    let _ = apply(&lead, &with(&lead, "")).success();
+    // Whoever writes the incident's texts later sends the decision along, and may not touch it.
+    let _ = apply(&writer, &with(&lead, "pages were overwritten")).success();
+    let mut rejected = with(&lead, "");
+    rejected["spec"]["decisions"][0]["answer"] = json!("Rejected");
+    assert!(!apply(&writer, &rejected).ok, "somebody else changed what the lead had said");
+}
+
+#[test]
 fn i9_who_keeps_something_in_a_repository_needs_the_verb_use_on_it() {
     let namespace = server().namespace("use");
     let policy = |repository: &str| {

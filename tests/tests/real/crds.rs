@@ -232,7 +232,8 @@ fn refused_on_creation() -> Vec<Refusal> {
 
 fn refused_on_change() -> Vec<Refusal> {
     let unreachable = "can't be changed, points would be out of reach; make a second RecoveryRepository";
-    let new_run = "a RecoveryRun can't be changed, except incident texts; create a new run";
+    let new_run =
+        "a RecoveryRun can't be changed, except desiredState, decisions and incident texts; create a new run";
     let point = "a RecoveryPoint can't be changed, except hold and deletionPolicy; it records what the repository holds";
     let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
     vec![
@@ -252,6 +253,13 @@ fn refused_on_change() -> Vec<Refusal> {
         case("RecoveryRun", json!({"policies": [{"name": "chromadb"}]}), "spec", new_run),
         case("RecoveryRun", json!({"point": {"latest": null, "named": {"name": "p"}}}), "spec", new_run),
         case("RecoveryRun", json!({"deadline": "8h"}), "spec", new_run),
+        case("RecoveryRun", json!({"gates": [{"name": "Start"}]}), "spec", new_run),
+        case(
+            "RecoveryRun",
+            json!({"desiredState": "Running"}),
+            "spec",
+            "a cancelled run stays cancelled; create a new run",
+        ),
         case(
             "RecoveryRun",
             json!({"incident": {"detectedAt": "2026-11-23T09:28:00Z"}}),
@@ -307,6 +315,10 @@ fn what_must_not_change_is_refused_with_the_field_and_the_remedy() {
         let _ = patched(&namespace, "RecoveryPoint", &json!({"spec": change}).to_string()).success();
     }
     for case in refused_on_change() {
+        if case.sentence.starts_with("a cancelled run") {
+            let cancelled = json!({"spec": {"desiredState": "Cancelled"}}).to_string();
+            let _ = patched(&namespace, "RecoveryRun", &cancelled).success();
+        }
         let mut object = smallest(case.kind);
         let patch = json!({"spec": case.input}).to_string();
         object["metadata"]["namespace"] = json!(namespace);

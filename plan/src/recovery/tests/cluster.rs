@@ -132,6 +132,7 @@ impl Cluster {
                 objectives: Objectives { rto: Span::from_hours(2), rpo: Span::from_mins(30) },
                 repository: "primary".into(),
                 application: false,
+                approval: false,
                 access: Ok(access()),
                 workloads: vec![WorkloadSeen {
                     workload: WorkloadRef { kind: WorkloadKind::StatefulSet, name: "chromadb".into() },

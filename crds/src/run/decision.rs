@@ -1,0 +1,95 @@
+//! Where a run waits for a human, and what the human says.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A point at which a run waits for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum GateName {
+    /// After Assess: the plan stands in the status, and nothing was touched yet.
+    Start,
+}
+
+impl GateName {
+    /// The word as users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "Start",
+        }
+    }
+}
+
+/// A gate that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Gate {
+    /// Which.
+    pub name: GateName,
+}
+
+/// What a human decided. Whoever writes it needs the verb approve on the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// At which gate.
+    pub gate: GateName,
+    /// What.
+    pub answer: Answer,
+    /// Who: the user name of whoever writes it.
+    #[schemars(length(min = 1, max = 253))]
+    pub by: String,
+    /// The plan that was read, as in `status.plan.digest`; a decision on another plan is none. Omitted: whatever the plan is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub plan_digest: Option<String>,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub comment: Option<String>,
+}
+
+/// A yes or a no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Answer {
+    /// The run goes on.
+    Approved,
+    /// The run ends.
+    Rejected,
+}
+
+/// Whether a run is to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DesiredState {
+    /// It is.
+    #[default]
+    Running,
+    /// It ends as soon as its claims are whole, and what it stopped runs again. Once volumes are exchanged it is too late.
+    Cancelled,
+}
+
+/// A gate of a run, and what was decided there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateStatus {
+    /// Which.
+    pub name: GateName,
+    /// Who asked for it: `run`, or `policy/` and its name.
+    #[schemars(length(max = 280))]
+    pub required_by: String,
+    /// Since when the run waits there.
+    #[schemars(with = "Time")]
+    pub since: Timestamp,
+    /// What was decided; absent: nothing yet. What stands here stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    /// By whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub by: Option<String>,
+    /// When it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub time: Option<Timestamp>,
+}
