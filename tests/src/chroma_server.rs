@@ -58,9 +58,12 @@ impl ChromaServer {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the Chroma server ended at its start: {status}");
             }
-            let asked = self.http.get(format!("{}/api/v2/heartbeat", self.url)).send().await;
-            if asked.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(());
+            // 0.4 has the first version of the API alone.
+            for version in ["v2", "v1"] {
+                let asked = self.http.get(format!("{}/api/{version}/heartbeat", self.url)).send().await;
+                if asked.is_ok_and(|answer| answer.status().is_success()) {
+                    return Ok(());
+                }
             }
             ensure!(begun.elapsed() < PATIENCE, "the Chroma server did not answer within {PATIENCE:?}");
             tokio::time::sleep(Duration::from_millis(25)).await;
