@@ -59,6 +59,9 @@ async fn captured(release: &str, levels: (u32, u32, u32), settings: Settings) {
         let before = of_dir(mirror.path(), &Key::new([42; 32])).unwrap();
         let (from, to) = (captured.locked_at, captured.released_at);
         let same = hold_against_release(release, &ledger, mirror.path(), from, to).await;
+        if release.starts_with("0.4") {
+            ChromaServer::migrate(mirror.path()).await.unwrap();
+        }
         let migrated = hold_against_release(VERSION, &ledger, mirror.path(), from, to).await;
         assert_eq!(same.records(), migrated.records());
         let after = of_dir(mirror.path(), &Key::new([42; 32])).unwrap();
