@@ -1,6 +1,6 @@
 //! Requests and their answers.
 
-use reqwest::{RequestBuilder, Url};
+use reqwest::{RequestBuilder, Url, header::HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -89,7 +89,7 @@ impl Client {
             Auth::None => request,
             Auth::Bearer(token) => request.bearer_auth(token),
             Auth::Basic { user, password } => request.basic_auth(user, Some(password)),
-            Auth::Header { name, value } => request.header(name, value),
+            Auth::Header { name, value } => request.header(name, hidden(value)),
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -103,4 +103,11 @@ impl Client {
         }
         Err(ClientError::Status { what, url, status, body: body.chars().take(200).collect() })
     }
+}
+
+/// Not printed by whoever prints headers. What no header can carry is nothing, which the server refuses.
+fn hidden(value: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
 }

@@ -48,6 +48,8 @@ pub enum FailureReason {
     TargetNotEmpty,
     IntegrityMismatch,
     NotServing,
+    /// The running server refuses the credential, or wants one and none is named.
+    ServerAccessDenied,
     AlreadyExecuted,
     ScratchFull,
     NoSpaceLeft,
@@ -91,6 +93,7 @@ impl FailureReason {
             | Self::PointUnreadable
             | Self::TargetNotEmpty
             | Self::IntegrityMismatch
+            | Self::ServerAccessDenied
             | Self::AlreadyExecuted
             | Self::InvalidRequest => false,
         }

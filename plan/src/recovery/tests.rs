@@ -5,6 +5,7 @@ mod cluster;
 mod measure;
 mod refuse;
 mod retry;
+mod validated;
 
 use cluster::*;
 use crds::condition::get;
