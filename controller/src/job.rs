@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use crds::job::{
-    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, REQUEST_ENV, Request, SCRATCH_DIR, SOURCE_DIR,
-    TARGET_DIR, TREE_OBJECTS, TREE_VOLUMES,
+    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, REQUEST_ENV, Request, SCRATCH_DIR,
+    SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV, SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR, TREE_OBJECTS,
+    TREE_VOLUMES,
 };
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -153,27 +154,41 @@ fn pull_secrets(config: &MoverConfig) -> Option<Vec<LocalObjectReference>> {
     (!secrets.is_empty()).then_some(secrets)
 }
 
-fn environment(request: &Request, job: &MoverJob, objects: &[Value]) -> Vec<EnvVar> {
-    let request = serde_json::to_string(request).expect("a request holds only strings, numbers and times");
+fn environment(asked: &Request, job: &MoverJob, objects: &[Value]) -> Vec<EnvVar> {
+    let request = serde_json::to_string(asked).expect("a request holds only strings, numbers and times");
     let mut env = vec![literal(REQUEST_ENV.to_owned(), &request)];
     let object = |(n, object): (usize, &Value)| literal(format!("{OBJECT_ENV}{n}"), &object.to_string());
     env.extend(objects.iter().enumerate().map(object));
     if let Some(keys) = &job.keys {
-        env.extend(CREDENTIALS.map(|name| EnvVar {
-            name: name.to_owned(),
-            value: None,
-            value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: keys.credentials.name.clone(),
-                    key: name.to_owned(),
-                    // A missing Secret is then said by the mover, and the pod is not stuck without a word.
-                    optional: Some(true),
-                }),
-                ..EnvVarSource::default()
-            }),
+        env.extend(CREDENTIALS.map(|name| from_secret(name, &keys.credentials.name, name)));
+    }
+    if let Request::Validate { auth: Some(auth), .. } = asked {
+        env.extend(
+            auth.token_secret_ref.iter().map(|token| from_secret(SERVER_TOKEN_ENV, &token.name, &token.key)),
+        );
+        env.extend(auth.basic_secret_ref.iter().flat_map(|basic| {
+            let of = |name, key| from_secret(name, &basic.name, key);
+            [of(SERVER_USER_ENV, "username"), of(SERVER_PASSWORD_ENV, "password")]
         }));
     }
     env
+}
+
+/// A variable that the kubelet fills from a Secret.
+fn from_secret(variable: &str, name: &str, key: &str) -> EnvVar {
+    EnvVar {
+        name: variable.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: name.to_owned(),
+                key: key.to_owned(),
+                // A missing Secret is then said by the mover, and the pod is not stuck without a word.
+                optional: Some(true),
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
 }
 
 /// Kubernetes would expand $(NAME) in a value; a doubled dollar is a dollar.

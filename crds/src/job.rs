@@ -25,6 +25,14 @@ pub use request::{
 pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";
 /// Environment variables that carry an object to capture each, as JSON: `HOLDFAST_OBJECT_0` and so on. None holds a secret.
 pub const OBJECT_ENV: &str = "HOLDFAST_OBJECT_";
+/// Environment variable with the token that a running ChromaDB wants, from a Secret.
+pub const SERVER_TOKEN_ENV: &str = "HOLDFAST_SERVER_TOKEN";
+/// Environment variable with the user that it wants, from a Secret.
+pub const SERVER_USER_ENV: &str = "HOLDFAST_SERVER_USER";
+/// Environment variable with that user's password, from a Secret.
+pub const SERVER_PASSWORD_ENV: &str = "HOLDFAST_SERVER_PASSWORD";
+/// Name of the check that a ChromaDB which is asked with a credential refuses whoever has none.
+pub const CREDENTIAL_WANTED: &str = "credential-wanted";
 /// What Kubernetes keeps of a termination message, in bytes.
 pub const REPORT_LIMIT: usize = 4096;
 /// Captures that one pod takes, one after the other, at most. The kubelet keeps 12 KiB of all messages of a pod and gives each container

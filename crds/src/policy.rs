@@ -12,9 +12,11 @@ use crate::reference::NameRef;
 use crate::retention::Retention;
 use crate::run::StoppedWorkload;
 
+mod auth;
 mod capture;
 mod component;
 mod hooks;
+pub use auth::{ServerAuth, TokenRef};
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
 pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,

@@ -102,7 +102,10 @@ fetch_older() {
     if [ ! -d "$target" ]; then
       tmp=$(scratch chromadb)
       local packages=("chromadb==$version")
-      [[ $version != 0.* ]] || packages+=(--requirement "$CLUSTER_SCRIPTS/python/chromadb-0.txt")
+      case $version in
+        0.4.*) packages+=(--requirement "$CLUSTER_SCRIPTS/python/chromadb-0.4.txt") ;;
+        0.*) packages+=(--requirement "$CLUSTER_SCRIPTS/python/chromadb-0.txt") ;;
+      esac
       pip install --quiet --root-user-action=ignore --no-deps --target "$tmp/chromadb" "${packages[@]}"
       mv -T "$tmp/chromadb" "$target"
       rmdir "$tmp"

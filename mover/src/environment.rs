@@ -25,6 +25,12 @@ pub struct Environment {
     pub password: Option<SecretString>,
     /// `HOLDFAST_NEW_PASSWORD`.
     pub new_password: Option<SecretString>,
+    /// `HOLDFAST_SERVER_TOKEN`.
+    pub server_token: Option<SecretString>,
+    /// `HOLDFAST_SERVER_USER`.
+    pub server_user: Option<SecretString>,
+    /// `HOLDFAST_SERVER_PASSWORD`.
+    pub server_password: Option<SecretString>,
     /// `HOLDFAST_REQUEST`.
     pub request: Option<String>,
     /// `HOLDFAST_OBJECT_0` and so on.
@@ -51,6 +57,9 @@ impl Environment {
             ca_bundle: text("AWS_CA_BUNDLE").map(PathBuf::from),
             password: secret("HOLDFAST_PASSWORD"),
             new_password: secret("HOLDFAST_NEW_PASSWORD"),
+            server_token: secret(crds::job::SERVER_TOKEN_ENV),
+            server_user: secret(crds::job::SERVER_USER_ENV),
+            server_password: secret(crds::job::SERVER_PASSWORD_ENV),
             request: text(crds::job::REQUEST_ENV),
             objects: (0..).map_while(|n| text(&format!("{}{n}", crds::job::OBJECT_ENV))).collect(),
             api_server: text("KUBERNETES_SERVICE_HOST").map(|host| {

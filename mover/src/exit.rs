@@ -15,7 +15,7 @@ pub enum Exit {
     Usage = 2,
     /// The key is missing, wrong or unsafe.
     Key = 3,
-    /// The store's credentials are missing or lack a right, or it can't lock what was to be locked.
+    /// The store's credentials, or a server's, are missing or lack a right, or the store can't lock what was to be locked.
     Denied = 4,
     /// The store doesn't answer, asks to slow down, or the bucket doesn't exist; worth another try.
     Unreachable = 5,
@@ -74,6 +74,7 @@ impl Exit {
             FailureReason::KeyMissing | FailureReason::KeyMismatch | FailureReason::KeyUnsafe => Self::Key,
             FailureReason::CredentialsMissing
             | FailureReason::AccessDenied
+            | FailureReason::ServerAccessDenied
             | FailureReason::LockNotEnforced => Self::Denied,
             FailureReason::BucketUnreachable | FailureReason::Throttled => Self::Unreachable,
             FailureReason::RepositoryReplaced

@@ -39,7 +39,7 @@ pub enum ClientError {
         body: String,
     },
     /// The answer is not what this API answers: another version, or not Chroma.
-    #[error("{what} is answered with something else: {why}. Is this a Chroma server that speaks API v2?")]
+    #[error("{what} is answered with something else: {why}. Is this a Chroma server?")]
     Nonsense {
         /// What was asked.
         what: String,

@@ -1,10 +1,10 @@
 //! Requests and their answers.
 
-use reqwest::{RequestBuilder, Url};
+use reqwest::{RequestBuilder, Url, header::HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Auth, Client, ClientError};
+use super::{Auth, Client, ClientError, api::Api};
 
 /// Items a page of a listing.
 const PAGE: usize = 100;
@@ -17,10 +17,13 @@ impl Client {
         &self,
         what: &str,
         path: &[&str],
+        query: &[(&'static str, String)],
     ) -> Result<Vec<T>, ClientError> {
         let mut found = Vec::new();
         for _ in 0..PAGES {
-            let window = [("limit", PAGE.to_string()), ("offset", found.len().to_string())];
+            // Always both: 0.4 answers a limit without an offset with an error.
+            let mut window = query.to_vec();
+            window.extend([("limit", PAGE.to_string()), ("offset", found.len().to_string())]);
             let page: Vec<T> = self.get_json(what, path, &window).await?;
             let last = page.len() < PAGE;
             found.extend(page);
@@ -37,7 +40,7 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<T, ClientError> {
-        let mut url = self.url(what, path)?;
+        let mut url = self.url_of(what, self.api().await?, path)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -52,22 +55,31 @@ impl Client {
         path: &[&str],
         body: &Value,
     ) -> Result<String, ClientError> {
-        let url = self.url(what, path)?;
+        let url = self.url_of(what, self.api().await?, path)?;
         self.send(what, &url, self.http.post(url.clone()).json(body)).await
     }
 
     /// Names go into the path as one segment each, whatever is in them.
-    fn url(&self, what: &str, path: &[&str]) -> Result<Url, ClientError> {
+    pub(super) fn url_of(&self, what: &str, api: Api, path: &[&str]) -> Result<Url, ClientError> {
         let nonsense = || ClientError::Nonsense {
             what: what.to_owned(),
             why: format!("{} is no address of a server", self.base),
         };
         let mut url = Url::parse(&self.base).map_err(|_| nonsense())?;
-        url.path_segments_mut().map_err(|()| nonsense())?.pop_if_empty().extend(["api", "v2"]).extend(path);
+        url.path_segments_mut()
+            .map_err(|()| nonsense())?
+            .pop_if_empty()
+            .extend(["api", api.version()])
+            .extend(path);
         Ok(url)
     }
 
-    async fn send(&self, what: &str, url: &Url, request: RequestBuilder) -> Result<String, ClientError> {
+    pub(super) async fn send(
+        &self,
+        what: &str,
+        url: &Url,
+        request: RequestBuilder,
+    ) -> Result<String, ClientError> {
         let unreachable = |source: reqwest::Error| ClientError::Unreachable {
             what: what.to_owned(),
             url: self.base.clone(),
@@ -77,7 +89,7 @@ impl Client {
             Auth::None => request,
             Auth::Bearer(token) => request.bearer_auth(token),
             Auth::Basic { user, password } => request.basic_auth(user, Some(password)),
-            Auth::Header { name, value } => request.header(name, value),
+            Auth::Header { name, value } => request.header(name, hidden(value)),
         };
         let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
@@ -91,4 +103,11 @@ impl Client {
         }
         Err(ClientError::Status { what, url, status, body: body.chars().take(200).collect() })
     }
+}
+
+/// Not printed by whoever prints headers. What no header can carry is nothing, which the server refuses.
+fn hidden(value: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
 }

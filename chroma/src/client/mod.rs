@@ -1,15 +1,16 @@
-//! The HTTP API of a Chroma server, version 2, as far as verifying needs it: what is there, how much of it, all of it page by
-//! page, and whether the server really answers. Never writes. The seam for the older API is [`Client::collections`] and the
-//! paths in `http.rs`.
+//! The HTTP API of a Chroma server, in both versions, as far as verifying needs it: what is there, how much of it, all of it page by
+//! page, and whether the server really answers. Never writes.
 
+mod api;
 mod error;
 mod http;
 mod readiness;
 mod records;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Deserialize;
+use tokio::sync::OnceCell;
 
 pub use error::ClientError;
 pub use readiness::{CollectionReady, NotReady, Readiness};
@@ -78,7 +79,8 @@ pub struct Collection {
     pub tenant: String,
     /// Name of its database.
     pub database: String,
-    /// Floats a vector; None before the first record.
+    /// Floats a vector; None before the first record, and from a server that speaks the first version of the API only.
+    #[serde(default)]
     pub dimension: Option<u32>,
 }
 
@@ -115,6 +117,7 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     auth: Auth,
+    api: Arc<OnceCell<api::Api>>,
 }
 
 impl Client {
@@ -131,32 +134,37 @@ impl Client {
                 url: base.into(),
                 source,
             })?;
-        Ok(Client { http, base: base.trim_end_matches('/').to_owned(), auth })
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Client { http, base, auth, api: Arc::default() })
     }
 
     /// HTTP is up. No more: a server answers this over data that it cannot open.
     pub async fn heartbeat(&self) -> Result<(), ClientError> {
-        self.get_json::<serde::de::IgnoredAny>("the heartbeat", &["heartbeat"], &[]).await.map(drop)
+        match self.api.get() {
+            Some(api) => self.beat(*api).await,
+            // Asking which version it speaks is asking for its heartbeat.
+            None => self.api().await.map(drop),
+        }
     }
 
-    /// The databases of a tenant.
+    /// The databases of a tenant; a server before 0.6 lists none and answers with an error.
     pub async fn databases(&self, tenant: &str) -> Result<Vec<Scope>, ClientError> {
         #[derive(Deserialize)]
         struct Database {
             name: String,
         }
         let what = format!("the databases of tenant {tenant}");
-        let found: Vec<Database> = self.pages(&what, &["tenants", tenant, "databases"]).await?;
+        let found: Vec<Database> = self.pages(&what, &["tenants", tenant, "databases"], &[]).await?;
         Ok(found.into_iter().map(|database| Scope::new(tenant, database.name)).collect())
     }
 
     /// The collections of the given databases.
     pub async fn collections(&self, scopes: &[Scope]) -> Result<Vec<Collection>, ClientError> {
-        let mut found = Vec::new();
-        for Scope { tenant, database } in scopes {
-            let what = format!("the collections of {tenant}/{database}");
-            let path = ["tenants", tenant, "databases", database, "collections"];
-            found.extend(self.pages::<Collection>(&what, &path).await?);
+        let (api, mut found) = (self.api().await?, Vec::new());
+        for scope in scopes {
+            let what = format!("the collections of {}/{}", scope.tenant, scope.database);
+            let (path, query) = api.collections(scope);
+            found.extend(self.pages::<Collection>(&what, &path, &query).await?);
         }
         Ok(found)
     }
@@ -165,7 +173,7 @@ impl Client {
     /// not notice missing vector files.
     pub async fn count(&self, collection: &Collection) -> Result<u64, ClientError> {
         let what = format!("the count of {}", collection.full_name());
-        self.get_json(&what, &self.path(collection, "count"), &[]).await
+        self.get_json(&what, &self.api().await?.path(collection, "count"), &[]).await
     }
 
     /// `limit` records from `offset` on, with everything that belongs to them. Pages fit one another only while nobody writes.
@@ -181,7 +189,7 @@ impl Client {
             "limit": limit,
             "include": ["embeddings", "documents", "metadatas", "uris"],
         });
-        let answer = self.post_text(&what, &self.path(collection, "get"), &body).await?;
+        let answer = self.post_text(&what, &self.api().await?.path(collection, "get"), &body).await?;
         records::parse(&answer).map_err(|source| ClientError::Nonsense { what, why: source.to_string() })
     }
 
@@ -199,16 +207,11 @@ impl Client {
         let what = format!("a query of {}", collection.full_name());
         let body =
             serde_json::json!({ "query_embeddings": [vector], "n_results": 1, "include": ["distances"] });
-        let answer = self.post_text(&what, &self.path(collection, "query"), &body).await?;
+        let answer = self.post_text(&what, &self.api().await?.path(collection, "query"), &body).await?;
         let answer: Answer = serde_json::from_str(&answer)
             .map_err(|source| ClientError::Nonsense { what, why: source.to_string() })?;
         let id = answer.ids.into_iter().flatten().next();
         let distance = answer.distances.into_iter().flatten().flatten().next().flatten();
         Ok(id.map(|id| Nearest { id, distance }))
-    }
-
-    fn path<'a>(&self, collection: &'a Collection, verb: &'a str) -> [&'a str; 7] {
-        let Collection { id, tenant, database, .. } = collection;
-        ["tenants", tenant, "databases", database, "collections", id, verb]
     }
 }

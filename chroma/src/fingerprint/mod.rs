@@ -61,9 +61,16 @@ impl CollectionFingerprint {
     pub fn same_content(&self, other: &CollectionFingerprint) -> bool {
         (&self.tenant, &self.database, &self.collection)
             == (&other.tenant, &other.database, &other.collection)
-            && (self.count, self.dimension, self.digest) == (other.count, other.dimension, other.digest)
+            && (self.count, self.digest) == (other.count, other.digest)
+            && self.same_dimension(other)
             && self.without_vector == 0
             && other.without_vector == 0
+    }
+
+    /// A server of 0.4 tells the dimension by its vectors alone, so that of an empty collection is not known.
+    fn same_dimension(&self, other: &CollectionFingerprint) -> bool {
+        let untold = self.dimension.is_none() || other.dimension.is_none();
+        self.dimension == other.dimension || (untold && self.count == 0 && other.count == 0)
     }
 
     /// How `seen` differs from this, which is that of `whose`, as a sentence about the collection; nothing where both are the same
@@ -74,7 +81,7 @@ impl CollectionFingerprint {
         }
         Some(if seen.count != self.count {
             format!("it has {} records, {whose} has {}", seen.count, self.count)
-        } else if seen.dimension != self.dimension {
+        } else if !self.same_dimension(seen) {
             "its vectors have another dimension".to_owned()
         } else if seen.without_vector > 0 {
             format!("{} of its {} records have no vector", seen.without_vector, seen.count)

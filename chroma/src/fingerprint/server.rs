@@ -66,18 +66,19 @@ pub async fn of_collection(
     collection: &Collection,
 ) -> Result<CollectionFingerprint, ServerFingerprintError> {
     let count = client.count(collection).await?;
-    // About 12 characters a float, and a document.
-    let record_bytes = 2000 + 12 * u64::from(collection.dimension.unwrap_or(0));
-    let limit = (PAGE_BYTES / record_bytes).clamp(1, 1000);
+    let mut dimension = collection.dimension;
     let (mut sum, mut returned, mut without_vector) = (MultisetSum::default(), 0, 0);
     while returned < count {
-        let page = client.records(collection, returned, limit).await?;
+        let page = client.records(collection, returned, page_of(dimension)).await?;
         if page.is_empty() {
             break;
         }
         returned += page.len() as u64;
         for record in page {
             without_vector += u64::from(record.vector.is_none());
+            // A server of 0.4 doesn't tell it: its vectors do.
+            let told = record.vector.as_ref().and_then(|vector| u32::try_from(vector.len()).ok());
+            dimension = dimension.or(told);
             sum.add(record.number(key));
         }
     }
@@ -90,9 +91,16 @@ pub async fn of_collection(
         collection: collection.name.clone(),
         id: collection.id.clone(),
         count,
-        dimension: collection.dimension,
+        dimension,
         digest: sum.digest(),
         normalised_here: 0,
         without_vector,
     })
+}
+
+/// How many records a page has: one where nothing tells yet how large they are.
+fn page_of(dimension: Option<u32>) -> u64 {
+    let Some(dimension) = dimension else { return 1 };
+    // About 12 characters a float, and a document.
+    (PAGE_BYTES / (2000 + 12 * u64::from(dimension))).clamp(1, 1000)
 }

@@ -248,3 +248,37 @@ fn captures_in_a_row_are_containers_that_kubernetes_runs_one_after_the_other_on_
     };
     assert!(objects(&before[0]) && !objects(&before[1]) && !objects(last), "the first leaves them to all");
 }
+
+#[test]
+fn whoever_asks_a_server_gets_its_credential_from_the_secret_and_only_names_are_written() {
+    let env = |auth: Value| {
+        let request = Request::Validate {
+            repository: access(),
+            point: "4be1c07a".into(),
+            url: "http://chromadb.arxiv.svc:8000".into(),
+            auth: Some(serde_json::from_value(auth).unwrap()),
+        };
+        let job = MoverJob { request, sources: BTreeMap::new(), objects: None, ..capture() };
+        let job = built(&job);
+        let all = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+        let of = |variable: &&Value| variable["name"].as_str().unwrap().starts_with("HOLDFAST_SERVER_");
+        Value::from(all.iter().filter(of).cloned().collect::<Vec<_>>())
+    };
+    let from = |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "chromadb-auth", "key": key, "optional": true}}});
+    assert_eq!(
+        env(json!({"tokenSecretRef": {"name": "chromadb-auth"}})),
+        json!([from("HOLDFAST_SERVER_TOKEN", "token")])
+    );
+    assert_eq!(
+        env(
+            json!({"tokenSecretRef": {"name": "chromadb-auth", "key": "admin"}, "tokenHeader": "X-Chroma-Token"})
+        ),
+        json!([from("HOLDFAST_SERVER_TOKEN", "admin")])
+    );
+    assert_eq!(
+        env(json!({"basicSecretRef": {"name": "chromadb-auth"}})),
+        json!([from("HOLDFAST_SERVER_USER", "username"), from("HOLDFAST_SERVER_PASSWORD", "password")])
+    );
+    let none = built(&capture())["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
+    assert!(!none.contains("HOLDFAST_SERVER_"), "a capture asks no server");
+}

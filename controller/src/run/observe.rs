@@ -129,6 +129,7 @@ impl Look<'_> {
         });
         Ok(Source {
             url: service::url(&self.namespace, &chroma, workload, services),
+            auth: chroma.auth,
             place: workload.place(),
             identity: read::identity(workload, &located.container, server),
             claim: located.claim,

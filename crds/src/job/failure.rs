@@ -50,6 +50,8 @@ pub enum FailureReason {
     TargetNotEmpty,
     IntegrityMismatch,
     NotServing,
+    /// The running server refuses the credential, or wants one and none is named.
+    ServerAccessDenied,
     AlreadyExecuted,
     ScratchFull,
     NoSpaceLeft,
@@ -94,6 +96,7 @@ impl FailureReason {
             | Self::PointUnreadable
             | Self::TargetNotEmpty
             | Self::IntegrityMismatch
+            | Self::ServerAccessDenied
             | Self::AlreadyExecuted
             | Self::InvalidRequest => false,
         }

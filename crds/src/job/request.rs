@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Cut, Hook};
+use crate::policy::{Cut, Hook, ServerAuth};
 
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,6 +133,10 @@ pub enum Request {
         point: String,
         /// Base URL of the server, e.g. `http://chromadb.arxiv.svc:8000`.
         url: String,
+        /// How it is asked; what is in the Secret comes in [`SERVER_TOKEN_ENV`](super::SERVER_TOKEN_ENV), or in
+        /// [`SERVER_USER_ENV`](super::SERVER_USER_ENV) and [`SERVER_PASSWORD_ENV`](super::SERVER_PASSWORD_ENV).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        auth: Option<ServerAuth>,
     },
 }
 

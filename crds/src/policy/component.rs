@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ServerAuth;
 use crate::reference::{NameRef, WorkloadRef};
 
 /// A component: a ChromaDB or an application, and the workloads that run it.
@@ -52,6 +53,10 @@ pub struct ChromaDb {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub volume: Option<String>,
+    /// The credential with which a recovery asks the running server; omitted: none. ChromaDB before 1.0 may want one, later ones only behind
+    /// a proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<ServerAuth>,
 }
 
 fn default_port() -> u16 {

@@ -13,6 +13,7 @@ mod integrity;
 mod maintain;
 mod probe;
 mod restore;
+mod server_auth;
 mod validate;
 mod verify;
 
@@ -128,8 +129,8 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::VerifyOffline { repository, point, data_path } => {
             verify::verify(desk, &repository, &point, &data_path).await
         }
-        Request::Validate { repository, point, url } => {
-            validate::validate(desk, &repository, &point, &url).await
+        Request::Validate { repository, point, url, auth } => {
+            validate::validate(desk, &repository, &point, &url, auth.as_ref()).await
         }
     }
 }

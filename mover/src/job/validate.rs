@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use chroma::client::{Auth, Client, NotReady, Readiness, Scope};
+use chroma::client::{Client, ClientError, NotReady, Readiness, Scope};
 use chroma::fingerprint::{CollectionFingerprint, Key, of_server};
 use crds::job::{CheckResult, FailureReason, Report, RepositoryAccess};
+use crds::policy::ServerAuth;
 use crds::run::Verdict;
 
-use super::Desk;
+use super::{Desk, server_auth};
 use crate::access;
 use crate::body::ChromaFacts;
 use crate::content::differing;
@@ -26,13 +27,18 @@ pub(super) async fn validate(
     access: &RepositoryAccess,
     point: &str,
     url: &str,
+    auth: Option<&ServerAuth>,
 ) -> Result<Report> {
+    let credential = server_auth::credential(&desk.environment, auth)?;
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
     let expected = ChromaFacts::of(&point)?;
-    let client = Client::new(url, Auth::None, PATIENCE).map_err(|e| not_serving(url, &sentence(&e)))?;
+    let client = Client::new(url, credential, PATIENCE).map_err(|e| not_serving(url, &sentence(&e)))?;
+    let failed = |error: &ClientError| {
+        server_auth::denied(url, auth, error).unwrap_or_else(|| not_serving(url, &sentence(error)))
+    };
     desk.telling.say(format!("wait for {url}"));
-    heartbeat(&client, url, START).await?;
+    heartbeat(&client, START).await.map_err(|error| failed(&error))?;
     let scopes: BTreeSet<Scope> =
         expected.collections.iter().map(|c| Scope::new(&c.tenant, &c.database)).collect();
     let scopes: Vec<Scope> = scopes.into_iter().collect();
@@ -40,22 +46,27 @@ pub(super) async fn validate(
     let ready = client.ready(&scopes, PATIENCE).await;
     let equals = match &ready {
         Ok(ready) => equals(&client, ready).await,
+        Err(NotReady::Request(error @ ClientError::Denied { .. })) => return Err(failed(error)),
         Err(_) => 0,
     };
     desk.telling.say("read every record and hold it against the point");
     let seen =
         of_server(&client, &Key::new(repository.digest_key()), &scopes).await.map_err(|e| sentence(&e));
-    Ok(Report::Validated { checks: checks(&expected.collections, &ready, &seen, equals) })
+    let mut checks = checks(&expected.collections, &ready, &seen, equals);
+    if auth.is_some() {
+        checks.push(server_auth::wanted(url, &scopes, PATIENCE).await);
+    }
+    Ok(Report::Validated { checks })
 }
 
 /// Waits until HTTP is up, for a bounded time.
-async fn heartbeat(client: &Client, url: &str, limit: Duration) -> Result<()> {
+async fn heartbeat(client: &Client, limit: Duration) -> std::result::Result<(), ClientError> {
     let begun = Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
         let Err(error) = client.heartbeat().await else { return Ok(()) };
         if error.is_permanent() || begun.elapsed() + pause > limit {
-            return Err(not_serving(url, &sentence(&error)));
+            return Err(error);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

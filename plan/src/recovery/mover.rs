@@ -353,6 +353,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::SourceUnreadable
         | R::ClockBehind
         | R::NotServing
+        | R::ServerAccessDenied
         | R::ScratchFull
         | R::NoSpaceLeft
         | R::InvalidRequest

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::job::RepositoryAccess;
-use crds::policy::Objectives;
+use crds::policy::{Objectives, ServerAuth};
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -160,6 +160,8 @@ pub struct Source {
     pub data_path: String,
     /// Base URL of the server, or a sentence why there is none.
     pub url: Result<String, String>,
+    /// How the server is asked.
+    pub auth: Option<ServerAuth>,
     /// Node constraints of the pods.
     pub place: Place,
     /// Who the pods run as.

@@ -6,6 +6,7 @@ mod gate;
 mod measure;
 mod refuse;
 mod retry;
+mod validated;
 
 use cluster::*;
 use crds::condition::get;

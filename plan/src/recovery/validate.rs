@@ -2,12 +2,13 @@
 //! the workloads. What could not be seen never counts as passed.
 
 use crds::condition::Status;
-use crds::job::{CheckResult, Report, Request};
+use crds::job::{CREDENTIAL_WANTED, CheckResult, Report, Request};
 use crds::run::{CheckGroup, CheckStatus, StepPhase, Verdict};
 
 use super::mover::{self, Outcome, Wanted, chosen};
 use super::steps::Kind;
 use super::{Draft, Progress, stop, texts};
+use crate::effect::Event;
 
 /// The step.
 pub(crate) fn advance(draft: &mut Draft<'_>, index: usize) -> Progress {
@@ -24,11 +25,27 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize) -> Progress {
             continue;
         }
         match look(draft, index, &policies, policy) {
-            Ok(checks) => draft.status.checks.extend(checks),
+            Ok(checks) => {
+                draft.events.extend(open_to_everybody(policy, &checks));
+                draft.status.checks.extend(checks);
+            }
             Err(progress) => return progress,
         }
     }
     verdict(draft)
+}
+
+/// What to do about a server that answers everybody.
+const OPEN: &str = "it has no authentication of its own since 1.0. Keep others away by a NetworkPolicy or a proxy, or leave spec.component.chromaDB.auth of the policy out";
+
+/// The server that was asked with a credential answers without one: known before anybody relies on it, and no reason to call the recovery
+/// failed.
+fn open_to_everybody(policy: &str, checks: &[CheckStatus]) -> Option<Event> {
+    let wanted = checks.iter().find(|check| {
+        check.name.rsplit('/').next() == Some(CREDENTIAL_WANTED) && check.verdict == Verdict::Skipped
+    })?;
+    let message = format!("the ChromaDB of policy {policy} wants no credential, {}: {OPEN}", wanted.observed);
+    Some(Event::warning("CredentialNotWanted", message))
 }
 
 fn verdict(draft: &mut Draft<'_>) -> Progress {
@@ -42,6 +59,9 @@ fn verdict(draft: &mut Draft<'_>) -> Progress {
         if !list.is_empty() {
             text.push_str(&format!(", {} {word}", list.len()));
         }
+    }
+    for check in &skipped {
+        text.push_str(&format!("; {}: {}", check.name, check.observed));
     }
     if failed.is_empty() && unseen.is_empty() && !passed.is_empty() {
         draft.condition("ApplicationReady", Status::True, "Serving", "every collection answers");
@@ -73,7 +93,12 @@ fn look(
     let wanted = Wanted {
         kind: Kind::Validate,
         policy: policy.to_owned(),
-        request: Request::Validate { repository: access.access.clone(), point, url: url.clone() },
+        request: Request::Validate {
+            repository: access.access.clone(),
+            point,
+            url: url.clone(),
+            auth: source.auth.clone(),
+        },
         keys: Some(access.keys.clone()),
         source: None,
         target: None,
@@ -168,9 +193,11 @@ fn group(check: &str) -> CheckGroup {
         "chromadb-responds" | "workloads-ready" | "containers-healthy" | "cronjobs-scheduled" => {
             CheckGroup::CoreServices
         }
-        "access-controls" | "credentials-rotated" | "audit-logs-reviewed" | "security-monitoring" => {
-            CheckGroup::Security
-        }
+        CREDENTIAL_WANTED
+        | "access-controls"
+        | "credentials-rotated"
+        | "audit-logs-reviewed"
+        | "security-monitoring" => CheckGroup::Security,
         _ => CheckGroup::DataIntegrity,
     }
 }

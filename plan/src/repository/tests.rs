@@ -450,7 +450,7 @@ fn a_read_only_repository_is_never_created_or_written() {
     assert_eq!(ended.status.mode, Some(RepositoryMode::ReadOnly));
 }
 
-const REASONS: [FailureReason; 29] = [
+const REASONS: [FailureReason; 30] = [
     FailureReason::CredentialsMissing,
     FailureReason::AccessDenied,
     FailureReason::BucketUnreachable,
@@ -475,6 +475,7 @@ const REASONS: [FailureReason; 29] = [
     FailureReason::TargetNotEmpty,
     FailureReason::IntegrityMismatch,
     FailureReason::NotServing,
+    FailureReason::ServerAccessDenied,
     FailureReason::AlreadyExecuted,
     FailureReason::ScratchFull,
     FailureReason::NoSpaceLeft,

@@ -1,4 +1,4 @@
-//! A running ChromaDB, spoken to over its v2 API as applications do.
+//! A running ChromaDB, spoken to over its API as applications do: the second version, or the first where it has no other.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::future::BoxFuture;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::{Record, Request, Verb};
 
-const DATABASE: &str = "api/v2/tenants/default_tenant/databases/default_database";
+/// Where the second version of the API has the default database.
+const V2: &str = "api/v2/tenants/default_tenant/databases/default_database";
+/// And the first, which takes it when none is named.
+const V1: &str = "api/v1";
 /// Records asked for at once.
 const PAGE: usize = 500;
 
@@ -62,6 +67,8 @@ pub struct Server {
     http: reqwest::Client,
     address: Arc<dyn Address>,
     settings: Settings,
+    /// Where the default database is, once it is known.
+    base: Arc<OnceCell<&'static str>>,
 }
 
 /// Where a server takes the settings of a collection's index from.
@@ -83,7 +90,7 @@ impl Server {
             .no_proxy()
             .build()
             .context("no HTTP client can be made")?;
-        Ok(Self { http, address, settings: Settings::default() })
+        Ok(Self { http, address, settings: Settings::default(), base: Arc::default() })
     }
 
     /// The same, of another release.
@@ -94,9 +101,24 @@ impl Server {
 
     /// Whether it answers at all.
     pub async fn heartbeat(&self) -> Result<()> {
-        let url = format!("{}/api/v2/heartbeat", self.address.url().await?);
-        self.http.get(&url).send().await?.error_for_status()?;
+        self.beat("v2").await?.error_for_status()?;
         Ok(())
+    }
+
+    async fn beat(&self, version: &str) -> Result<reqwest::Response> {
+        let url = format!("{}/api/{version}/heartbeat", self.address.url().await?);
+        Ok(self.http.get(&url).send().await?)
+    }
+
+    /// URL of something in the default database. Which API the server speaks is asked until it has said so.
+    async fn url(&self, path: &str) -> Result<String> {
+        let known = self.base.get_or_try_init(|| async {
+            let lacks = self.beat("v2").await?.status() == StatusCode::NOT_FOUND;
+            let first = lacks && self.beat("v1").await?.status().is_success();
+            anyhow::Ok(if first { V1 } else { V2 })
+        });
+        let base = known.await?;
+        Ok(format!("{}/{base}/{path}", self.address.url().await?))
     }
 
     /// Makes the collection unless it exists; returns its id. In space `l2`, where a server answers the bits it was sent: a
@@ -114,13 +136,13 @@ impl Server {
             }
         };
         let body = json!({"name": name, "get_or_create": true, key: settings});
-        let made = self.post(&format!("{DATABASE}/collections"), &body).await?;
+        let made = self.post("collections", &body).await?;
         made["id"].as_str().map(str::to_owned).with_context(|| format!("collection {name} got no id: {made}"))
     }
 
     /// Drops a collection with everything in it.
     pub async fn drop_collection(&self, name: &str) -> Result<()> {
-        let url = format!("{}/{DATABASE}/collections/{name}", self.address.url().await?);
+        let url = self.url(&format!("collections/{name}")).await?;
         let answer = self.http.delete(&url).send().await?;
         let status = answer.status();
         anyhow::ensure!(status.is_success(), "{status}: {}", answer.text().await?);
@@ -129,7 +151,7 @@ impl Server {
 
     /// Name and id of every collection.
     pub async fn collections(&self) -> Result<Vec<(String, String)>> {
-        let url = format!("{}/{DATABASE}/collections?limit=1000", self.address.url().await?);
+        let url = self.url("collections?limit=1000&offset=0").await?;
         let listed: Vec<Value> = self.http.get(&url).send().await?.error_for_status()?.json().await?;
         let word = |c: &Value, key: &str| c[key].as_str().unwrap_or_default().to_owned();
         Ok(listed.iter().map(|c| (word(c, "name"), word(c, "id"))).collect())
@@ -145,7 +167,7 @@ impl Server {
             Verb::Update => ("update", body_of(&ids, &contents)),
             Verb::Upsert => ("upsert", body_of(&ids, &contents)),
         };
-        self.post(&format!("{DATABASE}/collections/{collection_id}/{verb}"), &body).await.map(|_| ())
+        self.post(&format!("collections/{collection_id}/{verb}"), &body).await.map(|_| ())
     }
 
     /// Every record of a collection, with its vector, document and metadata.
@@ -157,7 +179,7 @@ impl Server {
         let mut all = BTreeMap::new();
         loop {
             let body = json!({"include": ["embeddings", "documents", "metadatas"], "limit": PAGE, "offset": all.len()});
-            let page = self.post(&format!("{DATABASE}/collections/{id}/get"), &body).await?;
+            let page = self.post(&format!("collections/{id}/get"), &body).await?;
             let before = all.len();
             read_page(&page, &mut all)?;
             let got = page["ids"].as_array().map_or(0, Vec::len);
@@ -172,7 +194,7 @@ impl Server {
 
     async fn post(&self, path: &str, body: &Value) -> Result<Value, Refused> {
         let unanswered = |e: &dyn fmt::Display| Refused::Unanswered(e.to_string());
-        let url = format!("{}/{path}", self.address.url().await.map_err(|e| unanswered(&e))?);
+        let url = self.url(path).await.map_err(|e| unanswered(&e))?;
         let answer = self.http.post(&url).json(body).send().await.map_err(|e| unanswered(&e))?;
         let status = answer.status();
         let text = answer.text().await.map_err(|e| unanswered(&e))?;

@@ -180,6 +180,30 @@ fn refused_on_creation() -> Vec<Refusal> {
         ),
         case(
             "BackupPolicy",
+            json!({"component": {"chromaDB": {"auth": {}}}}),
+            "spec.component.chromaDB.auth",
+            "set exactly one of tokenSecretRef, basicSecretRef",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"component": {"chromaDB": {"auth": {"tokenSecretRef": {"name": "a"}, "basicSecretRef": {"name": "a"}}}}}),
+            "spec.component.chromaDB.auth",
+            "set exactly one of tokenSecretRef, basicSecretRef",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"component": {"chromaDB": {"auth": {"basicSecretRef": {"name": "a"}, "tokenHeader": "X-Chroma-Token"}}}}),
+            "spec.component.chromaDB.auth.tokenHeader",
+            "says where a token goes, and there is none; set tokenSecretRef or leave it out",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"component": {"chromaDB": {"auth": {"tokenSecretRef": {"name": "a"}, "tokenHeader": "Authorization"}}}}),
+            "spec.component.chromaDB.auth.tokenHeader",
+            "write the name of a header, as in X-Chroma-Token; leave it out for Authorization",
+        ),
+        case(
+            "BackupPolicy",
             json!({"objectives": {"rpo": "30min"}}),
             "spec.objectives.rpo",
             r#""30min" is no duration; write hours, minutes, seconds: 720h, 1h30m"#,
@@ -484,6 +508,9 @@ fn defaults_stand_in_the_object_and_a_choice_made_is_left_alone() {
     assert_eq!(chosen["retention"], kept);
     assert_eq!(policy["mode"], "Active");
     assert_eq!(policy["component"]["chromaDB"]["port"], 8000);
+    let auth = json!({"tokenSecretRef": {"name": "chromadb-auth"}, "tokenHeader": "X-Chroma-Token"});
+    let asking = defaulted("BackupPolicy", &json!({"component": {"chromaDB": {"auth": auth}}}));
+    assert_eq!(asking["component"]["chromaDB"]["auth"]["tokenSecretRef"]["key"], "token");
     assert_eq!(policy.get("schedule"), None, "an omitted schedule is derived, never written");
 
     let scheduled = defaulted(

@@ -27,6 +27,7 @@ mod pod;
 mod power_loss;
 mod rival;
 mod s3;
+mod server_auth;
 mod stand_alone_reader;
 mod store_conformance;
 

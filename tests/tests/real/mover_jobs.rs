@@ -131,6 +131,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
         repository: pod.access(),
         point: captured.point.clone(),
         url: url.into(),
+        auth: None,
     };
     let Report::Validated { checks } = pod.run(&validate(restored.url())).0 else { panic!("not validated") };
     for name in ["chromadb-responds", "collections-accessible", "counts", "corruption", "queries"] {

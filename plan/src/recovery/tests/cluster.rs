@@ -147,6 +147,7 @@ impl Cluster {
                     claim: CLAIM.into(),
                     data_path: String::new(),
                     url: Ok("http://chromadb.arxiv.svc:8000".into()),
+                    auth: None,
                     place: crate::effect::Place::default(),
                     identity: crate::effect::Identity { uid: Some(1000), ..Default::default() },
                 }),
