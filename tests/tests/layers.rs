@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -32,11 +33,7 @@ const NOT_DIRECTLY: [(&str, &[&str], &str); 6] = [
         "the engine knows no Kubernetes and no Chroma",
     ),
     ("chroma", &["kube", "k8s-openapi", "aws-sdk-s3", "aws-config"], "chroma knows no Kubernetes and no S3"),
-    (
-        "mover",
-        &["kube", "k8s-openapi", "aws-sdk-s3", "rusqlite"],
-        "the mover decides nothing and works without a cluster",
-    ),
+    ("mover", &["aws-sdk-s3", "rusqlite"], "the mover asks the engine and chroma"),
     (
         "controller",
         &["reqwest", "aws-sdk-s3", "rusqlite"],
@@ -109,6 +106,27 @@ fn no_crate_names_what_it_refuses() {
         let s3 = dependencies.iter().any(|d| d.starts_with("aws-sdk") || d == "aws-config");
         assert!(!s3 || name == "engine", "only engine may name an AWS client, {name} does");
     }
+}
+
+/// It decides nothing, and works without a cluster: what talks to one is what has a token and no key.
+#[test]
+fn the_mover_names_kubernetes_where_it_has_snapshots_cut_or_runs_hooks_and_nowhere_else() {
+    const ALLOWED: [&str; 3] = ["cluster.rs", "snapshots.rs", "job/hook.rs"];
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../mover/src"));
+    let (mut open, mut found) = (vec![root.to_owned()], BTreeSet::new());
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                open.push(entry);
+                continue;
+            }
+            let text = std::fs::read_to_string(&entry).unwrap();
+            if text.contains("kube::") || text.contains("k8s_openapi") {
+                found.insert(entry.strip_prefix(root).unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    assert_eq!(found, ALLOWED.map(str::to_owned).into());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The stories, one promise each.
 
 mod anomaly_keeps_points;
+mod approval_and_cancel;
 mod bad_input;
 mod by_cli;
 mod capture_application;
@@ -44,6 +45,7 @@ pub const ALL: &[&Story] = &[
     &verify_finds_corruption::STORY,
     &anomaly_keeps_points::STORY,
     &recover_corruption::STORY,
+    &approval_and_cancel::STORY,
     &capture_live::STORY,
     &rpo_condition::STORY,
     &capture_application::STORY,

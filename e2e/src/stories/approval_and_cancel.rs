@@ -1,0 +1,141 @@
+//! A run that a human ends gives back what it stopped, and one that waits for a human touches nothing until the right one has agreed.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use crds::BackupPolicy;
+use crds::RecoveryRun;
+use crds::run::{Answer, RecoveryRunStatus, RunPhase, StepPhase};
+use futures::FutureExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use tests::writer::{Server, truth};
+
+use super::loss::Written;
+use crate::manifests::{self, CHROMADB, CLAIM};
+use crate::runner::Story;
+use crate::stage::{PATIENCE, Stage};
+use crate::wait;
+
+pub const STORY: Story = Story {
+    name: "approval-and-cancel",
+    promise: "a run waits untouched until somebody who may has approved it, and a cancelled one gives everything back",
+    alone: false,
+    play: |stage| play(stage).boxed(),
+};
+
+async fn play(stage: &Stage) -> Result<()> {
+    let written = Written::captured(stage, 31, 1).await?;
+    cancelled(stage, &written).await?;
+    approved(stage, &written).await
+}
+
+/// The run has stopped the server and can make no Job: that is where it is cancelled.
+async fn cancelled(stage: &Stage, written: &Written) -> Result<()> {
+    let claim: PersistentVolumeClaim = stage.get(CLAIM).await?;
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "no-jobs"},
+        "spec": {"hard": {"count/jobs.batch": "0"}}});
+    stage.apply(&[quota, manifests::run("withdrawn", &stage.namespace)]).await?;
+    wait::any(&stage.api::<Event>(), "", "the refusal to be told", PATIENCE, |event: &Event| {
+        let refused = event.reason.as_deref() == Some("Refused");
+        let of_the_run =
+            event.regarding.as_ref().and_then(|about| about.name.as_deref()) == Some("withdrawn");
+        Ok((refused && of_the_run).then_some(()))
+    })
+    .await?;
+    stage.say("the server is stopped, and the run can go no further");
+    stage.patch::<RecoveryRun>("withdrawn", &json!({"spec": {"desiredState": "Cancelled"}})).await?;
+    let status = stage.ended("withdrawn").await?.status.unwrap_or_default();
+    ensure!(status.phase == Some(RunPhase::Cancelled), "phase {:?}: {:?}", status.phase, status.conditions);
+    let failed = wait::condition(&status.conditions, "Failed").context("no condition Failed")?;
+    stage.say(format!("it says: {}", failed.message));
+    ensure!(
+        failed.reason == "Cancelled" && failed.message.contains("cancelled at CheckIntegrity"),
+        "{failed:?}"
+    );
+    stage.kubectl(&["delete", "resourcequota", "no-jobs"]).await?;
+    let address = stage.chromadb_ready().await?;
+    let now: PersistentVolumeClaim = stage.get(CLAIM).await?;
+    ensure!(now.uid() == claim.uid(), "the claim is another one");
+    // Also what was written after the point.
+    let (server, now) = (Server::new(address)?, Timestamp::now());
+    let found = truth::hold(&server, &written.ledger, now, now).await?;
+    stage.say(format!("{} records are served as they were", found.records()));
+    Ok(())
+}
+
+/// The policy asks for it; somebody without the right, and somebody in another's name, are refused.
+async fn approved(stage: &Stage, written: &Written) -> Result<()> {
+    let required = json!({"spec": {"recovery": {"approval": "Required"}}});
+    stage.patch::<BackupPolicy>(CHROMADB, &required).await?;
+    let pod: Pod = stage.get("chromadb-0").await?;
+    stage.apply(&[manifests::run("approved", &stage.namespace)]).await?;
+    let waiting =
+        wait::object(&stage.api::<RecoveryRun>(), "approved", "a run that waits", PATIENCE, |run| {
+            let status = run.and_then(|run| run.status.clone());
+            Ok(status.filter(|status| status.phase == Some(RunPhase::AwaitingDecision)))
+        })
+        .await?;
+    ensure!(waiting.gates[0].required_by == "policy/chromadb", "{:?}", waiting.gates);
+    untouched(stage, &pod, &waiting).await?;
+    let plan = waiting.plan.context("no plan to read")?.digest;
+    let who = stage.kubectl(&["auth", "whoami", "--output=jsonpath={.status.userInfo.username}"]).await?;
+    let stranger = "intern@yourorg.com";
+    let edit = format!("--clusterrole=holdfast-recover --user={stranger}");
+    let mut bind = vec!["create", "rolebinding", "intern"];
+    bind.extend(edit.split(' '));
+    stage.kubectl(&bind).await?;
+    let decision = |by: &str| json!([{"gate": "Start", "answer": "Approved", "by": by, "planDigest": plan}]);
+    for (user, by, sentence) in [
+        (Some(stranger), stranger, "lacks the verb approve on recoveryruns.holdfast.dev"),
+        (None, stranger, "must be your own user name"),
+    ] {
+        let said = refused(stage, user, &decision(by)).await?;
+        ensure!(said.contains(sentence), "{user:?} as {by}: {said}");
+    }
+    untouched(stage, &pod, &waiting_of(stage).await?).await?;
+    stage.say("nobody else may: nothing is touched");
+    stage.patch::<RecoveryRun>("approved", &json!({"spec": {"decisions": decision(who.trim())}})).await?;
+    let status = stage.succeeded("approved").await?.status.unwrap_or_default();
+    let gate = &status.gates[0];
+    ensure!((gate.answer, gate.by.as_deref()) == (Some(Answer::Approved), Some(who.trim())), "{gate:?}");
+    let parts: BTreeMap<&str, i64> =
+        status.measured[0].breakdown.iter().map(|part| (part.part.as_str(), part.millis)).collect();
+    ensure!(parts.get("decision").is_some_and(|millis| *millis > 0), "{parts:?}");
+    written.is_served(stage).await
+}
+
+async fn waiting_of(stage: &Stage) -> Result<RecoveryRunStatus> {
+    stage.get::<RecoveryRun>("approved").await?.status.context("no status")
+}
+
+/// The server's pod is the same, and no step but the first was begun.
+async fn untouched(stage: &Stage, pod: &Pod, status: &RecoveryRunStatus) -> Result<()> {
+    let now: Pod = stage.get("chromadb-0").await?;
+    ensure!(now.uid() == pod.uid(), "the server was stopped before anybody agreed");
+    let begun = status.steps.iter().skip(1).find(|step| step.phase != StepPhase::Waiting);
+    ensure!(begun.is_none() && status.stopped.is_empty(), "{begun:?} was begun");
+    Ok(())
+}
+
+async fn refused(stage: &Stage, user: Option<&str>, decisions: &Value) -> Result<String> {
+    let patch = json!({"spec": {"decisions": decisions}}).to_string();
+    let user = user.map(|user| format!("--as={user}"));
+    let mut arguments = vec![
+        "--namespace",
+        &stage.namespace,
+        "patch",
+        "hfrun",
+        "approved",
+        "--type=merge",
+        "--patch",
+        &patch,
+    ];
+    arguments.extend(user.as_deref());
+    let printed = stage.place.kubectl.attempt(&arguments, None).await?;
+    ensure!(!printed.success, "this was taken and should have been refused: {patch}");
+    Ok(printed.err)
+}
