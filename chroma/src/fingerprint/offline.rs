@@ -89,7 +89,8 @@ pub(crate) fn of_database(
     let connection = database.connection();
     let has_arrays = connection
         .prepare("SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'")?
-        .exists([])?;
+        .exists([])?
+        && connection.prepare("SELECT 1 FROM embedding_metadata_array LIMIT 1")?.exists([])?;
     collections
         .iter()
         .map(|collection| Reading::open(dir, connection, collection, has_arrays)?.fingerprint(key))
@@ -142,15 +143,32 @@ impl<'a> Reading<'a> {
             Ok(())
         };
 
-        let mut statement =
-            connection.prepare_cached("SELECT id, embedding_id FROM embeddings WHERE segment_id = ?1")?;
+        // One statement and not one a record, which costs as much as what it reads. An outer join is a loop in a loop: the rows of a
+        // record follow one another.
+        let sql = format!(
+            "SELECT e.id, e.embedding_id, {COLUMNS} FROM embeddings e LEFT JOIN embedding_metadata m ON m.id = e.id WHERE e.segment_id = ?1"
+        );
+        let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([segment])?;
-        while let Some(row) = rows.next()? {
-            let mut record = Record { id: text(row, 1)?, ..Record::default() };
-            read_metadata(connection, row.get(0)?, has_arrays, &mut record)?;
+        let mut whole = |(id, mut record): (i64, Record)| -> Result<(), OfflineError> {
+            if has_arrays {
+                read_arrays(connection, id, &mut record)?;
+            }
             let logged = rows_left.remove(&record.id).unwrap_or_default();
-            take(apply(connection, &logged, Some(record))?)?;
+            take(apply(connection, &logged, Some(record))?)
+        };
+        let mut read: Option<(i64, Record)> = None;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            if read.as_ref().is_none_or(|(known, _)| *known != id) {
+                let next = Record { id: text(row, 1)?, ..Record::default() };
+                read.replace((id, next)).map_or(Ok(()), &mut whole)?;
+            }
+            if let Some((_, record)) = read.as_mut().filter(|_| row.get_ref(2) != Ok(ValueRef::Null)) {
+                set(record, text(row, 2)?, value(row, 3)?);
+            }
         }
+        read.map_or(Ok(()), &mut whole)?;
         for logged in rows_left.values() {
             take(apply(connection, logged, None)?)?;
         }
@@ -242,28 +260,15 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(float).collect()
 }
 
-fn read_metadata(
-    connection: &Connection,
-    id: i64,
-    has_arrays: bool,
-    record: &mut Record,
-) -> rusqlite::Result<()> {
-    const COLUMNS: &str = "key, string_value, int_value, float_value, bool_value";
-    let sql = format!("SELECT {COLUMNS} FROM embedding_metadata WHERE id = ?1");
+/// What a row of metadata holds, of either kind.
+const COLUMNS: &str = "m.key, m.string_value, m.int_value, m.float_value, m.bool_value";
+
+fn read_arrays(connection: &Connection, id: i64, record: &mut Record) -> rusqlite::Result<()> {
+    let sql = format!("SELECT {COLUMNS} FROM embedding_metadata_array m WHERE id = ?1 ORDER BY rowid");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([id])?;
     while let Some(row) = rows.next()? {
-        let (key, value) = (text(row, 0)?, value(row)?);
-        set(record, key, value);
-    }
-    if !has_arrays {
-        return Ok(());
-    }
-    let sql = format!("SELECT {COLUMNS} FROM embedding_metadata_array WHERE id = ?1 ORDER BY rowid");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query([id])?;
-    while let Some(row) = rows.next()? {
-        let (key, value) = (text(row, 0)?, value(row)?);
+        let (key, value) = (text(row, 0)?, value(row, 1)?);
         let list = record.metadata.entry(key).or_insert_with(|| Value::List(Vec::new()));
         if let (Value::List(items), Some(value)) = (list, value) {
             items.push(value);
@@ -282,19 +287,20 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     })
 }
 
-fn value(row: &Row<'_>) -> rusqlite::Result<Option<Value>> {
-    if !matches!(row.get_ref(1)?, ValueRef::Null) {
-        return Ok(Some(Value::Text(text(row, 1)?)));
+/// The value in four columns from this one on.
+fn value(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Value>> {
+    if !matches!(row.get_ref(first)?, ValueRef::Null) {
+        return Ok(Some(Value::Text(text(row, first)?)));
     }
-    if let ValueRef::Integer(number) = row.get_ref(2)? {
+    if let ValueRef::Integer(number) = row.get_ref(first + 1)? {
         return Ok(Some(Value::Int(number)));
     }
-    match row.get_ref(3)? {
+    match row.get_ref(first + 2)? {
         ValueRef::Real(number) => return Ok(Some(Value::Float(number))),
         ValueRef::Integer(number) => return Ok(Some(Value::Float(number as f64))),
         _ => {}
     }
-    match row.get_ref(4)? {
+    match row.get_ref(first + 3)? {
         ValueRef::Integer(truth) => Ok(Some(Value::Bool(truth != 0))),
         _ => Ok(None),
     }

@@ -37,16 +37,22 @@ pub struct Record {
 impl Record {
     /// The record's term in the collection's sum.
     pub fn number(&self, key: &Key) -> [u8; 32] {
-        let mut bytes = vec![VERSION];
+        let texts = [Some(&self.id), self.document.as_ref(), self.uri.as_ref()]
+            .map(|text| text.map_or(0, String::len));
+        let numbers = self.vector.as_ref().map_or(0, Vec::len);
+        let mut bytes = Vec::with_capacity(512 + texts.iter().sum::<usize>() + 4 * numbers);
+        bytes.push(VERSION);
         put_text(&mut bytes, &self.id);
         match &self.vector {
             None => bytes.push(0),
             Some(vector) => {
                 bytes.push(1);
                 put_count(&mut bytes, vector.len());
-                for value in vector {
+                let at = bytes.len();
+                bytes.resize(at + 4 * vector.len(), 0);
+                for (place, value) in bytes[at..].chunks_exact_mut(4).zip(vector) {
                     let value = if value.is_finite() { value.to_bits() } else { 0x7fc0_0000 };
-                    bytes.extend(value.to_le_bytes());
+                    place.copy_from_slice(&value.to_le_bytes());
                 }
             }
         }

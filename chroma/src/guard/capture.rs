@@ -21,6 +21,10 @@ use super::{
 };
 use crate::files;
 
+/// A mirror is near when a pass took no longer than this and copied no more than that: one kept from the capture before mostly is.
+const NEAR_ENOUGH: Duration = Duration::from_secs(2);
+const NEAR_ENOUGH_BYTES: u64 = 32 << 20;
+
 /// What to capture and how patient to be with it.
 #[derive(Debug, Clone)]
 pub struct CaptureOptions {
@@ -123,15 +127,25 @@ pub fn capture_live_watched(
 ) -> Result<Captured, GuardError> {
     let source = inspect_source(&options.data_dir, options.allow_unshared_locks)?;
     let mut mirror = Mirror::open(&options.data_dir, mirror_dir)?;
-    // Once to bring it near, once more because the first pass may have taken long.
-    mirror.bring_near(&scan(&options.data_dir)?)?;
+    let begun = Instant::now();
+    let copied = mirror.bring_near(&scan(&options.data_dir)?)?;
+    // A pass that took long, or had much to copy, is followed by another one: what changed meanwhile would be copied under the lock.
+    let took = begun.elapsed();
+    let enough = took < NEAR_ENOUGH.min(options.max_writer_pause) && copied.written < NEAR_ENOUGH_BYTES;
+    let mut near = enough.then_some(took);
     let mut longest_hold = Duration::ZERO;
     let mut torn_because = Vec::new();
     let mut patience = FLUSH_PATIENCE;
     for attempt in 1..=options.attempts.get() {
-        let begun = Instant::now();
-        mirror.bring_near(&scan(&options.data_dir)?)?;
-        refuse_hopeless(options, begun.elapsed())?;
+        let took = match near.take() {
+            Some(took) => took,
+            None => {
+                let begun = Instant::now();
+                mirror.bring_near(&scan(&options.data_dir)?)?;
+                begun.elapsed()
+            }
+        };
+        refuse_hopeless(options, took)?;
         watch(Moment::Near);
         let torn = match attempt_under_lock(options, &mut mirror, watch) {
             // The first comparison may have read a cold disk; the second tells the truth.
