@@ -177,7 +177,7 @@ pub fn child<K: Resource<DynamicType = ()>>(
     })
 }
 
-/// Makes an object whose name holds the uid of its owner, unless it exists. Returns whether it was made now.
+/// Makes an object unless one of its name exists. Returns whether it was made now.
 ///
 /// # Errors
 /// When the API server refuses.

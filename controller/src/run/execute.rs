@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use plan::effect::label_value;
 use plan::recovery::Effect;
@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 use super::read::REMEMBERED;
 use crate::context::Context;
-use crate::error::{Error, is_code};
+use crate::error::Error;
+use crate::execute::{child, delete_of_uid, ensure};
 use crate::fail_point::fail_point;
 
 /// Carries out `effect` on behalf of `run`.
@@ -41,8 +42,8 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         Effect::CreateExecuted { name, data } => {
             let mut map = map(run, name, EXECUTED_LABEL, data.clone());
             map.immutable = Some(true);
-            let created = maps.create(&PostParams::default(), &map).await;
-            exists_is_fine(created).map_err(Error::api("create", format!("ConfigMap/{name}")))
+            // One that exists is fine: the next look says whose it is.
+            ensure(&maps, &map, "ConfigMap").await.map(drop)
         }
         Effect::AddFinalizer => crate::execute::finalizer(ctx, run, SWAP_FINALIZER, true).await,
         Effect::RemoveFinalizer => crate::execute::finalizer(ctx, run, SWAP_FINALIZER, false).await,
@@ -52,17 +53,12 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             let data = BTreeMap::from([(REMEMBERED.to_owned(), remembered)]);
             let mut map = map(run, name, MEMORY_LABEL, data);
             // Not blocking: a foreground deletion of the run must not take it away while claims are swapped.
-            let owner = crate::execute::owner(run)?;
-            map.metadata.owner_references =
-                Some(vec![k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
-                    block_owner_deletion: Some(false),
-                    controller: Some(false),
-                    ..owner
-                }]);
-            let created = maps.create(&PostParams::default(), &map).await;
-            exists_is_fine(created).map_err(Error::api("create", format!("ConfigMap/{name}")))
+            map.metadata.owner_references = child(run, name, BTreeMap::new())?.owner_references;
+            ensure(&maps, &map, "ConfigMap").await.map(drop)
         }
-        Effect::ForgetClaims { name, uid } => delete(&maps, name, uid, "ConfigMap").await,
+        Effect::ForgetClaims { name, uid } => {
+            delete_of_uid(&maps, (name, Some(uid.clone())), "ConfigMap", None).await.map(drop)
+        }
         Effect::SetReclaimPolicy { volume, resource_version, policy } => {
             let patch = json!({
                 "metadata": {"resourceVersion": resource_version},
@@ -74,9 +70,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         Effect::Scale(scale) => crate::execute::scale(ctx, &namespace, scale).await,
         Effect::CreateClaim(claim) => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
-            let created = claims.create(&PostParams::default(), &new_claim(&namespace, claim)).await;
-            exists_is_fine(created)
-                .map_err(Error::api("create", format!("PersistentVolumeClaim/{}", claim.name)))
+            ensure(&claims, &new_claim(&namespace, claim), "PersistentVolumeClaim").await.map(drop)
         }
         Effect::AnnotateClaim { name, resource_version, value } => {
             // In a merge patch null removes.
@@ -90,7 +84,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,
         Effect::DeleteClaim { name, uid } => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
-            delete(&claims, name, uid, "PersistentVolumeClaim").await
+            delete_of_uid(&claims, (name, Some(uid.clone())), "PersistentVolumeClaim", None).await.map(drop)
         }
         Effect::PatchVolume { volume, resource_version, claim } => {
             // In a merge patch null removes: without uid the volume waits for the claim that is made next.
@@ -153,15 +147,6 @@ fn new_claim(namespace: &str, claim: &NewClaim) -> PersistentVolumeClaim {
     }
 }
 
-fn exists_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Ok(_) => Ok(()),
-        // The next look says whose it is.
-        Err(error) if is_code(&error, 409) => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
 async fn patched<K>(api: &Api<K>, name: &str, kind: &str, patch: &Value) -> Result<(), Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
@@ -170,20 +155,4 @@ where
         .await
         .map(|_| ())
         .map_err(Error::api("patch", format!("{kind}/{name}")))
-}
-
-/// Deletes the object of this uid and no other of its name.
-async fn delete<K>(api: &Api<K>, name: &str, uid: &str, kind: &str) -> Result<(), Error>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match api.delete(name, &params).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_code(&error, 404) => Ok(()),
-        Err(error) => Err(Error::api("delete", format!("{kind}/{name}"))(error)),
-    }
 }

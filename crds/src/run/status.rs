@@ -82,8 +82,8 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub next_actions: Vec<NextAction>,
-    /// Conditions: Ready, Reconciling, Stalled, Complete, Failed, PlanReady, SourceResolved, Stopped, Fenced, TargetReady,
-    /// DataRestored, ApplicationReady, Validated, ObjectivesMet.
+    /// Conditions: Ready, Reconciling, Stalled, Complete, Failed, Cancelled, PlanReady, GatesPassed, SourceResolved, Stopped, Fenced,
+    /// TargetReady, DataRestored, ApplicationReady, Validated, ObjectivesMet.
     #[serde(default)]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

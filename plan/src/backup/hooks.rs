@@ -94,18 +94,22 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
 }
 
 fn before_capture(seen: &Observed<'_>, plan: &mut Plan, hooked: Hooked, active: Option<ActiveCapture>) {
+    let failed = |message: String| Some(Failure { reason: FailureReason::HookFailed, message });
     let failed = match &seen.hook_job {
-        // It is made for a capture that is still wanted only; one that runs is waited for, so that the last command comes last.
-        JobState::Absent if active.is_some() => return start(seen, plan, &hooked),
+        // Of a capture that is not wanted any more. One that runs is waited for, so that the last command comes last.
+        JobState::Absent if active.is_none() => None,
+        JobState::Absent if seen.now < given_up(&hooked) => {
+            plan.next = plan.next.or_at(given_up(&hooked));
+            return start(seen, plan, &hooked);
+        }
+        JobState::Absent => failed(
+            "the hook before it could not be started in its time: the policy's events say why".to_owned(),
+        ),
         JobState::Running { waiting } => return conditions::waiting(seen, plan, waiting.as_deref()),
         JobState::Ended(Report::Ran) => None,
         JobState::Ended(Report::Failed(failure)) => Some(failure.clone()),
         JobState::Ended(_) => Some(outcome::other_answer()),
-        JobState::Silent { why } => {
-            let message = format!("the hook before it ended without a report: {why}");
-            Some(Failure { reason: FailureReason::HookFailed, message })
-        }
-        JobState::Absent => None,
+        JobState::Silent { why } => failed(format!("the hook before it ended without a report: {why}")),
     };
     plan.delete.push(job_name(seen.policy, &hooked));
     match (failed, active) {
@@ -160,9 +164,11 @@ fn after_capture(seen: &Observed<'_>, plan: &mut Plan, hooked: Hooked) {
     plan.status.hooked = None;
 }
 
-/// Until when the last command is tried.
+/// Until when a command is tried.
 fn given_up(hooked: &Hooked) -> Timestamp {
-    let all = Span::from_secs(deadline(hooked).as_secs().saturating_mul(u64::from(TRIES)));
+    // A capture that waits for its first command would rather begin another attempt.
+    let tries = if hooked.stage == HookStage::After { TRIES } else { 1 };
+    let all = Span::from_secs(deadline(hooked).as_secs().saturating_mul(u64::from(tries)));
     hooked.since.checked_add(all.to_duration()).unwrap_or(Timestamp::MAX)
 }
 

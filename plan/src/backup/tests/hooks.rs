@@ -228,6 +228,24 @@ fn the_last_command_is_tried_again_and_never_for_ever() {
 }
 
 #[test]
+fn a_hook_whose_job_can_never_be_made_ends_its_attempt() {
+    let mut world = hooked();
+    for _ in 0..2 {
+        // All but the Job, which the API server refuses.
+        let plan = world.plan();
+        world.carry_out(&Plan { hook: None, ..plan }, usize::MAX);
+    }
+    let plan = world.plan();
+    assert!(plan.hook.is_some());
+    world.wait(&plan);
+    assert_eq!(world.now, at("2026-11-23T09:21:00Z"));
+    let plan = world.plan();
+    assert!(told(&plan, "HookFailed"), "{:?}", plan.events);
+    assert_eq!(plan.status.hooked.unwrap().stage, HookStage::After);
+    assert_eq!(plan.status.active.unwrap().attempt, 2);
+}
+
+#[test]
 fn where_hooks_are_not_allowed_nothing_is_captured_without_them() {
     let mut world = hooked();
     world.hooks_allowed = false;
