@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
+use crds::RecoveryPoint;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -65,6 +66,24 @@ impl<'a> Deaths<'a> {
         self.stage.say(format!("killed {mark}"));
         Ok(())
     }
+}
+
+/// A capture on request whose controller ends itself at each of these marks. Its story plays alone.
+pub async fn captured_through(stage: &Stage, policy: &str, marks: &[&str]) -> Result<RecoveryPoint> {
+    let captured = async {
+        let mut deaths = Deaths::watch(stage);
+        fail_at(&stage.place, marks).await?;
+        install::wait_ready(&stage.place).await?;
+        let asked = stage.request_capture(policy).await?;
+        for mark in marks {
+            deaths.at(mark).await?;
+        }
+        stage.captured_after(policy, asked).await
+    };
+    let captured = captured.await;
+    // Whatever happened, the stories after this one find a controller that doesn't kill itself.
+    let healed = fail_at(&stage.place, &[]).await;
+    captured.and_then(|point| healed.map(|()| point))
 }
 
 impl Drop for Deaths<'_> {

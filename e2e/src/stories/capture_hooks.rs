@@ -11,8 +11,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::by_cli;
-use crate::deaths::{Deaths, fail_at};
-use crate::install;
+use crate::deaths::captured_through;
 use crate::manifests::REPOSITORY;
 use crate::runner::Story;
 use crate::scholar::{self, CLAIM, SCHOLAR};
@@ -58,20 +57,7 @@ fn hook(program: &str) -> Value {
 
 async fn with_deaths(stage: &Stage) -> Result<RecoveryPoint> {
     let _turn = stage.alone().await?;
-    let captured = async {
-        let mut deaths = Deaths::watch(stage);
-        fail_at(&stage.place, &MARKS).await?;
-        install::wait_ready(&stage.place).await?;
-        let asked = stage.request_capture(SCHOLAR).await?;
-        for mark in MARKS {
-            deaths.at(mark).await?;
-        }
-        stage.captured_after(SCHOLAR, asked).await
-    };
-    let captured = captured.await;
-    // Whatever happened, the stories after this one find a controller that doesn't kill itself.
-    let healed = fail_at(&stage.place, &[]).await;
-    captured.and_then(|point| healed.map(|()| point))
+    captured_through(stage, SCHOLAR, &MARKS).await
 }
 
 /// Waits until the last command is owed no more; then it has run.

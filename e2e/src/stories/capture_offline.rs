@@ -11,8 +11,7 @@ use serde_json::json;
 use tests::writer::Writer;
 
 use super::{by_cli, holds, load};
-use crate::deaths::{Deaths, fail_at};
-use crate::install;
+use crate::deaths::captured_through;
 use crate::manifests::CHROMADB;
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
@@ -37,18 +36,7 @@ async fn play(stage: &Stage) -> Result<()> {
     refuses_what_would_delete_the_claim(stage).await?;
 
     let _turn = stage.alone().await?;
-    let captured = async {
-        let mut deaths = Deaths::watch(stage);
-        fail_at(&stage.place, &[MARK]).await?;
-        install::wait_ready(&stage.place).await?;
-        let asked = stage.request_capture(CHROMADB).await?;
-        tokio::try_join!(is_stopped(stage), deaths.at(MARK))?;
-        stage.captured_after(CHROMADB, asked).await
-    };
-    let captured = captured.await;
-    // Whatever happened, the stories after this one find a controller that doesn't kill itself.
-    let healed = fail_at(&stage.place, &[]).await;
-    let point = captured.and_then(|point| healed.map(|()| point))?;
+    let (_, point) = tokio::try_join!(is_stopped(stage), captured_through(stage, CHROMADB, &[MARK]))?;
 
     is_given_back(stage).await?;
     let address = stage.chromadb_ready().await?;

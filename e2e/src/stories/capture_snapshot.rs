@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use tests::writer::Writer;
 
 use super::{by_cli, content, load};
-use crate::deaths::{Deaths, fail_at};
-use crate::install;
+use crate::deaths::captured_through;
 use crate::manifests::{CHROMADB, REPOSITORY};
 use crate::runner::Story;
 use crate::scholar::{self, Feed, SCHOLAR};
@@ -135,20 +134,7 @@ async fn tells_what_the_cluster_refuses(stage: &Stage) -> Result<()> {
 async fn with_deaths(stage: &Stage) -> Result<RecoveryPoint> {
     let _turn = stage.alone().await?;
     waits_for_a_cordoned_node(stage).await?;
-    let captured = async {
-        let mut deaths = Deaths::watch(stage);
-        fail_at(&stage.place, &MARKS).await?;
-        install::wait_ready(&stage.place).await?;
-        let asked = stage.request_capture(CHROMADB).await?;
-        for mark in MARKS {
-            deaths.at(mark).await?;
-        }
-        stage.captured_after(CHROMADB, asked).await
-    };
-    let captured = captured.await;
-    // Whatever happened, the stories after this one find a controller that doesn't kill itself.
-    let healed = fail_at(&stage.place, &[]).await;
-    captured.and_then(|point| healed.map(|()| point))
+    captured_through(stage, CHROMADB, &MARKS).await
 }
 
 /// The mover has to be where the server is. While nothing may be put there the policy says what it waits for, and goes on afterwards.
