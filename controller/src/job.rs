@@ -95,10 +95,11 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
             // No fsGroup where files of the workload are: the kubelet would re-own them. A volume to restore into is empty
             // and root's, and only so can an unprivileged mover write to it.
             fs_group: job
-                .target
-                .as_ref()
-                .filter(|target| !target.read_only && identity.uid != Some(0))
-                .and(identity.groups.first().copied().or(identity.gid)),
+                .targets
+                .values()
+                .any(|target| !target.read_only && identity.uid != Some(0))
+                .then(|| identity.groups.first().copied().or(identity.gid))
+                .flatten(),
             ..PodSecurityContext::default()
         }),
         // What comes before: Kubernetes runs these one after the other, each to its end, and keeps what each of them said.
@@ -226,8 +227,8 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
         // A claim's name may be too long for a volume's.
         claim(format!("source-{n}"), &format!("{root}/{name}"), source);
     }
-    if let Some(target) = &job.target {
-        claim("target".to_owned(), TARGET_DIR, target);
+    for (n, (name, target)) in job.targets.iter().enumerate() {
+        claim(format!("target-{n}"), &format!("{TARGET_DIR}/{name}"), target);
     }
     for (n, (kind, name)) in job.objects.iter().flat_map(|wanted| mounted(wanted)).enumerate() {
         let volume = format!("object-{n}");

@@ -5,7 +5,6 @@ mod execute;
 mod observe;
 mod probe;
 mod read;
-mod service;
 
 use std::sync::Arc;
 

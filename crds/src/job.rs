@@ -59,7 +59,7 @@ pub const TREE_VOLUMES: &str = "/var/run/holdfast/tree/volumes";
 pub const TREE_OBJECTS: &str = "/var/run/holdfast/tree/objects";
 /// Where ConfigMaps and Secrets to capture are mounted, each at `<kind>/<name>`: `Secret/env`.
 pub const OBJECTS_DIR: &str = "/var/run/holdfast/objects";
-/// Where the volume to restore to, or the restored volume to check, is mounted.
+/// Where volumes to restore to, or restored volumes to check, are mounted, each at a directory of the name of the claim that they are for.
 pub const TARGET_DIR: &str = "/var/run/holdfast/target";
 /// Scratch space for the mirror, an emptyDir on the node's disk.
 pub const SCRATCH_DIR: &str = "/var/run/holdfast/scratch";

@@ -70,6 +70,11 @@ pub use hooks::{Hook, HookStage, Hooked, Hooks};
 pub struct BackupPolicySpec {
     /// What is protected.
     pub component: Component,
+    /// Components that this one works with, by their policies. A recovery starts it when they are validated, and one that replaces the volumes
+    /// of one of them stops it meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub depends_on: Vec<NameRef>,
     /// Who gets the slots first when there are not enough; makes nobody wait for anybody.
     #[serde(default)]
     pub priority: Priority,

@@ -59,7 +59,8 @@ pub use status::*;
 pub struct RecoveryRunSpec {
     /// What happened.
     pub scenario: Scenario,
-    /// The components to recover; omitted: every BackupPolicy of the namespace.
+    /// The components to recover; omitted: every one of the namespace, of DatabaseCorruption every ChromaDB. What depends on one of them is
+    /// stopped and started with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub policies: Option<Vec<NameRef>>,
@@ -109,6 +110,8 @@ impl RecoveryRunSpec {
 /// The kinds of disaster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Scenario {
+    /// All is lost or down: stop what is left, restore every component, each as soon as what it depends on is back, validate.
+    CompleteFailure,
     /// The database is damaged: stop, keep the damaged volume as it is, restore a healthy point, swap, start, validate.
     DatabaseCorruption,
 }
@@ -118,6 +121,7 @@ impl Scenario {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::CompleteFailure => "CompleteFailure",
             Self::DatabaseCorruption => "DatabaseCorruption",
         }
     }
@@ -126,6 +130,7 @@ impl Scenario {
     #[must_use]
     pub fn objectives(self) -> (Span, Span) {
         match self {
+            Self::CompleteFailure => (Span::from_hours(4), Span::from_hours(1)),
             Self::DatabaseCorruption => (Span::from_hours(2), Span::from_mins(30)),
         }
     }

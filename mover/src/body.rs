@@ -191,6 +191,16 @@ impl Body {
         Ok(point.part(&Path::new(VOLUMES).join(volume)))
     }
 
+    /// The parts of the point that become the volumes of `claims`. A single claim gets the only volume, whatever that was called.
+    pub fn parts(&self, point: &engine::Point, claims: &[String]) -> Result<Vec<(String, engine::Point)>> {
+        let only = claims.len() == 1 && self.volumes.len() < 2;
+        let part = |claim: &String| {
+            let wanted = (!only).then_some(claim.as_str());
+            Ok((claim.clone(), self.volume(point, wanted)?))
+        };
+        claims.iter().map(part).collect()
+    }
+
     /// Reads the body of a point. One of a newer version is refused, because what it says would be understood half.
     pub fn of(point: &engine::Point) -> Result<Self> {
         #[derive(Deserialize)]

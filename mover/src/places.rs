@@ -39,17 +39,12 @@ impl Places {
 
     /// The volume of a claim to read.
     pub fn source(&self, claim: &str) -> Result<PathBuf, Failure> {
-        let plain = Path::new(claim).components().eq([Component::Normal(claim.as_ref())]);
-        if !plain {
-            let why = format!("`{claim}` is no name of a claim");
-            return Err(Failure::new(FailureReason::InvalidRequest, why));
-        }
-        Ok(self.at(job::SOURCE_DIR).join(claim))
+        Ok(self.at(job::SOURCE_DIR).join(named(claim)?))
     }
 
     /// The clone of a claim's snapshot.
     pub fn clone_of(&self, claim: &str) -> Result<PathBuf, Failure> {
-        Ok(self.at(job::TREE_VOLUMES).join(self.source(claim)?.file_name().unwrap_or_default()))
+        Ok(self.at(job::TREE_VOLUMES).join(named(claim)?))
     }
 
     /// What a capture stores: the clones and the objects beside them.
@@ -68,15 +63,23 @@ impl Places {
         self.at(job::OBJECTS_DIR)
     }
 
-    /// The volume to write, or the one that was written.
-    pub fn target(&self) -> PathBuf {
-        self.at(job::TARGET_DIR)
+    /// The volume to write for a claim, or the one that was written.
+    pub fn target(&self, claim: &str) -> Result<PathBuf, Failure> {
+        Ok(self.at(job::TARGET_DIR).join(named(claim)?))
     }
 
     /// Scratch space.
     pub fn scratch(&self) -> PathBuf {
         self.at(job::SCRATCH_DIR)
     }
+}
+
+/// A claim's name, which leads nowhere else.
+fn named(claim: &str) -> Result<&str, Failure> {
+    let plain = Path::new(claim).components().eq([Component::Normal(claim.as_ref())]);
+    plain.then_some(claim).ok_or_else(|| {
+        Failure::new(FailureReason::InvalidRequest, format!("`{claim}` is no name of a claim"))
+    })
 }
 
 /// The data directory within a mount. A path that leads out of the mount is refused.
@@ -113,7 +116,7 @@ mod tests {
         let test = Places::below(Some("/tmp/x".into()));
         assert_eq!(test.source("data").unwrap(), Path::new("/tmp/x/var/run/holdfast/source/data"));
         for claim in ["", ".", "..", "a/b", "/a", "a/"] {
-            assert!(test.source(claim).is_err(), "{claim}");
+            assert!(test.source(claim).is_err() && test.target(claim).is_err(), "{claim}");
         }
     }
 }

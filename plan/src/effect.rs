@@ -91,8 +91,8 @@ pub struct MoverJob {
     pub sources: BTreeMap<String, Volume>,
     /// Objects that are read and handed over when it is made, and those that are mounted below `/var/run/holdfast/objects`.
     pub objects: Option<Box<Wanted>>,
-    /// The volume at `/var/run/holdfast/target`.
-    pub target: Option<Volume>,
+    /// Volumes to restore to or to check, each in a directory of the name of the claim that it is for.
+    pub targets: BTreeMap<String, Volume>,
     /// Where it runs.
     pub place: Place,
     /// As whom it runs.
@@ -123,7 +123,7 @@ impl MoverJob {
             keys: None,
             sources: BTreeMap::new(),
             objects: None,
-            target: None,
+            targets: BTreeMap::new(),
             place: Place::default(),
             identity: Identity::default(),
             service_account: None,

@@ -12,11 +12,13 @@ mod choice;
 mod dry_run;
 pub mod effect;
 mod gate;
+mod left;
 mod levels;
 mod measure;
 mod mover;
 mod provision;
 pub mod quantity;
+mod scope;
 pub mod seen;
 mod settle;
 mod start;
@@ -25,6 +27,7 @@ mod stop;
 mod swap;
 mod texts;
 mod validate;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -35,9 +38,9 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
 pub use effect::Effect;
+pub use scope::{Member, circle, scope};
 pub use seen::Observed;
 use settle::settled;
-use steps::Step;
 
 /// What to do and to write after a look.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,7 +177,7 @@ fn decide(draft: &mut Draft<'_>) {
         settle::leave(draft);
         return;
     }
-    if draft.status.steps.iter().any(|step| step.phase == StepPhase::Failed) {
+    if walk::has_failed(&draft.status) {
         settle::finish_failed(draft);
         return;
     }
@@ -187,87 +190,5 @@ fn decide(draft: &mut Draft<'_>) {
     }
     let deadline = assess::deadline(&draft.seen.run);
     draft.next = draft.next.or_at(deadline);
-    walk(draft, deadline);
-}
-
-/// Carries the steps forward, each after the one before it, until one has to wait.
-fn walk(draft: &mut Draft<'_>, deadline: Timestamp) {
-    settle::delete_spent_jobs(draft);
-    for index in 0..draft.status.steps.len() {
-        match draft.status.steps[index].phase {
-            StepPhase::Done | StepPhase::Skipped => continue,
-            StepPhase::Waiting => {
-                if let Some(step) = Step::of(&draft.status.steps[index]) {
-                    match gate::ahead(draft, &step, deadline) {
-                        gate::Ahead::Open => {}
-                        gate::Ahead::Waits => return,
-                        gate::Ahead::Failed(reason, message) => {
-                            return steps::fail(draft, index, reason, &message);
-                        }
-                    }
-                }
-                let now = draft.now;
-                let step = &mut draft.status.steps[index];
-                step.phase = StepPhase::Running;
-                step.start = Some(now);
-                step.attempts = 1;
-                step.message.clear();
-            }
-            StepPhase::Running => {}
-            StepPhase::Failed => return,
-        }
-        let Some(step) = Step::of(&draft.status.steps[index]) else {
-            steps::fail(
-                draft,
-                index,
-                "StepFailed",
-                "this controller does not know the step; it was planned by another version",
-            );
-            return;
-        };
-        let progress = if draft.now >= deadline && !swap::between(draft.seen, &draft.status) {
-            let limit = texts::span(
-                draft.seen.run.spec.deadline.unwrap_or_else(|| assess::default_deadline(&draft.seen.run)),
-            );
-            let doing = &draft.status.steps[index].message;
-            let doing = if doing.is_empty() { String::new() } else { format!(" ({doing})") };
-            Progress::failed(
-                "DeadlineExceeded",
-                format!(
-                    "the run was not through after {limit}; it was at {}{doing}",
-                    draft.status.steps[index].name
-                ),
-            )
-        } else {
-            steps::advance(draft, index, &step)
-        };
-        match progress {
-            Progress::Acting { effects, note } => {
-                draft.effects.extend(effects);
-                draft.status.steps[index].message = texts::bounded(&note);
-                return;
-            }
-            Progress::Polling { effects, note, at } => {
-                draft.effects.extend(effects);
-                draft.status.steps[index].message = texts::bounded(&note);
-                draft.next = draft.next.or_at(at);
-                return;
-            }
-            Progress::Again { why } => {
-                let step = &mut draft.status.steps[index];
-                step.attempts += 1;
-                let message = format!("{why}; attempt {} follows", step.attempts);
-                step.message = texts::bounded(&message);
-                let event = Event::warning("MoverRestarted", format!("{}: {message}", step.name));
-                draft.events.push(event);
-                return;
-            }
-            Progress::Done(message) => steps::end(draft, index, StepPhase::Done, &message),
-            Progress::Skipped(message) => steps::end(draft, index, StepPhase::Skipped, &message),
-            Progress::Failed { reason, message } => {
-                steps::fail(draft, index, &reason, &message);
-                return;
-            }
-        }
-    }
+    walk::walk(draft, deadline);
 }

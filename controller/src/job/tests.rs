@@ -35,7 +35,7 @@ fn probe() -> MoverJob {
         sources: BTreeMap::new(),
         service_account: None,
         objects: None,
-        target: None,
+        targets: BTreeMap::new(),
         place: Place::default(),
         identity: Identity::default(),
         deadline: Span::from_mins(5),
@@ -83,7 +83,7 @@ fn capture() -> MoverJob {
         )]),
         service_account: None,
         objects: Some(Box::new(objects())),
-        target: None,
+        targets: BTreeMap::new(),
         place: Place {
             node: Some("node-1".into()),
             tolerations: vec![serde_json::from_value(json!({"key": "db", "operator": "Exists"})).unwrap()],

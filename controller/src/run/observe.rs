@@ -3,16 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::reference::{RUN_LABEL, WorkloadRef};
+use crds::reference::RUN_LABEL;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use plan::backup::source::{Workload, locate};
-use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, Source, VolumeSeen};
+use plan::backup::source::{Around, at_rest};
+use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, PolicySeen, Role, VolumeSeen};
+use plan::recovery::{Member, scope};
 
-use super::{probe, read, service};
+use super::{probe, read};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -26,20 +27,23 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let run = read::run(object)?;
     let look = Look { ctx, namespace: run.namespace.clone() };
     let policies: Vec<BackupPolicy> = look.list(&ListParams::default()).await?;
-    let names: Vec<String> = policies.iter().map(ResourceExt::name_any).collect();
-    let recovered: Vec<String> =
-        policies.iter().filter(|policy| read::is_recovered(policy)).map(ResourceExt::name_any).collect();
-    let mine = read::policies_of(object, &policies);
+    let known: Vec<PolicySeen> = policies.iter().map(read::policy).collect();
     let runs: Vec<RecoveryRun> = look.list(&ListParams::default()).await?;
     let pods: Vec<Pod> = look.list(&ListParams::default()).await?;
-    let mut components = Vec::with_capacity(mine.len());
-    for policy in mine {
-        components.push(look.component(policy, &pods).await?);
+    let all_claims: Vec<PersistentVolumeClaim> = look.list(&ListParams::default()).await?;
+    let services: Vec<Service> = look.list(&ListParams::default()).await?;
+    let workers: Vec<Pod> = pods.iter().filter(|pod| !read::is_mover(pod)).cloned().collect();
+    let around = Around { workloads: &[], claims: &all_claims, pods: &workers, services: &services };
+    let mut components = Vec::new();
+    for Member { policy, role } in scope(&run.spec, &known) {
+        if let Some(policy) = policies.iter().find(|known| known.name_any() == policy) {
+            components.push(look.component(policy, role, around).await?);
+        }
     }
     let points: Vec<RecoveryPoint> = look.list(&ListParams::default()).await?;
     let executed: Option<ConfigMap> = look.get(&names::executed(&run.name)).await?;
     let memory = look.memory(&names::memory(&run.name, &run.uid), &run.status.fenced).await?;
-    let claims = look.claims(&run.uid, &components, memory.as_ref(), &run.status.swaps).await?;
+    let claims = wanted(&all_claims, &run.uid, &components, memory.as_ref(), &run.status.swaps);
     let volumes = look.volumes(&claims, memory.as_ref(), &run.status.swaps).await?;
     let jobs = look.jobs(object, &pods).await?;
     Ok(Observed {
@@ -50,9 +54,9 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         others: runs
             .iter()
             .filter(|other| other.uid().as_ref() != Some(&run.uid))
-            .filter_map(|other| read::other(other, &recovered))
+            .filter_map(|other| read::other(other, &known))
             .collect(),
-        policies: names,
+        policies: known,
         components,
         points: points.iter().map(read::point).collect(),
         jobs,
@@ -84,56 +88,38 @@ impl Look<'_> {
         observe::get(self.ctx, &self.namespace, name).await
     }
 
-    async fn component(&self, policy: &BackupPolicy, pods: &[Pod]) -> Result<Component, Error> {
-        let repository_name = policy.spec.repository_ref.name.clone();
-        let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
-        let workloads =
-            observe::workloads(self.ctx, &self.namespace, &policy.spec.component.workloads).await?;
-        let services: Vec<Service> = self.list(&ListParams::default()).await?;
-        Ok(Component {
-            policy: policy.name_any(),
-            objectives: policy.spec.objectives,
-            approval: policy.spec.recovery.approval == crds::policy::Approval::Required,
-            access: read::access(&self.namespace, &repository_name, repository.as_ref()),
-            repository: repository_name,
-            application: policy.spec.component.application.is_some(),
-            stopped: policy.status.as_ref().is_some_and(|status| status.stopped.is_some()),
-            source: self.source(policy, &workloads, pods, &services),
-            workloads: workloads
-                .iter()
-                .filter_map(|(reference, found)| {
-                    found.as_ref().map(|found| workloads::seen(reference, found))
-                })
-                .collect(),
-        })
-    }
-
-    fn source(
+    async fn component(
         &self,
         policy: &BackupPolicy,
-        workloads: &[(WorkloadRef, Option<Workload>)],
-        pods: &[Pod],
-        services: &[Service],
-    ) -> Result<Source, String> {
-        let located = locate(&policy.spec, workloads).map_err(|problem| problem.message)?;
-        let workload = workloads
-            .iter()
-            .find(|(reference, _)| *reference == located.workload)
-            .and_then(|(_, found)| found.as_ref())
-            .ok_or_else(|| format!("workload {} does not exist", located.workload.name))?;
-        let chroma = policy.spec.component.chroma_db.clone().unwrap_or_default();
-        let server = pods.iter().find(|pod| {
-            let labels = pod.labels().get(crds::reference::MANAGED_BY_LABEL);
-            labels.is_none_or(|by| by != crds::reference::MANAGED_BY)
-                && workloads::claims_of(pod).contains(&located.claim)
-        });
-        Ok(Source {
-            url: service::url(&self.namespace, &chroma, workload, services),
-            auth: chroma.auth,
-            place: workload.place(),
-            identity: read::identity(workload, &located.container, server),
-            claim: located.claim,
-            data_path: located.data_path,
+        role: Role,
+        around: Around<'_>,
+    ) -> Result<Component, Error> {
+        let spec = &policy.spec;
+        let repository_name = spec.repository_ref.name.clone();
+        let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
+        let found = observe::workloads(self.ctx, &self.namespace, &spec.component.workloads).await?;
+        let source = at_rest(spec, Around { workloads: &found, ..around }).map_err(|problem| problem.message);
+        let (mut existing, mut missing) = (Vec::new(), Vec::new());
+        for (reference, workload) in found {
+            match workload {
+                Some(workload) => existing.push(workloads::seen(&reference, &workload)),
+                None => missing.push(reference),
+            }
+        }
+        Ok(Component {
+            policy: policy.name_any(),
+            role,
+            depends_on: spec.depends_on.iter().map(|needed| needed.name.clone()).collect(),
+            objectives: spec.objectives,
+            approval: spec.recovery.approval == crds::policy::Approval::Required,
+            access: read::access(&self.namespace, &repository_name, repository.as_ref()),
+            repository: repository_name,
+            application: spec.component.application.is_some(),
+            auth: spec.component.chroma_db.as_ref().and_then(|chroma| chroma.auth.clone()),
+            stopped: policy.status.as_ref().is_some_and(|status| status.stopped.is_some()),
+            source,
+            workloads: existing,
+            missing,
         })
     }
 
@@ -143,35 +129,6 @@ impl Look<'_> {
         read::memory(&map, proof).map(Some)
     }
 
-    /// The claims that the run replaces, restores into and keeps.
-    async fn claims(
-        &self,
-        run_uid: &str,
-        components: &[Component],
-        memory: Option<&Memory>,
-        swaps: &[crds::run::Swap],
-    ) -> Result<BTreeMap<String, ClaimSeen>, Error> {
-        let mut replaced: BTreeSet<String> = components
-            .iter()
-            .filter_map(|component| component.source.as_ref().ok().map(|source| source.claim.clone()))
-            .collect();
-        replaced
-            .extend(memory.into_iter().flat_map(|memory| memory.remembered.values()).map(|c| c.name.clone()));
-        replaced.extend(swaps.iter().map(|swap| swap.claim.clone()));
-        let wanted: BTreeSet<String> = replaced
-            .iter()
-            .flat_map(|claim| {
-                [claim.clone(), names::restore_claim(claim, run_uid), names::quarantine_claim(claim, run_uid)]
-            })
-            .collect();
-        let all: Vec<PersistentVolumeClaim> = self.list(&ListParams::default()).await?;
-        Ok(all
-            .iter()
-            .filter(|claim| wanted.contains(&claim.name_any()))
-            .map(|claim| (claim.name_any(), read::claim(claim)))
-            .collect())
-    }
-
     async fn volumes(
         &self,
         claims: &BTreeMap<String, ClaimSeen>,
@@ -179,9 +136,7 @@ impl Look<'_> {
         swaps: &[crds::run::Swap],
     ) -> Result<BTreeMap<String, VolumeSeen>, Error> {
         let mut wanted: BTreeSet<String> = claims.values().filter_map(|claim| claim.volume.clone()).collect();
-        wanted.extend(
-            memory.into_iter().flat_map(|memory| memory.remembered.values()).filter_map(|c| c.volume.clone()),
-        );
+        wanted.extend(remembered(memory).filter_map(|claim| claim.volume.clone()));
         wanted.extend(swaps.iter().flat_map(|swap| [swap.old_volume.clone(), swap.new_volume.clone()]));
         let api: Api<PersistentVolume> = Api::all(self.ctx.client.clone());
         let mut volumes = BTreeMap::new();
@@ -217,4 +172,32 @@ impl Look<'_> {
             })
             .collect())
     }
+}
+
+/// The claims that the run replaces, restores into and keeps.
+fn wanted(
+    all: &[PersistentVolumeClaim],
+    run_uid: &str,
+    components: &[Component],
+    memory: Option<&Memory>,
+    swaps: &[crds::run::Swap],
+) -> BTreeMap<String, ClaimSeen> {
+    let named = components.iter().flat_map(|component| &component.source).flat_map(|source| &source.claims);
+    let mut replaced: BTreeSet<String> = named.cloned().collect();
+    replaced.extend(remembered(memory).map(|claim| claim.name.clone()));
+    replaced.extend(swaps.iter().map(|swap| swap.claim.clone()));
+    let wanted: BTreeSet<String> = replaced
+        .iter()
+        .flat_map(|claim| {
+            [claim.clone(), names::restore_claim(claim, run_uid), names::quarantine_claim(claim, run_uid)]
+        })
+        .collect();
+    all.iter()
+        .filter(|claim| wanted.contains(&claim.name_any()))
+        .map(|claim| (claim.name_any(), read::claim(claim)))
+        .collect()
+}
+
+fn remembered(memory: Option<&Memory>) -> impl Iterator<Item = &ClaimSeen> {
+    memory.into_iter().flat_map(|memory| memory.remembered.values().flatten())
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use crds::run::{RecoveryRunStatus, RunMode};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, condition};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
-use plan::backup::source::Workload;
-use plan::effect::Identity;
+use plan::recovery::scope;
 use plan::recovery::seen::{
-    Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PointSeen, PointState, Proof, RunSeen, VolumeSeen,
+    Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PointSeen, PointState, PolicySeen, Proof,
+    RunSeen, VolumeSeen,
 };
 
 use crate::error::Error;
@@ -46,17 +47,15 @@ fn created(run: &RecoveryRun) -> Option<Timestamp> {
 }
 
 /// `other`, when it has not ended and changes something.
-pub(super) fn other(other: &RecoveryRun, policies: &[String]) -> Option<OtherRun> {
+pub(super) fn other(other: &RecoveryRun, policies: &[PolicySeen]) -> Option<OtherRun> {
     let status: RecoveryRunStatus = other.status.clone().unwrap_or_default();
     if other.spec.mode == RunMode::DryRun || plan::recovery::ended(&status) {
         return None;
     }
-    let asked =
-        other.spec.policies.as_ref().map(|list| list.iter().map(|policy| policy.name.clone()).collect());
     Some(OtherRun {
         name: other.name_any(),
         created: created(other)?,
-        policies: asked.unwrap_or_else(|| policies.to_vec()),
+        policies: scope(&other.spec, policies).into_iter().map(|member| member.policy).collect(),
         begun: plan::recovery::begun(&status),
     })
 }
@@ -107,15 +106,13 @@ pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
         policy: point.spec.policy.clone(),
         repository: point.spec.repository_ref.name.clone(),
         state: match status.phase {
-            Some(crds::point::PointPhase::Available) if status.chroma_db.is_none() => {
-                PointState::Quarantined("it holds no ChromaDB".to_owned())
-            }
             Some(crds::point::PointPhase::Available) => PointState::Available,
             Some(crds::point::PointPhase::Quarantined) => PointState::Quarantined(why()),
             None => PointState::Unknown,
         },
         consistency_time: status.consistency_time,
         bytes: status.sizes.map_or(0, |sizes| sizes.bytes),
+        chroma: status.chroma_db.is_some(),
         migrations: status.chroma_db.map(|content| content.migrations),
     }
 }
@@ -167,68 +164,25 @@ pub(super) fn volume(volume: &PersistentVolume) -> VolumeSeen {
 
 pub(super) fn memory(map: &ConfigMap, proof: Proof) -> Result<Memory, Error> {
     let value = |key: &str| map.data.as_ref().and_then(|data| data.get(key)).cloned().unwrap_or_default();
-    let remembered: BTreeMap<String, ClaimSeen> = serde_json::from_str(&value(REMEMBERED)).map_err(|_| {
-        Error::Incomplete { object: format!("ConfigMap/{}", map.name_any()), field: "data.claims" }
-    })?;
+    let remembered: BTreeMap<String, Vec<ClaimSeen>> =
+        serde_json::from_str(&value(REMEMBERED)).map_err(|_| Error::Incomplete {
+            object: format!("ConfigMap/{}", map.name_any()),
+            field: "data.claims",
+        })?;
     Ok(Memory { uid: uid(map), remembered, proof })
 }
 
-/// As whom the server ran, as far as its pod or its template tells.
-pub(super) fn identity(workload: &Workload, container: &str, pod: Option<&Pod>) -> Identity {
-    let template = workload.template();
-    let own = template
-        .into_iter()
-        .flat_map(|spec| &spec.containers)
-        .find(|c| c.name == container)
-        .and_then(|c| c.security_context.as_ref());
-    let all = template.and_then(|spec| spec.security_context.as_ref());
-    let live = pod
-        .and_then(|pod| pod.status.as_ref())
-        .into_iter()
-        .flat_map(|status| status.container_statuses.iter().flatten())
-        .find(|status| status.name == container)
-        .and_then(|status| status.user.as_ref())
-        .and_then(|user| user.linux.as_ref());
-    let gid = live
-        .map(|user| user.gid)
-        .or_else(|| own.and_then(|own| own.run_as_group))
-        .or_else(|| all.and_then(|all| all.run_as_group))
-        .unwrap_or(0);
-    // The group that the volume belongs to comes first: it is the one that a new volume is given.
-    let mut groups: Vec<i64> = all.and_then(|all| all.fs_group).into_iter().collect();
-    let more = all.and_then(|all| all.supplemental_groups.clone()).unwrap_or_default();
-    groups.extend(more.into_iter().filter(|group| *group != gid));
-    Identity {
-        uid: Some(
-            live.map(|user| user.uid)
-                .or_else(|| own.and_then(|own| own.run_as_user))
-                .or_else(|| all.and_then(|all| all.run_as_user))
-                // ChromaDB's own images run as root.
-                .unwrap_or(0),
-        ),
-        gid: Some(gid),
-        groups,
-        selinux: own
-            .and_then(|own| own.se_linux_options.clone())
-            .or_else(|| all.and_then(|all| all.se_linux_options.clone())),
+/// A policy, as far as it decides which components a run concerns.
+pub(super) fn policy(policy: &BackupPolicy) -> PolicySeen {
+    PolicySeen {
+        name: policy.name_any(),
+        application: policy.spec.component.application.is_some(),
+        priority: policy.spec.priority,
+        depends_on: policy.spec.depends_on.iter().map(|needed| needed.name.clone()).collect(),
     }
 }
 
-/// Whether a run that names no policy means this one: those of applications have to be named, to be told that it can't yet.
-pub(super) fn is_recovered(policy: &BackupPolicy) -> bool {
-    policy.spec.component.chroma_db.is_some()
-}
-
-/// The policies that `run` concerns, those of the highest priority first.
-pub(super) fn policies_of<'a>(run: &RecoveryRun, all: &'a [BackupPolicy]) -> Vec<&'a BackupPolicy> {
-    let asked = run.spec.policies.as_ref();
-    let mut mine: Vec<&BackupPolicy> = all
-        .iter()
-        .filter(|policy| match asked {
-            Some(asked) => asked.iter().any(|name| name.name == policy.name_any()),
-            None => is_recovered(policy),
-        })
-        .collect();
-    mine.sort_by_key(|policy| (policy.spec.priority, policy.name_any()));
-    mine
+/// Whether a pod is one of ours: it mounts volumes and tells nothing of whose they are.
+pub(super) fn is_mover(pod: &Pod) -> bool {
+    pod.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY)
 }

@@ -104,26 +104,31 @@ pub enum Request {
         /// Path of the data below the mount, without a leading slash; empty for the mount itself.
         data_path: String,
     },
-    /// Restore the only volume of a point into the volume mounted at [`TARGET_DIR`](super::TARGET_DIR), which holds nothing but what an earlier attempt
+    /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.
     Restore {
         /// The repository.
         repository: RepositoryAccess,
         /// Id of the point.
         point: String,
+        /// The claims whose volumes are restored. A single one gets the only volume of the point, whatever that was called.
+        claims: Vec<String>,
         /// The run on whose behalf data is restored: recorded in the repository before the first byte is written, so that
         /// the same run can't be carried out again from another cluster or after its namespace was deleted.
         run: RunMark,
     },
-    /// Hold the volume mounted at [`TARGET_DIR`](super::TARGET_DIR) against the point: every file's digest, the offline structure
-    /// check and every collection's fingerprint. Changes nothing.
+    /// Hold the volumes mounted below [`TARGET_DIR`](super::TARGET_DIR) against the point: every file's digest, and of a ChromaDB the
+    /// offline structure check and every collection's fingerprint. Changes nothing.
     VerifyOffline {
         /// The repository.
         repository: RepositoryAccess,
         /// Id of the point.
         point: String,
-        /// Path of the data below the mount, without a leading slash.
-        data_path: String,
+        /// The claims whose volumes were restored, as in [`Request::Restore`].
+        claims: Vec<String>,
+        /// Path of a ChromaDB's data below its mount, without a leading slash; absent for an application.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data_path: Option<String>,
     },
     /// Hold a running ChromaDB against the point through its API.
     Validate {

@@ -45,12 +45,12 @@ pub struct RecoveryRunStatus {
     pub stopped: Vec<StoppedWorkload>,
     /// Volumes exchanged under a claim's name; written before the first claim is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["claim"]))]
     pub swaps: Vec<Swap>,
     /// Claims whose names belong to the run while their volumes are exchanged: the chart's admission policy reads them here
     /// and denies pods that mount them, and claims of these names that somebody else makes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(max = 64), inner(length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub fenced: Vec<String>,
     /// The steps in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -265,6 +265,10 @@ pub struct StepStatus {
     #[serde(default)]
     #[schemars(length(max = 1024))]
     pub message: String,
+    /// Why it ended badly: a reason of the condition Failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
 }
 
 /// Phase of a step.

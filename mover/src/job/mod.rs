@@ -123,11 +123,11 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
         Request::CheckIntegrity { claim, data_path } => integrity::check(desk, &claim, &data_path).await,
-        Request::Restore { repository, point, run } => {
-            restore::restore(desk, &repository, &point, &run).await
+        Request::Restore { repository, point, claims, run } => {
+            restore::restore(desk, &repository, &point, &claims, &run).await
         }
-        Request::VerifyOffline { repository, point, data_path } => {
-            verify::verify(desk, &repository, &point, &data_path).await
+        Request::VerifyOffline { repository, point, claims, data_path } => {
+            verify::verify(desk, &repository, &point, &claims, data_path.as_deref()).await
         }
         Request::Validate { repository, point, url, auth } => {
             validate::validate(desk, &repository, &point, &url, auth.as_ref()).await

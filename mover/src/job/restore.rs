@@ -1,4 +1,4 @@
-//! Restores a point into an empty volume, or goes on where an earlier attempt of the same step stopped. The run is marked in
+//! Restores volumes of a point into empty ones, or goes on where an earlier attempt of the same step stopped. The run is marked in
 //! the repository before the first byte: carried out once, it is never carried out again under another uid.
 
 use crds::job::{FailureReason, Report, RepositoryAccess, Restored, RunMark};
@@ -17,29 +17,32 @@ pub(super) async fn restore(
     desk: &Desk,
     access: &RepositoryAccess,
     point: &str,
+    claims: &[String],
     run: &RunMark,
 ) -> Result<Report> {
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
-    let point = Body::of(&point)?.volume(&point, None)?;
+    let parts = Body::of(&point)?.parts(&point, claims)?;
     mark(&repository, run, access.read_only).await?;
-    let target = desk.places.target();
-    desk.telling.say(format!("restore point {} into {}", point.id, target.display()));
-    let progress = desk.telling.stage("restore");
-    // What lies in the target was left by an earlier attempt of this step; journals that a server left go with the rest
-    // that the point doesn't have.
-    let done = engine::restore(&repository, &point, &target, RestoreMode::OntoExisting, progress)
-        .await
-        .map_err(|e| Failure::from(e).while_reading_a_point())?;
-    desk.telling.end_stage();
-    for warning in done.warnings() {
-        tracing::warn!("{warning}");
+    let mut restored = Restored { bytes: 0, files: 0, reused_bytes: 0 };
+    for (claim, part) in parts {
+        let target = desk.places.target(&claim)?;
+        desk.telling.say(format!("restore point {} into {}", point.id, target.display()));
+        let progress = desk.telling.stage("restore");
+        // What lies in the target was left by an earlier attempt of this step; journals that a server left go with the rest
+        // that the point doesn't have.
+        let done = engine::restore(&repository, &part, &target, RestoreMode::OntoExisting, progress)
+            .await
+            .map_err(|e| Failure::from(e).while_reading_a_point())?;
+        desk.telling.end_stage();
+        for warning in done.warnings() {
+            tracing::warn!("{warning}");
+        }
+        restored.bytes += done.bytes;
+        restored.files += done.files;
+        restored.reused_bytes += done.bytes.saturating_sub(done.bytes_written);
     }
-    Ok(Report::Restored(Restored {
-        bytes: done.bytes,
-        files: done.files,
-        reused_bytes: done.bytes.saturating_sub(done.bytes_written),
-    }))
+    Ok(Report::Restored(restored))
 }
 
 /// Marks the run as carried out; refuses when another run of that name was.

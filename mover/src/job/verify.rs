@@ -1,8 +1,11 @@
-//! Holds a restored volume against its point: every file's digest, the structure check, every collection's fingerprint.
+//! Holds restored volumes against their point: every file's digest, and of a ChromaDB the structure check and every collection's
+//! fingerprint.
+
+use std::path::PathBuf;
 
 use chroma::check::{CheckOptions, check_dir_with};
 use chroma::fingerprint::{CollectionFingerprint, Key, of_dir_with};
-use crds::job::{Finding, Report, RepositoryAccess, Verified};
+use crds::job::{Report, RepositoryAccess, Verified};
 
 use super::Desk;
 use crate::access;
@@ -17,24 +20,46 @@ pub(super) async fn verify(
     desk: &Desk,
     access: &RepositoryAccess,
     point: &str,
-    data_path: &str,
+    claims: &[String],
+    data_path: Option<&str>,
 ) -> Result<Report> {
-    let target = desk.places.target();
-    let data = data_dir(&target, data_path)?;
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
-    let expected = ChromaFacts::of(&point)?;
-    let point = Body::of(&point)?.volume(&point, None)?;
-    desk.telling.say(format!("hold {} against point {}", target.display(), point.id));
-    let files = engine::compare(&repository, &point, &target, desk.telling.stage("compare"))
-        .await
-        .map_err(|e| Failure::from(e).while_reading_a_point())?;
-    desk.telling.end_stage();
-    let mut findings: Vec<Finding> =
-        files.differences.iter().map(|d| finding(d.path.display().to_string(), &d.what)).collect();
+    // Before anything long is done: what was asked for can't be held against this point.
+    let expected = data_path.map(|_| ChromaFacts::of(&point)).transpose()?;
+    let mut verified =
+        Verified { files_equal: 0, files: 0, collections_equal: 0, collections: 0, findings: Vec::new() };
+    for (claim, part) in Body::of(&point)?.parts(&point, claims)? {
+        let target = desk.places.target(&claim)?;
+        desk.telling.say(format!("hold {} against point {}", target.display(), point.id));
+        let files = engine::compare(&repository, &part, &target, desk.telling.stage("compare"))
+            .await
+            .map_err(|e| Failure::from(e).while_reading_a_point())?;
+        desk.telling.end_stage();
+        verified.files += files.files;
+        verified.files_equal += files.files_equal;
+        let named = |path: &std::path::Path| match claims {
+            [_] => path.display().to_string(),
+            _ => format!("{claim}/{}", path.display()),
+        };
+        verified.findings.extend(files.differences.iter().map(|d| finding(named(&d.path), &d.what)));
+    }
+    if let (Some(expected), Some(data_path), [claim]) = (expected, data_path, claims) {
+        let data = data_dir(&desk.places.target(claim)?, data_path)?;
+        database(desk, Key::new(repository.digest_key()), &expected, data, &mut verified).await?;
+    }
+    Ok(Report::Verified(verified))
+}
 
-    let (key, scratch, telling) =
-        (Key::new(repository.digest_key()), desk.places.scratch(), desk.telling.clone());
+/// Holds the structure and the collections of a restored ChromaDB against what was captured.
+async fn database(
+    desk: &Desk,
+    key: Key,
+    expected: &ChromaFacts,
+    data: PathBuf,
+    verified: &mut Verified,
+) -> Result<()> {
+    let (scratch, telling) = (desk.places.scratch(), desk.telling.clone());
     let (report, seen) = blocking(move || {
         telling.say("check the structure");
         let options = CheckOptions { scratch: Some(scratch.clone()), ..CheckOptions::default() };
@@ -45,31 +70,21 @@ pub(super) async fn verify(
     })
     .await?;
     // A point with findings may be restored on request; what it was captured with is no damage of the restore.
-    findings
-        .extend(report.findings.findings.iter().filter(|f| !expected.findings.contains(f)).map(translated));
-    let collections_equal = match seen {
+    let new = report.findings.findings.iter().filter(|f| !expected.findings.contains(f));
+    verified.findings.extend(new.map(translated));
+    verified.collections = expected.collections.len() as u64;
+    match seen {
         Ok(seen) => {
-            let differing = differing(&expected.collections, &seen);
-            let equal = expected.collections.iter().filter(|c| matches(c, &seen)).count() as u64;
-            findings.extend(differing);
-            equal
+            verified.collections_equal =
+                expected.collections.iter().filter(|c| matches(c, &seen)).count() as u64;
+            verified.findings.extend(differing(&expected.collections, &seen));
         }
         Err(why) if expected.unreadable.is_some() => {
             tracing::warn!("the collections can't be read, as they couldn't at capture: {why}");
-            0
         }
-        Err(why) => {
-            findings.push(finding("collections", why));
-            0
-        }
-    };
-    Ok(Report::Verified(Verified {
-        files_equal: files.files_equal,
-        files: files.files,
-        collections_equal,
-        collections: expected.collections.len() as u64,
-        findings,
-    }))
+        Err(why) => verified.findings.push(finding("collections", why)),
+    }
+    Ok(())
 }
 
 fn matches(expected: &CollectionFingerprint, seen: &[CollectionFingerprint]) -> bool {

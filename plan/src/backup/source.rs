@@ -238,6 +238,18 @@ pub fn resolve(spec: &BackupPolicySpec, located: Located, around: Around<'_>) ->
     }
 }
 
+/// Where the data of a component is, and where and as whom its pods run, as far as that is told whether a claim exists and a pod runs or
+/// not: what a recovery has to know.
+///
+/// # Errors
+/// When a workload is missing, or its pod template doesn't say which claim is meant.
+pub fn at_rest(spec: &BackupPolicySpec, around: Around<'_>) -> Result<Source, Problem> {
+    match spec.component.application {
+        Some(_) => application::at_rest(spec, around),
+        None => Ok(stopped(spec, locate(spec, around.workloads)?, around)),
+    }
+}
+
 /// With the workload stopped: nothing has to run before, and what does tells as whom.
 fn stopped(spec: &BackupPolicySpec, located: Located, around: Around<'_>) -> Source {
     let workload = workload_of(&located, around);
@@ -412,11 +424,15 @@ fn identity(
         .into_iter()
         .flatten()
         .chain(pod.and_then(|p| p.supplemental_groups.clone()).into_iter().flatten())
-        .chain(pod.and_then(|p| p.fs_group))
         .filter(|group| *group != gid)
         .collect();
     groups.sort_unstable();
     groups.dedup();
+    // The group that the volume belongs to comes first: it is the one that a new volume is given.
+    if let Some(owning) = pod.and_then(|p| p.fs_group) {
+        groups.retain(|group| *group != owning);
+        groups.insert(0, owning);
+    }
     let selinux =
         own.and_then(|c| c.se_linux_options.clone()).or_else(|| pod.and_then(|p| p.se_linux_options.clone()));
     Identity { uid: Some(uid), gid: Some(gid), groups, selinux }

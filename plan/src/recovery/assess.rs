@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::Span;
 use crds::condition::{Status, clear};
 use crds::names;
-use crds::run::{RunMode, StepPhase};
+use crds::run::{RunMode, Scenario, StepPhase};
 use jiff::{SignedDuration, Timestamp};
 
 use super::choice::{self, Choice};
 use super::effect::Effect;
-use super::seen::{ClaimSeen, Component, Observed, RunSeen, Source, VolumeSeen};
+use super::scope::circle;
+use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
 use super::{Draft, Progress, dry_run, settle, texts};
 
@@ -44,19 +45,21 @@ pub(crate) fn begin(draft: &mut Draft<'_>) -> bool {
     let seen = draft.seen;
     match look(seen, draft.now) {
         First::Clear(choices) => {
-            let policies: Vec<String> =
-                seen.components.iter().map(|component| component.policy.clone()).collect();
-            let table = steps::table(&policies);
+            let table = steps::table(seen.run.spec.scenario, &seen.components);
             draft.status.steps = table
                 .iter()
                 .map(|step| steps::waiting(step, &dry_run::foretell(seen, step, &choices)))
                 .collect();
-            draft.status.plan = Some(dry_run::summary(&draft.status.steps, policies.len()));
+            draft.status.plan = Some(dry_run::summary(&draft.status.steps, seen.components.len()));
             draft.condition(
                 "PlanReady",
                 Status::True,
                 "Planned",
-                format!("{}, {}", texts::count(table.len() as u64, "step"), policies_text(policies.len())),
+                format!(
+                    "{}, {}",
+                    texts::count(table.len() as u64, "step"),
+                    policies_text(seen.components.len())
+                ),
             );
             clear(&mut draft.status.conditions, "Reconciling");
             true
@@ -87,8 +90,8 @@ fn refuse(draft: &mut Draft<'_>, reason: &'static str, message: String) {
     let now = draft.now;
     let mut stored = steps::waiting(&step, &message);
     (stored.phase, stored.start, stored.end, stored.attempts) = (StepPhase::Failed, Some(now), Some(now), 1);
+    stored.reason = Some(reason.to_owned());
     draft.status.steps = vec![stored];
-    draft.condition("Ready", false, reason, message);
     settle::finish_failed(draft);
 }
 
@@ -131,19 +134,19 @@ fn look(seen: &Observed, now: Timestamp) -> First {
             ),
         );
     }
-    for component in &seen.components {
+    for component in seen.restored() {
         if let Err(why) = &component.access {
             return First::Wait("WaitingForRepository", why.clone());
         }
     }
     let mut choices = BTreeMap::new();
-    for component in &seen.components {
+    for component in seen.restored() {
         match choice::choose(seen, component) {
             Ok(choice) => choices.insert(component.policy.clone(), choice),
             Err((reason, message)) => return First::Refuse(reason, message),
         };
     }
-    for component in &seen.components {
+    for component in seen.restored() {
         if let Err(why) = current(seen, component) {
             return First::Refuse("StepFailed", why);
         }
@@ -192,7 +195,8 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             let have = if seen.policies.is_empty() {
                 "there is none".to_owned()
             } else {
-                format!("there are: {}", seen.policies.join(", "))
+                let names: Vec<&str> = seen.policies.iter().map(|policy| policy.name.as_str()).collect();
+                format!("there are: {}", names.join(", "))
             };
             return Some((
                 "InvalidSpec",
@@ -203,50 +207,65 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ));
         }
     }
-    if let Some(component) = seen.components.iter().find(|component| component.application) {
+    if run.spec.scenario == Scenario::DatabaseCorruption
+        && let Some(component) = seen.restored().find(|component| component.application)
+    {
         return Some((
             "InvalidSpec",
             format!(
-                "policy {0} protects an application, and {1} recovers ChromaDBs: leave it out of spec.policies. Its points are restored by the command line: holdfast objects --component {0}, holdfast restore --component {0}",
+                "policy {} protects an application, and {} recovers ChromaDBs: leave it out of spec.policies (what depends on a ChromaDB is stopped and started with it), or create a run with scenario: CompleteFailure",
                 component.policy,
                 run.spec.scenario.as_str()
             ),
         ));
     }
     if seen.components.is_empty() {
+        let of = match run.spec.scenario {
+            Scenario::DatabaseCorruption => " of a ChromaDB",
+            Scenario::CompleteFailure => "",
+        };
         return Some((
             "InvalidSpec",
             format!(
-                "namespace {namespace} has no BackupPolicy of a ChromaDB, so nothing says what to recover; apply the policies first, then create a new run"
+                "namespace {namespace} has no BackupPolicy{of}, so nothing says what to recover; apply the policies first, then create a new run"
             ),
         ));
     }
-    if let (Some(named), true) = (&run.spec.point.named, seen.components.len() > 1) {
+    let depends_on = seen.components.iter().map(|c| (c.policy.as_str(), c.depends_on.as_slice()));
+    if let Some(circle) = circle(depends_on) {
+        return Some((
+            "InvalidSpec",
+            format!(
+                "{circle}: each waits for the next to be recovered. Remove one of these dependsOn, then create a new run"
+            ),
+        ));
+    }
+    if let (Some(named), true) = (&run.spec.point.named, seen.restored().count() > 1) {
         return Some((
             "InvalidSpec",
             format!(
                 "spec.point.named is {}, a point of one policy, but the run has {}; write policies: [{{name: ...}}] with that one",
                 named.name,
-                seen.components.len()
+                seen.restored().count()
             ),
         ));
     }
-    shared_claim(&seen.components)
+    shared_claim(seen)
 }
 
-fn shared_claim(components: &[Component]) -> Option<(&'static str, String)> {
+fn shared_claim(seen: &Observed) -> Option<(&'static str, String)> {
     let mut claims = BTreeSet::new();
-    for component in components {
-        if let Ok(source) = &component.source
-            && !claims.insert(&source.claim)
-        {
-            return Some((
-                "InvalidSpec",
-                format!(
-                    "claim {} is named by two policies of this run, {} among them; recover one of them",
-                    source.claim, component.policy
-                ),
-            ));
+    for component in seen.restored() {
+        for claim in component.source.iter().flat_map(|source| &source.claims) {
+            if !claims.insert(claim) {
+                return Some((
+                    "InvalidSpec",
+                    format!(
+                        "claim {claim} is named by two policies of this run, {} among them; recover one of them",
+                        component.policy
+                    ),
+                ));
+            }
         }
     }
     None
@@ -266,26 +285,34 @@ fn executed_by_another(seen: &Observed) -> Option<(&'static str, String)> {
     ))
 }
 
-/// The claim and the volume of `component` as they are now, or a sentence why they can't be touched.
+/// The claims of `component` and their volumes as they are now, or a sentence why they can't be touched.
 ///
-/// Guarantee: the volume's claimRef names this very claim by its uid, so that a claim that names somebody else's volume
+/// Guarantee: each volume's claimRef names this very claim by its uid, so that a claim that names somebody else's volume
 /// leads nowhere.
 pub(crate) fn current<'a>(
     seen: &'a Observed,
     component: &'a Component,
-) -> Result<(&'a Source, &'a ClaimSeen, &'a VolumeSeen), String> {
-    let namespace = &seen.run.namespace;
+) -> Result<Vec<(&'a ClaimSeen, &'a VolumeSeen)>, String> {
     let source = component.source.as_ref().map_err(Clone::clone)?;
     if component.workloads.is_empty() {
         return Err(format!(
-            "policy {}: none of its workloads exists in namespace {namespace}",
-            component.policy
+            "policy {}: none of its workloads exists in namespace {}",
+            component.policy, seen.run.namespace
         ));
     }
-    let Some(claim) = seen.claims.get(&source.claim) else {
+    source.claims.iter().map(|name| mounted(seen, component, name)).collect()
+}
+
+fn mounted<'a>(
+    seen: &'a Observed,
+    component: &Component,
+    name: &str,
+) -> Result<(&'a ClaimSeen, &'a VolumeSeen), String> {
+    let namespace = &seen.run.namespace;
+    let Some(claim) = seen.claims.get(name) else {
         return Err(format!(
-            "claim {} of policy {} does not exist in namespace {namespace}; a recovery from corruption replaces a volume that is there. Start the workload once, so that the claim is made, then create a new run",
-            source.claim, component.policy
+            "claim {name} of policy {} does not exist in namespace {namespace}; a recovery replaces a volume that is there. Start the workload once, so that the claim is made, then create a new run",
+            component.policy
         ));
     };
     if claim.deleting {
@@ -295,7 +322,7 @@ pub(crate) fn current<'a>(
         ));
     }
     if claim.volume_mode.as_deref() == Some("Block") {
-        return Err(format!("claim {} is a raw block device, which holds no ChromaDB files", claim.name));
+        return Err(format!("claim {} is a raw block device, which holds no files", claim.name));
     }
     let Some(volume) = claim.volume.as_deref().filter(|_| claim.bound) else {
         return Err(format!(
@@ -304,7 +331,7 @@ pub(crate) fn current<'a>(
         ));
     };
     let volume = owned(seen, claim, volume)?;
-    Ok((source, claim, volume))
+    Ok((claim, volume))
 }
 
 /// Volume `name`, when it belongs to `claim` by uid.
@@ -357,13 +384,16 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
 }
 
 fn assessed(seen: &Observed) -> String {
+    let of = |volumes: Vec<(&ClaimSeen, &VolumeSeen)>| {
+        let each =
+            volumes.iter().map(|(claim, volume)| format!("claim {} on volume {}", claim.name, volume.name));
+        let each: Vec<String> = each.collect();
+        if each.is_empty() { "no volume".to_owned() } else { each.join(", ") }
+    };
     let parts: Vec<String> = seen
-        .components
-        .iter()
+        .restored()
         .map(|component| match current(seen, component) {
-            Ok((source, _, volume)) => {
-                format!("{}: claim {} on volume {}", component.policy, source.claim, volume.name)
-            }
+            Ok(volumes) => format!("{}: {}", component.policy, of(volumes)),
             Err(why) => why,
         })
         .collect();

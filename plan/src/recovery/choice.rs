@@ -5,7 +5,7 @@ use crds::run::{ChosenPoint, PointChoice};
 use jiff::Timestamp;
 
 use super::levels::{self, Passage};
-use super::seen::{Component, Observed, PointSeen, PointState};
+use super::seen::{Component, Observed, PointSeen, PointState, Role};
 use super::{Draft, Progress, texts};
 use crate::effect::Event;
 
@@ -18,6 +18,8 @@ pub(crate) struct Choice {
     pub(crate) passed_over: Vec<(String, String)>,
     /// Reason of SourceResolved.
     pub(crate) reason: &'static str,
+    /// It is younger than the point of this component, which it depends on: it may know of what that one has lost.
+    pub(crate) ahead_of: Option<(String, Timestamp)>,
 }
 
 /// Why there is none: a reason of the condition Failed and a sentence.
@@ -29,7 +31,37 @@ pub(crate) fn choose(seen: &Observed, component: &Component) -> Result<Choice, R
     match choice {
         PointChoice { named: Some(named), .. } => named_point(seen, component, &named.name),
         PointChoice { as_of: Some(as_of), .. } => newest(seen, component, Some(as_of.time)),
-        PointChoice { latest: _, named: None, as_of: None } => newest(seen, component, None),
+        PointChoice { latest: _, named: None, as_of: None } => behind(seen, component),
+    }
+}
+
+/// The newest point that is not younger than those of the components which this one works with; where there is none, the newest of all.
+fn behind(seen: &Observed, component: &Component) -> Result<Choice, Refusal> {
+    let needed = component.depends_on.iter().filter_map(|policy| seen.component(policy));
+    let needed = needed.filter(|needed| needed.role == Role::Restored);
+    // A circle was refused before, so this comes to an end.
+    let oldest = needed
+        .filter_map(|needed| Some((needed.policy.clone(), choose(seen, needed).ok()?.consistency_time)))
+        .min_by_key(|(_, time)| *time);
+    let newest_of_all = newest(seen, component, None)?;
+    let Some((policy, time)) = oldest else { return Ok(newest_of_all) };
+    if newest_of_all.consistency_time <= time {
+        return Ok(newest_of_all);
+    }
+    match newest(seen, component, Some(time)) {
+        Ok(older) => Ok(Choice { reason: "Latest", ..older }),
+        Err(_) => Ok(Choice { ahead_of: Some((policy, time)), ..newest_of_all }),
+    }
+}
+
+/// Why a point can't be restored, when it can't: it is not healthy, or not of what the component is now.
+fn unfit(component: &Component, point: &PointSeen) -> Option<String> {
+    match &point.state {
+        PointState::Quarantined(why) => Some(why.clone()),
+        PointState::Available if point.chroma == component.application => {
+            Some(if point.chroma { "it holds a ChromaDB" } else { "it holds no ChromaDB" }.to_owned())
+        }
+        PointState::Available | PointState::Unknown => None,
     }
 }
 
@@ -62,20 +94,21 @@ fn named_point(seen: &Observed, component: &Component, name: &str) -> Result<Cho
             ),
         ));
     }
-    match (&point.state, point.consistency_time) {
-        (PointState::Quarantined(why), _) => Err((
+    match (unfit(component, point), point.consistency_time.filter(|_| point.state == PointState::Available)) {
+        (Some(why), _) => Err((
             "PointQuarantined",
             format!(
                 "point {name} is Quarantined ({why}) and is not restored; name an Available one, or use latest: {{}}"
             ),
         )),
-        (PointState::Available, Some(time)) => Ok(Choice {
+        (None, Some(time)) => Ok(Choice {
             point: point.clone(),
             consistency_time: time,
             passed_over: Vec::new(),
             reason: "Named",
+            ahead_of: None,
         }),
-        (PointState::Available | PointState::Unknown, _) => Err((
+        (None, None) => Err((
             "PointNotFound",
             format!(
                 "point {name} is not Available: its record is not complete; look at kubectl get hfpoint {name} -n {namespace}, or use latest: {{}}"
@@ -96,17 +129,24 @@ fn newest(seen: &Observed, component: &Component, until: Option<Timestamp>) -> R
     candidates.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| y.name.cmp(&x.name)));
     let mut passed_over = Vec::new();
     for (time, point) in candidates {
-        match &point.state {
-            PointState::Available => {
+        match (unfit(component, point), &point.state) {
+            (None, PointState::Available) => {
                 let reason = match (until, passed_over.is_empty()) {
                     (Some(_), _) => "AsOf",
                     (None, true) => "Latest",
                     (None, false) => "LatestHealthy",
                 };
-                return Ok(Choice { point: point.clone(), consistency_time: time, passed_over, reason });
+                let ahead_of = None;
+                return Ok(Choice {
+                    point: point.clone(),
+                    consistency_time: time,
+                    passed_over,
+                    reason,
+                    ahead_of,
+                });
             }
-            PointState::Quarantined(why) => passed_over.push((point.name.clone(), why.clone())),
-            PointState::Unknown => {}
+            (Some(why), _) => passed_over.push((point.name.clone(), why)),
+            (None, _) => {}
         }
     }
     let which = match until {
@@ -189,6 +229,10 @@ pub(crate) fn describe(choice: &Choice) -> String {
             .collect();
         text.push_str("; passed over ");
         text.push_str(&names.join(", "));
+    }
+    if let Some((policy, time)) = &choice.ahead_of {
+        let ahead = texts::between(*time, choice.consistency_time);
+        text.push_str(&format!("; {ahead} younger than the point of {policy}, which it depends on: it may know of what {policy} has lost"));
     }
     text
 }

@@ -8,7 +8,7 @@ use crds::run::{PlanSummary, StepStatus, Verdict};
 
 use super::assess::{current, declared};
 use super::choice::{Choice, describe};
-use super::seen::Observed;
+use super::seen::{ClaimSeen, Component, Observed, Role, VolumeSeen};
 use super::steps::{Kind, Step};
 use super::{Draft, quantity, stop, texts};
 
@@ -16,45 +16,93 @@ use super::{Draft, quantity, stop, texts};
 pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, Choice>) -> String {
     let Some(policy) = &step.policy else { return whole(seen, step.kind) };
     let Some(component) = seen.component(policy) else { return String::new() };
-    let Ok((_, claim, volume)) = current(seen, component) else { return String::new() };
-    let (name, volume) = (&claim.name, &volume.name);
+    match step.kind {
+        Kind::Start => return start(component),
+        Kind::Validate => return validate(component).to_owned(),
+        _ => {}
+    }
+    let Ok(volumes) = current(seen, component) else { return String::new() };
     let Some(choice) = choices.get(policy) else { return String::new() };
-    let target = crds::names::restore_claim(name, &seen.run.uid);
     let point = &choice.point;
+    if step.kind == Kind::SelectPoint {
+        let lost = texts::between(choice.consistency_time, declared(&seen.run));
+        let at = choice.consistency_time.strftime("%Y-%m-%dT%H:%M:%SZ");
+        return format!(
+            "restore {}; what was written since {at} is lost (RPO {lost} so far), and writers still run",
+            describe(choice)
+        );
+    }
+    if volumes.is_empty() {
+        return stop::NO_VOLUME.to_owned();
+    }
+    let each = |say: &dyn Fn(&ClaimSeen, &VolumeSeen) -> String| {
+        volumes.iter().map(|(claim, volume)| say(claim, volume)).collect::<Vec<_>>().join(", ")
+    };
+    let claims = each(&|claim, _| claim.name.clone());
+    let targets = each(&|claim, _| crds::names::restore_claim(&claim.name, &seen.run.uid));
     match step.kind {
         Kind::Quarantine => format!(
-            "keep volume {volume} of claim {name} as it is (Retain); undo: none needed, nothing is changed"
+            "keep {} as it is (Retain); undo: none needed, nothing is changed",
+            each(&|claim, volume| format!("volume {} of claim {}", volume.name, claim.name))
         ),
         Kind::CheckIntegrity => {
-            format!("say what is broken in {name}, mounted read-only; undo: none needed, nothing is changed")
-        }
-        Kind::SelectPoint => {
-            let lost = texts::between(choice.consistency_time, declared(&seen.run));
-            let at = choice.consistency_time.strftime("%Y-%m-%dT%H:%M:%SZ");
             format!(
-                "restore {}; what was written since {at} is lost (RPO {lost} so far), and writers still run",
-                describe(choice)
+                "say what is broken in {claims}, mounted read-only; undo: none needed, nothing is changed"
             )
         }
-        Kind::Provision => {
-            let size = quantity::at_least(&claim.size, point.bytes);
-            let class = class(seen, claim.class.as_deref()).unwrap_or("the default StorageClass");
-            format!("make claim {target}, {size}, {class}; undo: delete it")
-        }
+        Kind::Provision => format!(
+            "make {}; undo: delete it",
+            each(&|claim, _| {
+                let bytes = if volumes.len() == 1 { point.bytes } else { 0 };
+                let size = quantity::at_least(&claim.size, bytes);
+                let class = class(seen, claim.class.as_deref()).unwrap_or("the default StorageClass");
+                let target = crds::names::restore_claim(&claim.name, &seen.run.uid);
+                format!("claim {target}, {size}, {class}")
+            })
+        ),
         Kind::Restore => format!(
-            "restore {} ({}) from repository {} into {target}; undo: delete it",
+            "restore {} ({}) from repository {} into {targets}; undo: delete it",
             point.name,
             crate::size::bytes(point.bytes),
             point.repository
         ),
         Kind::VerifyOffline => {
-            format!("hold every file and collection of {target} against {}; undo: none needed", point.name)
+            let what = if component.application { "file" } else { "file and collection" };
+            format!("hold every {what} of {targets} against {}; undo: none needed", point.name)
         }
         Kind::Swap => format!(
-            "{name} becomes the new volume, {volume} is kept as {}; undo: swap back",
-            crds::names::quarantine_claim(name, &seen.run.uid)
+            "{}; undo: swap back",
+            each(&|claim, volume| format!(
+                "{} becomes the new volume, {} is kept as {}",
+                claim.name,
+                volume.name,
+                crds::names::quarantine_claim(&claim.name, &seen.run.uid)
+            ))
         ),
-        Kind::Assess | Kind::Stop | Kind::Start | Kind::Validate | Kind::Report => String::new(),
+        Kind::Assess | Kind::Stop | Kind::SelectPoint | Kind::Start | Kind::Validate | Kind::Report => {
+            String::new()
+        }
+    }
+}
+
+fn start(component: &Component) -> String {
+    let each = component.workloads.iter().map(|seen| format!("{} {}", seen.workload.name, seen.replicas));
+    let each: Vec<String> = each.collect();
+    let after = match component.depends_on.as_slice() {
+        [] => String::new(),
+        needed => format!(" as soon as {} is validated", needed.join(", ")),
+    };
+    format!("start {}{after}; undo: stop them", each.join(", "))
+}
+
+fn validate(component: &Component) -> &'static str {
+    match (component.role, component.application) {
+        (Role::Restored, false) => {
+            "hold the running ChromaDB against the point through its API; undo: none needed"
+        }
+        (Role::Restored, true) | (Role::Dependent, _) => {
+            "see that its workloads are ready and its CronJobs scheduled; undo: none needed"
+        }
     }
 }
 
@@ -71,10 +119,6 @@ fn whole(seen: &Observed, kind: Kind) -> String {
             "look at workloads, claims, volumes, points and the repository; undo: none needed".to_owned()
         }
         Kind::Stop => format!("stop {}; undo: start them", replicas()),
-        Kind::Start => format!("start {}; undo: stop them", replicas()),
-        Kind::Validate => {
-            "hold the running ChromaDB against the point through its API; undo: none needed".to_owned()
-        }
         Kind::Report => {
             "measure recovery time and data loss against the objectives; undo: none needed".to_owned()
         }
@@ -84,7 +128,9 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         | Kind::Provision
         | Kind::Restore
         | Kind::VerifyOffline
-        | Kind::Swap => String::new(),
+        | Kind::Swap
+        | Kind::Start
+        | Kind::Validate => String::new(),
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Effect {
         /// Name of the ConfigMap.
         name: String,
         /// The claims, by policy.
-        remembered: BTreeMap<String, ClaimSeen>,
+        remembered: BTreeMap<String, Vec<ClaimSeen>>,
     },
     /// Forgets the claims.
     ForgetClaims {

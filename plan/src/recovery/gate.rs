@@ -6,7 +6,7 @@ use crds::run::{Answer, DesiredState, GateName, GateStatus, StepPhase};
 use jiff::Timestamp;
 
 use super::steps::{self, Kind, Step};
-use super::{Draft, texts};
+use super::{Draft, texts, walk};
 use crate::effect::Event;
 
 /// Whether a step may begin.
@@ -106,10 +106,14 @@ pub(crate) fn cancel(draft: &mut Draft<'_>) -> bool {
         draft.condition("Cancelled", Status::False, "TooLate", message);
         return false;
     }
-    let ended = |phase| matches!(phase, StepPhase::Done | StepPhase::Skipped);
-    let Some(index) = draft.status.steps.iter().position(|step| !ended(step.phase)) else { return false };
-    let message = texts::bounded(&format!("cancelled at {}", draft.status.steps[index].name));
-    draft.condition("Cancelled", Status::True, "Cancelled", message.clone());
-    steps::fail(draft, index, "Cancelled", &message);
+    let at = walk::frontier(&draft.status);
+    if at.is_empty() {
+        return false;
+    }
+    for index in at {
+        let message = texts::bounded(&format!("cancelled at {}", draft.status.steps[index].name));
+        draft.condition("Cancelled", Status::True, "Cancelled", message.clone());
+        steps::fail(draft, index, "Cancelled", &message);
+    }
     true
 }

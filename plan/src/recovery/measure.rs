@@ -10,63 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::assess::declared;
 use super::steps::{Kind, Step};
+use super::walk::{Stretch, lane};
 use super::{Draft, Progress};
 use crate::effect::Event;
 
 /// Measures, and completes the run.
 pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
-    let start = declared(&draft.seen.run);
-    let end = restored_at(draft);
-    let rto = end.duration_since(start).max(SignedDuration::ZERO);
-    let mut policies = Vec::new();
-    let mut measured = Vec::new();
-    let mut worst_rpo = SignedDuration::ZERO;
-    for component in &draft.seen.components {
-        let Some(point) = draft.status.points.iter().find(|point| point.policy == component.policy) else {
-            continue;
-        };
-        let rpo = start.duration_since(point.consistency_time).max(SignedDuration::ZERO);
-        worst_rpo = worst_rpo.max(rpo);
-        let objectives = component.objectives;
-        policies.push(PolicyObjectiveVerdicts {
-            policy: component.policy.clone(),
-            verdicts: verdicts(objectives.rpo, rpo, objectives.rto, rto),
-        });
-        measured.push(Measured {
-            policy: component.policy.clone(),
-            rpo: Span::floor(rpo).to_string(),
-            rto: Span::floor(rto).to_string(),
-            breakdown: breakdown(draft, &component.policy, start, end),
-            not_measured: not_measured(draft),
-        });
-    }
-    let (rto_goal, rpo_goal) = draft.seen.run.spec.scenario.objectives();
-    let scenario = verdicts(rpo_goal, worst_rpo, rto_goal, rto);
-    let goals = policies
-        .iter()
-        .map(|p| (p.verdicts.rpo, p.verdicts.rto))
-        .fold((rpo_goal, rto_goal), |a, b| (a.0.min(b.0), a.1.min(b.1)));
-    let missed_rpo = missed(&policies, |v| v.rpo_verdict);
-    let missed_rto = missed(&policies, |v| v.rto_verdict);
-    // What the columns show is what was promised for the components; with one, its own.
-    let (rpo_shown, rto_shown) = match policies.as_slice() {
-        [one] => (one.verdicts.rpo, one.verdicts.rto),
-        _ => goals,
-    };
-    let (rpo, rto) = (Span::floor(worst_rpo), Span::floor(rto));
-    let numbers = format!("RPO {rpo} of {rpo_shown}, RTO {rto} of {rto_shown}");
-    let (met, reason) = match (missed_rpo, missed_rto) {
-        (false, false) => (Status::True, "Met"),
-        (true, false) => (Status::False, "RPOMissed"),
-        (false, true) => (Status::False, "RTOMissed"),
-        (true, true) => (Status::False, "BothMissed"),
-    };
-    draft.condition("ObjectivesMet", met, reason, numbers.clone());
-    draft.status.measured = measured;
-    draft.status.objectives = Some(ObjectivesStatus { scenario, policies });
-    let display = draft.status.display.get_or_insert_default();
-    display.rpo = Some(format!("{rpo}/{rpo_shown}"));
-    display.rto = Some(format!("{rto}/{rto_shown}"));
+    let numbers = measure(draft).unwrap_or_default();
     draft.status.verdict.get_or_insert(Verdict::Passed);
     let served: Vec<String> = draft
         .status
@@ -81,18 +31,73 @@ pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
     Progress::Done(numbers)
 }
 
-/// When the recovery was proved: the end of Validate; without one, the end of the last step before it.
-fn restored_at(draft: &Draft<'_>) -> Timestamp {
+/// Measures what was recovered; nothing when nothing was. Returns it in words.
+pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
+    let start = declared(&draft.seen.run);
+    let (mut policies, mut measured) = (Vec::new(), Vec::new());
+    let (mut worst_rpo, mut worst_rto) = (SignedDuration::ZERO, SignedDuration::ZERO);
+    for component in draft.seen.restored() {
+        let point = draft.status.points.iter().find(|point| point.policy == component.policy);
+        let Some(point) = point.filter(|_| lane(&draft.status, &component.policy) == Some(Stretch::Done))
+        else {
+            continue;
+        };
+        let end = restored_at(draft, &component.policy);
+        let rpo = start.duration_since(point.consistency_time).max(SignedDuration::ZERO);
+        let rto = end.duration_since(start).max(SignedDuration::ZERO);
+        (worst_rpo, worst_rto) = (worst_rpo.max(rpo), worst_rto.max(rto));
+        let objectives = component.objectives;
+        policies.push(PolicyObjectiveVerdicts {
+            policy: component.policy.clone(),
+            verdicts: verdicts(objectives.rpo, rpo, objectives.rto, rto),
+        });
+        measured.push(Measured {
+            policy: component.policy.clone(),
+            rpo: Span::floor(rpo).to_string(),
+            rto: Span::floor(rto).to_string(),
+            breakdown: breakdown(draft, &component.policy, start, end),
+            not_measured: not_measured(draft),
+        });
+    }
+    if measured.is_empty() {
+        return None;
+    }
+    let (rto_goal, rpo_goal) = draft.seen.run.spec.scenario.objectives();
+    let scenario = verdicts(rpo_goal, worst_rpo, rto_goal, worst_rto);
+    let goals = policies
+        .iter()
+        .map(|p| (p.verdicts.rpo, p.verdicts.rto))
+        .fold((rpo_goal, rto_goal), |a, b| (a.0.min(b.0), a.1.min(b.1)));
+    let missed_rpo = missed(&policies, |v| v.rpo_verdict);
+    let missed_rto = missed(&policies, |v| v.rto_verdict);
+    // What the columns show is what was promised for the components; with one, its own.
+    let (rpo_shown, rto_shown) = match policies.as_slice() {
+        [one] => (one.verdicts.rpo, one.verdicts.rto),
+        _ => goals,
+    };
+    let (rpo, rto) = (Span::floor(worst_rpo), Span::floor(worst_rto));
+    let numbers = format!("RPO {rpo} of {rpo_shown}, RTO {rto} of {rto_shown}");
+    let (met, reason) = match (missed_rpo, missed_rto) {
+        (false, false) => (Status::True, "Met"),
+        (true, false) => (Status::False, "RPOMissed"),
+        (false, true) => (Status::False, "RTOMissed"),
+        (true, true) => (Status::False, "BothMissed"),
+    };
+    draft.condition("ObjectivesMet", met, reason, numbers.clone());
+    draft.status.measured = measured;
+    draft.status.objectives = Some(ObjectivesStatus { scenario, policies });
+    let display = draft.status.display.get_or_insert_default();
+    display.rpo = Some(format!("{rpo}/{rpo_shown}"));
+    display.rto = Some(format!("{rto}/{rto_shown}"));
+    Some(numbers)
+}
+
+/// When the recovery of a component was proved: the end of Validate; without one, the end of the last step before it.
+fn restored_at(draft: &Draft<'_>, policy: &str) -> Timestamp {
     let ended = |kind: Kind| {
-        draft
-            .status
-            .steps
-            .iter()
-            .filter(|step| {
-                step.phase == StepPhase::Done && Step::of(step).is_some_and(|step| step.kind == kind)
-            })
-            .filter_map(|step| step.end)
-            .max()
+        let name = Step { kind, policy: Some(policy.to_owned()) }.name();
+        let step = draft.status.steps.iter().find(|step| step.name == name && step.phase == StepPhase::Done);
+        step.and_then(|step| step.end)
     };
     ended(Kind::Validate).or_else(|| ended(Kind::Start)).or_else(|| ended(Kind::Swap)).unwrap_or(draft.now)
 }
@@ -137,6 +142,10 @@ fn breakdown(draft: &Draft<'_>, policy: &str, start: Timestamp, end: Timestamp) 
     let mut first = true;
     for stored in &draft.status.steps {
         let (Some(begun), Some(step)) = (stored.start, Step::of(stored)) else { continue };
+        // What is done for others meanwhile takes none of its time.
+        if step.policy.as_ref().is_some_and(|other| other != policy) {
+            continue;
+        }
         // What a human took to decide is nobody's delay but theirs.
         let decided = step.kind == Kind::Stop && !draft.status.gates.is_empty();
         line.until(
@@ -150,8 +159,7 @@ fn breakdown(draft: &Draft<'_>, policy: &str, start: Timestamp, end: Timestamp) 
             begun,
         );
         first = false;
-        let part = if step.policy.as_ref().is_none_or(|p| p == policy) { step.kind.part() } else { "others" };
-        line.until(part, stored.end.unwrap_or(end));
+        line.until(step.kind.part(), stored.end.unwrap_or(end));
     }
     line.until("between", end);
     line.parts

@@ -4,18 +4,19 @@
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
-use crds::job::{Checked, Failure, Finding, Report, Request, RunMark};
+use crds::job::{Checked, Failure, Finding, Report, Request, RunMark, Verified};
 use crds::names;
 use crds::reference::{POLICY_LABEL, RUN_LABEL};
 use crds::run::LiveLevels;
 
 use super::assess::{deadline, policy_gone};
 use super::effect::Effect;
-use super::seen::{Access, Component, Source};
+use super::seen::{Access, Component};
 use super::steps::Kind;
-use super::stop::claim_of;
+use super::stop::{NO_VOLUME, claims_of};
 use super::{Draft, Progress, texts};
 use crate::backoff;
+use crate::backup::source::{Content, Source};
 use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
 
 /// How often a step is tried when nothing says that trying again is useless.
@@ -28,7 +29,7 @@ pub(crate) struct Wanted {
     pub(crate) request: Request,
     pub(crate) keys: Option<RepositoryKeys>,
     pub(crate) source: Option<Volume>,
-    pub(crate) target: Option<Volume>,
+    pub(crate) targets: BTreeMap<String, Volume>,
     pub(crate) place: Place,
     pub(crate) identity: Identity,
 }
@@ -109,13 +110,13 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
             return Progress::acting(Vec::new(), format!("waiting until Job {name} is gone"));
         }
     }
-    if let Some(target) = wanted.target.as_ref().filter(|target| !target.read_only)
-        && let Some(pod) = seen.pods_of(&target.claim).next()
-    {
-        return Progress::acting(
-            Vec::new(),
-            format!("waiting until pod {} lets go of claim {}", pod.name, target.claim),
-        );
+    for target in wanted.targets.values().filter(|target| !target.read_only) {
+        if let Some(pod) = seen.pods_of(&target.claim).next() {
+            return Progress::acting(
+                Vec::new(),
+                format!("waiting until pod {} lets go of claim {}", pod.name, target.claim),
+            );
+        }
     }
     let end = deadline(&seen.run);
     let left = match wanted.kind {
@@ -130,7 +131,7 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
         ]),
         keys: wanted.keys,
         sources: wanted.source.into_iter().map(|volume| (volume.claim.clone(), volume)).collect(),
-        target: wanted.target,
+        targets: wanted.targets,
         place: wanted.place,
         identity: wanted.identity,
         ..MoverJob::bare(name.clone(), wanted.request, deadline)
@@ -168,21 +169,25 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
         return Progress::Skipped("the volume could not be found in the pod template any more".to_owned());
     };
     if component.workloads.iter().any(|workload| workload.deletes_claims) {
-        let volume = draft.seen.remembered(policy).and_then(|claim| claim.volume.clone()).unwrap_or_default();
+        let claims = draft.seen.remembered(policy).unwrap_or_default();
+        let volumes: Vec<&str> = claims.iter().filter_map(|claim| claim.volume.as_deref()).collect();
+        let volume = volumes.join(", ");
         return Progress::Skipped(format!(
             "the StatefulSet deletes its claim when it is scaled down (whenScaled: Delete); volume {volume} is retained and was not opened"
         ));
     }
-    let Some(claim) = claim_of(draft.seen, component) else {
+    let claims = claims_of(draft.seen, component);
+    let (Content::ChromaDb { data_path, .. }, [claim]) = (&source.content, claims.as_slice()) else {
         return Progress::Skipped("the claim is not known any more".to_owned());
     };
+    let claim = (*claim).to_owned();
     let wanted = Wanted {
         kind: Kind::CheckIntegrity,
         policy: policy.to_owned(),
-        request: Request::CheckIntegrity { claim: claim.to_owned(), data_path: source.data_path.clone() },
+        request: Request::CheckIntegrity { claim: claim.clone(), data_path: data_path.clone() },
         keys: None,
-        source: Some(Volume { claim: claim.to_owned(), read_only: true }),
-        target: None,
+        source: Some(Volume { claim, read_only: true }),
+        targets: BTreeMap::new(),
         place: source.place.clone(),
         identity: draft.seen.identity(component),
     };
@@ -206,15 +211,17 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
     }
 }
 
-/// The step Restore: the point into the new volume.
+/// The step Restore: the point into the new volumes.
 pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
     let (component, access, source) = match parts(draft, policy) {
         Ok(parts) => parts,
         Err(progress) => return progress,
     };
-    let (Some(point), Some(claim)) = (chosen(draft, policy), claim_of(draft.seen, component)) else {
-        return Progress::failed("StepFailed", format!("no point was chosen for policy {policy}"));
-    };
+    let Some(point) = chosen(draft, policy) else { return no_point(policy) };
+    let (claims, targets) = targets(draft, component, false);
+    if claims.is_empty() {
+        return Progress::Skipped(NO_VOLUME.to_owned());
+    }
     let run = &draft.seen.run;
     let wanted = Wanted {
         kind: Kind::Restore,
@@ -222,6 +229,7 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         request: Request::Restore {
             repository: access.access.clone(),
             point,
+            claims,
             run: RunMark {
                 namespace: run.namespace.clone(),
                 name: run.name.clone(),
@@ -231,7 +239,7 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         },
         keys: Some(access.keys.clone()),
         source: None,
-        target: Some(Volume { claim: names::restore_claim(claim, &run.uid), read_only: false }),
+        targets,
         place: source.place.clone(),
         identity: draft.seen.identity(component),
     };
@@ -258,27 +266,29 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     }
 }
 
-/// The step VerifyOffline: the new volume against the point, before anything is swapped.
+/// The step VerifyOffline: the new volumes against the point, before anything is swapped.
 pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
     let (component, access, source) = match parts(draft, policy) {
         Ok(parts) => parts,
         Err(progress) => return progress,
     };
-    let (Some(point), Some(claim)) = (chosen(draft, policy), claim_of(draft.seen, component)) else {
-        return Progress::failed("StepFailed", format!("no point was chosen for policy {policy}"));
+    let Some(point) = chosen(draft, policy) else { return no_point(policy) };
+    let (claims, targets) = targets(draft, component, true);
+    if claims.is_empty() {
+        return Progress::Skipped(NO_VOLUME.to_owned());
+    }
+    let restored: Vec<String> = targets.values().map(|target| target.claim.clone()).collect();
+    let data_path = match &source.content {
+        Content::ChromaDb { data_path, .. } => Some(data_path.clone()),
+        Content::Application => None,
     };
-    let target = names::restore_claim(claim, &draft.seen.run.uid);
     let wanted = Wanted {
         kind: Kind::VerifyOffline,
         policy: policy.to_owned(),
-        request: Request::VerifyOffline {
-            repository: access.access.clone(),
-            point,
-            data_path: source.data_path.clone(),
-        },
+        request: Request::VerifyOffline { repository: access.access.clone(), point, claims, data_path },
         keys: Some(access.keys.clone()),
         source: None,
-        target: Some(Volume { claim: target.clone(), read_only: true }),
+        targets,
         place: source.place.clone(),
         identity: draft.seen.identity(component),
     };
@@ -289,10 +299,7 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
     match drive(draft, index, wanted) {
         Outcome::Pending(progress) => progress,
         Outcome::Said(Report::Verified(verified)) => {
-            let equal = format!(
-                "{} of {} digests, {} of {} collections as captured",
-                verified.files_equal, verified.files, verified.collections_equal, verified.collections
-            );
+            let equal = equal(&verified, component.application);
             if verified.findings.is_empty()
                 && verified.files_equal == verified.files
                 && verified.collections_equal == verified.collections
@@ -301,7 +308,8 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
                 Progress::Done(equal)
             } else {
                 let what = found(&verified.findings, verified.findings.len() as u64);
-                let message = format!("claim {target} is not what was captured ({equal}): {what}");
+                let message =
+                    format!("claim {} is not what was captured ({equal}): {what}", restored.join(", "));
                 refused(draft, "IntegrityMismatch".to_owned(), message)
             }
         }
@@ -311,6 +319,35 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
             refused(draft, reason, message)
         }
     }
+}
+
+/// What of the point was found again.
+fn equal(verified: &Verified, application: bool) -> String {
+    let digests = format!("{} of {} digests", verified.files_equal, verified.files);
+    match application {
+        true => format!("{digests} as captured"),
+        false => format!(
+            "{digests}, {} of {} collections as captured",
+            verified.collections_equal, verified.collections
+        ),
+    }
+}
+
+fn no_point(policy: &str) -> Progress {
+    Progress::failed("StepFailed", format!("no point was chosen for policy {policy}"))
+}
+
+/// The claims of a component, and what is mounted for each: the claim that its volume is restored into.
+fn targets(
+    draft: &Draft<'_>,
+    component: &Component,
+    read_only: bool,
+) -> (Vec<String>, BTreeMap<String, Volume>) {
+    let claims: Vec<String> = claims_of(draft.seen, component).into_iter().map(str::to_owned).collect();
+    let restored =
+        |claim: &String| Volume { claim: names::restore_claim(claim, &draft.seen.run.uid), read_only };
+    let targets = claims.iter().map(|claim| (claim.clone(), restored(claim))).collect();
+    (claims, targets)
 }
 
 /// Id of the point that was chosen for `policy`.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use crds::job::RepositoryAccess;
-use crds::policy::{Objectives, ServerAuth};
+use crds::policy::{Objectives, Priority, ServerAuth};
+use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-use crate::effect::{Identity, JobState, Place, RepositoryKeys};
+use crate::backup::source::Source;
+use crate::effect::{Identity, JobState, RepositoryKeys};
 pub use crate::workload::{PodSeen, WorkloadSeen};
 
 /// One look at everything that concerns a run.
@@ -27,9 +29,9 @@ pub struct Observed {
     pub executed: Option<Executed>,
     /// The other runs of the namespace that have not ended.
     pub others: Vec<OtherRun>,
-    /// Every policy of the namespace, by name.
-    pub policies: Vec<String>,
-    /// What the policies of the run protect, in the run's order. A policy that does not exist is missing here.
+    /// Every policy of the namespace.
+    pub policies: Vec<PolicySeen>,
+    /// What the policies of the run protect, in the order of [`scope`](super::scope). A policy that does not exist is missing here.
     pub components: Vec<Component>,
     /// Every point of the namespace.
     pub points: Vec<PointSeen>,
@@ -61,16 +63,22 @@ impl Observed {
     #[must_use]
     pub fn identity(&self, component: &Component) -> Identity {
         let now = component.source.as_ref().map(|source| source.identity.clone()).unwrap_or_default();
-        match self.remembered(&component.policy).and_then(|claim| claim.used_by.clone()) {
+        let remembered = self.remembered(&component.policy).unwrap_or_default();
+        match remembered.first().and_then(|claim| claim.used_by.clone()) {
             Some(UsedBy { uid, gid, groups }) => Identity { uid, gid, groups, ..now },
             None => now,
         }
     }
 
-    /// The claim of `policy` as it was when the run stopped its workloads.
+    /// The components whose volumes are replaced.
+    pub fn restored(&self) -> impl Iterator<Item = &Component> {
+        self.components.iter().filter(|component| component.role == Role::Restored)
+    }
+
+    /// The claims of `policy` as they were when the run stopped its workloads.
     #[must_use]
-    pub fn remembered(&self, policy: &str) -> Option<&ClaimSeen> {
-        self.memory.as_ref().and_then(|memory| memory.remembered.get(policy))
+    pub fn remembered(&self, policy: &str) -> Option<&[ClaimSeen]> {
+        self.memory.as_ref().and_then(|memory| memory.remembered.get(policy)).map(Vec::as_slice)
     }
 }
 
@@ -119,11 +127,37 @@ pub struct OtherRun {
     pub begun: bool,
 }
 
+/// A policy of the namespace, as far as it decides which components a run concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySeen {
+    /// Name.
+    pub name: String,
+    /// It protects an application, and no ChromaDB.
+    pub application: bool,
+    /// Who gets the slots first.
+    pub priority: Priority,
+    /// Policies of the components that it works with.
+    pub depends_on: Vec<String>,
+}
+
+/// What a run does with a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Its volumes are replaced.
+    Restored,
+    /// It depends on one whose volumes are replaced: it is stopped and started.
+    Dependent,
+}
+
 /// What a policy protects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Component {
     /// Name of the policy.
     pub policy: String,
+    /// What is done with it.
+    pub role: Role,
+    /// Policies of the components that it works with.
+    pub depends_on: Vec<String>,
     /// What was promised.
     pub objectives: Objectives,
     /// Name of the repository.
@@ -134,8 +168,12 @@ pub struct Component {
     pub application: bool,
     /// Its policy wants a human to approve what is done to it.
     pub approval: bool,
+    /// How a ChromaDB's server is asked.
+    pub auth: Option<ServerAuth>,
     /// Its workloads that exist.
     pub workloads: Vec<WorkloadSeen>,
+    /// Those that don't.
+    pub missing: Vec<WorkloadRef>,
     /// An offline capture has stopped them, and will start them again.
     pub stopped: bool,
     /// Where its data is, or a sentence why that can't be told.
@@ -149,23 +187,6 @@ pub struct Access {
     pub access: RepositoryAccess,
     /// Its Secrets.
     pub keys: RepositoryKeys,
-}
-
-/// Where a ChromaDB's data is and how its pods run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Source {
-    /// Name of the claim.
-    pub claim: String,
-    /// Path of the data below the claim's root, without a leading slash.
-    pub data_path: String,
-    /// Base URL of the server, or a sentence why there is none.
-    pub url: Result<String, String>,
-    /// How the server is asked.
-    pub auth: Option<ServerAuth>,
-    /// Node constraints of the pods.
-    pub place: Place,
-    /// Who the pods run as.
-    pub identity: Identity,
 }
 
 /// A point.
@@ -185,6 +206,8 @@ pub struct PointSeen {
     pub consistency_time: Option<Timestamp>,
     /// Bytes of its files.
     pub bytes: u64,
+    /// It holds a ChromaDB.
+    pub chroma: bool,
     /// Migration levels of its data.
     pub migrations: Option<String>,
 }
@@ -298,7 +321,7 @@ pub struct Memory {
     /// Uid.
     pub uid: String,
     /// The claims as they were, by policy.
-    pub remembered: BTreeMap<String, ClaimSeen>,
+    pub remembered: BTreeMap<String, Vec<ClaimSeen>>,
     /// Whether the fence was found to hold at this look.
     pub proof: Proof,
 }

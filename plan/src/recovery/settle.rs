@@ -1,16 +1,15 @@
 //! How a run ends, and what is tidied up around it. A run that fails ends only when its claims are whole, so that the
 //! state of the world it reports is one that a human can go on from.
 
-use crds::condition::{Status, get, is_true};
+use crds::condition::{Status, is_true};
 use crds::names;
-use crds::reference::WorkloadKind;
-use crds::run::{LeftAs, NextAction, RecoveryRunStatus, StepPhase, StoppedWorkload, Verdict};
+use crds::run::{RecoveryRunStatus, StepPhase, StepStatus, Verdict};
 
 use super::effect::Effect;
-use super::seen::{ClaimSeen, Observed, PointState};
+use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
-use super::swap::{self, between, bound, recorded, swapped};
-use super::{Draft, Progress, binding, mover, start, stop, texts};
+use super::swap::{self, between, bound, swapped};
+use super::{Draft, Progress, binding, left, measure, mover, start, stop};
 
 /// Whether the run has ended; nothing changes its status any more.
 pub(crate) fn settled(status: &RecoveryRunStatus) -> bool {
@@ -67,7 +66,7 @@ fn delete_jobs(draft: &mut Draft<'_>, needed: &[String]) {
 pub(crate) fn tidy(draft: &mut Draft<'_>) {
     delete_jobs(draft, &[]);
     let seen = draft.seen;
-    if !between(seen, &draft.status) {
+    if !between(seen, &draft.status, None) {
         lift(draft);
     }
     if seen.run.finalizer {
@@ -109,7 +108,7 @@ fn make_whole(draft: &mut Draft<'_>) -> bool {
             continue;
         };
         let running = draft.status.steps[index].phase == StepPhase::Running;
-        if running && recorded(&draft.status, &policy).is_some() && between(draft.seen, &draft.status) {
+        if running && between(draft.seen, &draft.status, Some(&policy)) {
             match swap::advance(draft, index, &policy) {
                 Progress::Done(message) | Progress::Skipped(message) => {
                     steps::end(draft, index, StepPhase::Done, &message);
@@ -146,15 +145,33 @@ enum Back {
     Impossible,
 }
 
-/// Gives the old volume its claim again when the claim is gone: deleted by `whenScaled: Delete`, or by a swap that failed.
+/// Gives the old volumes their claims again where these are gone: deleted by `whenScaled: Delete`, or by a swap that failed.
 fn put_back(draft: &mut Draft<'_>, policy: &str) -> Back {
+    let (mut acting, mut waits, mut impossible) = (Vec::new(), false, false);
+    for claim in draft.seen.remembered(policy).unwrap_or_default() {
+        match put_one_back(draft, claim) {
+            Back::Whole => {}
+            Back::Impossible => impossible = true,
+            Back::Acting(effects) => {
+                waits = true;
+                acting.extend(effects);
+            }
+        }
+    }
+    match (waits, impossible) {
+        (true, _) => Back::Acting(acting),
+        (false, true) => Back::Impossible,
+        (false, false) => Back::Whole,
+    }
+}
+
+fn put_one_back(draft: &mut Draft<'_>, claim: &ClaimSeen) -> Back {
     let seen = draft.seen;
-    let Some(claim) = seen.remembered(policy) else { return Back::Whole };
     let Some(old) = claim.volume.as_deref() else { return Back::Impossible };
     if let Some(present) = seen.claims.get(&claim.name) {
         return match present {
             present if present.deleting || doomed(seen, present) => Back::Acting(Vec::new()),
-            _ if bound(seen, &claim.name, old) || swapped(seen, &draft.status, policy) => {
+            _ if bound(seen, &claim.name, old) || swapped(seen, &draft.status, &claim.name) => {
                 match binding::hasten(draft, &[present]) {
                     tidying if tidying.is_empty() => Back::Whole,
                     tidying => Back::Acting(tidying),
@@ -191,45 +208,39 @@ fn doomed(seen: &Observed, claim: &ClaimSeen) -> bool {
             || claim.owners.iter().any(|owner| owner.kind == "Pod"))
 }
 
-/// A step failed: makes the claims whole, then ends the run.
+/// Something failed and nothing else goes on: makes the claims whole, then ends the run.
 pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     delete_jobs(draft, &[]);
     let seen = draft.seen;
     if !seen.namespace_terminating {
-        for policy in seen.components.iter().map(|component| component.policy.clone()).collect::<Vec<_>>() {
-            if let Back::Acting(effects) = put_back(draft, &policy) {
-                draft.effects.extend(effects);
-                return;
+        let (mut open, mut effects) = (false, Vec::new());
+        for policy in seen.restored().map(|component| component.policy.clone()).collect::<Vec<_>>() {
+            if let Back::Acting(more) = put_back(draft, &policy) {
+                open = true;
+                effects.extend(more);
             }
         }
+        if open {
+            draft.effects.extend(effects);
+            return;
+        }
     }
-    // A run that was carried out before, as the repository knows, had no reason to stop anything, and what can't be restored at all
-    // is left as it was found.
-    // And who cancelled it wants what ran to run.
-    let in_vain =
-        |reason: &str| matches!(reason, "AlreadyExecuted" | "DowngradeRefused" | "Cancelled" | "Rejected");
-    if get(&draft.status.conditions, "Ready").is_some_and(|ready| in_vain(&ready.reason)) {
+    let failed: Vec<StepStatus> =
+        draft.status.steps.iter().filter(|step| step.phase == StepPhase::Failed).cloned().collect();
+    let (reason, mut message) = why(&failed);
+    if in_vain(&reason) {
         let effects = start::scale_up(draft);
         if !effects.is_empty() {
             draft.effects.extend(effects);
             return;
         }
     }
-    let (reason, mut message) = get(&draft.status.conditions, "Ready")
-        .map(|ready| (ready.reason.clone(), ready.message.clone()))
-        .unwrap_or_else(|| ("StepFailed".to_owned(), "a step failed".to_owned()));
-    if let Some(step) = draft.status.steps.iter().find(|step| step.phase == StepPhase::Failed)
-        && reason == "StepFailed"
-        && !message.starts_with(&step.name)
-    {
-        message = format!("{}: {message}", step.name);
-    }
-    let left = left_as(draft);
     if begun(&draft.status) {
-        message = format!("{message}. {}", world(draft, &left));
+        message = format!("{message}. {}", left::world(draft));
+        draft.status.next_actions = left::next_actions(draft);
     }
-    draft.status.next_actions = next_actions(draft, &left);
-    draft.status.left_as = Some(left);
+    measure::measure(draft);
+    draft.status.left_as = Some(left::left_as(draft));
     draft.status.verdict.get_or_insert(Verdict::Failed);
     draft.condition("Ready", false, &reason, message.clone());
     draft.condition("Stalled", Status::True, &reason, message.clone());
@@ -237,167 +248,28 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     draft.events.push(crate::effect::Event::warning(reason, message));
 }
 
+/// Whether what was stopped is started again. A run that was carried out before, as the repository knows, had no reason to stop anything, what
+/// can't be restored at all is left as it was found, and who cancelled it wants what ran to run.
+fn in_vain(reason: &str) -> bool {
+    matches!(reason, "AlreadyExecuted" | "DowngradeRefused" | "Cancelled" | "Rejected")
+}
+
+/// Reason and message of a run whose steps failed so. A cancelled one is Cancelled, whatever else went wrong.
+fn why(failed: &[StepStatus]) -> (String, String) {
+    let of = |step: &StepStatus| step.reason.clone().unwrap_or_else(|| "StepFailed".to_owned());
+    let first = failed.iter().find(|step| step.reason.as_deref() == Some("Cancelled")).or(failed.first());
+    let reason = first.map_or_else(|| "StepFailed".to_owned(), of);
+    let several = failed.len() > 1;
+    let say =
+        |step: &StepStatus| match (several || of(step) == "StepFailed", step.message.starts_with(&step.name))
+        {
+            (true, false) => format!("{}: {}", step.name, step.message),
+            (true, true) | (false, _) => step.message.clone(),
+        };
+    let said: Vec<String> = failed.iter().map(say).collect();
+    (reason, if said.is_empty() { "a step failed".to_owned() } else { said.join("; ") })
+}
+
 fn begun(status: &RecoveryRunStatus) -> bool {
     !status.stopped.is_empty()
-}
-
-fn left_as(draft: &Draft<'_>) -> LeftAs {
-    let seen = draft.seen;
-    let workloads = stop::workloads(seen);
-    let running = workloads.iter().filter(|workload| workload.replicas > 0).count();
-    let workloads = match running {
-        0 => "Stopped",
-        n if n == workloads.len() => "Running",
-        _ => "Mixed",
-    };
-    let swaps = draft.status.swaps.iter().filter(|swap| swapped(seen, &draft.status, &swap.policy)).count();
-    let claims = if between(seen, &draft.status) && !all_whole(draft) {
-        "Between"
-    } else if swaps > 0 {
-        "Swapped"
-    } else {
-        "Original"
-    };
-    let data = if swaps > 0 { "Restored" } else { "Untouched" };
-    LeftAs { workloads: workloads.to_owned(), data: data.to_owned(), claims: claims.to_owned() }
-}
-
-fn all_whole(draft: &Draft<'_>) -> bool {
-    draft.status.swaps.iter().all(|swap| {
-        bound(draft.seen, &swap.claim, &swap.new_volume) || bound(draft.seen, &swap.claim, &swap.old_volume)
-    })
-}
-
-fn world(draft: &Draft<'_>, left: &LeftAs) -> String {
-    let claims: Vec<&str> =
-        draft.seen.components.iter().filter_map(|component| stop::claim_of(draft.seen, component)).collect();
-    let claims = claims.join(", ");
-    let workloads = match left.workloads.as_str() {
-        "Stopped" => "the workloads are stopped",
-        "Running" => "the workloads run",
-        _ => "some workloads run",
-    };
-    match left.claims.as_str() {
-        "Original" => format!("Nothing was replaced: {claims} is the old volume, {workloads}"),
-        "Swapped" => {
-            format!("{claims} is the restored volume, the old one is kept in quarantine, {workloads}")
-        }
-        _ => format!(
-            "The claims are between two volumes ({}), both set to Retain; {workloads}",
-            draft
-                .status
-                .swaps
-                .iter()
-                .map(|swap| format!("{}: old {}, new {}", swap.claim, swap.old_volume, swap.new_volume))
-                .collect::<Vec<_>>()
-                .join("; ")
-        ),
-    }
-}
-
-fn next_actions(draft: &Draft<'_>, left: &LeftAs) -> Vec<NextAction> {
-    let mut actions = Vec::new();
-    if !begun(&draft.status) {
-        return actions;
-    }
-    let namespace = &draft.seen.run.namespace;
-    if left.claims == "Between" {
-        actions.push(NextAction {
-            name: "look".into(),
-            message: "see which claim holds which volume before anything else is done".into(),
-            command: format!("kubectl get pvc,pv -n {namespace}"),
-        });
-        return actions;
-    }
-    for chosen in &draft.status.points {
-        if let Some((name, time)) = older(draft.seen, &chosen.policy, chosen.consistency_time) {
-            actions.push(NextAction {
-                name: format!("older-point-{}", texts::cut(&chosen.policy, 40)),
-                message: format!(
-                    "{name} is Available; loses {} more than {}",
-                    texts::between(time, chosen.consistency_time),
-                    chosen.name
-                ),
-                command: create(draft, &chosen.policy, &name),
-            });
-        }
-    }
-    if left.claims == "Original" {
-        for stopped in draft.status.stopped.iter().filter(|stopped| stopped.replicas > 0).take(3) {
-            actions.push(NextAction {
-                name: format!("start-{}", texts::cut(&stopped.workload.name, 50)),
-                message: "starts it on the old volume as it was, with whatever damage it has".into(),
-                command: scale(namespace, stopped),
-            });
-        }
-        for component in &draft.seen.components {
-            let Some(claim) = stop::claim_of(draft.seen, component) else { continue };
-            let restore = names::restore_claim(claim, &draft.seen.run.uid);
-            if draft.seen.claims.contains_key(&restore) {
-                actions.push(NextAction {
-                    name: format!("remove-{}", texts::cut(&component.policy, 50)),
-                    message: "removes the unfinished copy; the old volume stays".into(),
-                    command: format!("kubectl delete pvc -n {namespace} {restore}"),
-                });
-            }
-        }
-    } else {
-        for stopped in draft.status.stopped.iter().take(3) {
-            let name = texts::cut(&stopped.workload.name, 50);
-            if left.workloads == "Running" {
-                actions.push(NextAction {
-                    name: format!("logs-{name}"),
-                    message: "what the database says on the restored volume".into(),
-                    command: format!("kubectl logs -n {namespace} {}", kind(stopped)),
-                });
-            } else if stopped.replicas > 0 {
-                actions.push(NextAction {
-                    name: format!("start-{name}"),
-                    message: "starts it on the restored volume".into(),
-                    command: scale(namespace, stopped),
-                });
-            }
-        }
-    }
-    actions.truncate(8);
-    actions
-}
-
-fn older(seen: &Observed, policy: &str, than: jiff::Timestamp) -> Option<(String, jiff::Timestamp)> {
-    seen.points
-        .iter()
-        .filter(|point| point.policy == policy && point.state == PointState::Available)
-        .filter_map(|point| point.consistency_time.map(|time| (point.name.clone(), time)))
-        .filter(|(_, time)| *time < than)
-        .max_by_key(|(_, time)| *time)
-}
-
-fn kind(stopped: &StoppedWorkload) -> String {
-    match stopped.workload.kind {
-        WorkloadKind::StatefulSet => format!("statefulset/{}", stopped.workload.name),
-        WorkloadKind::Deployment => format!("deployment/{}", stopped.workload.name),
-        WorkloadKind::CronJob => format!("cronjob/{}", stopped.workload.name),
-    }
-}
-
-/// A command that starts again what the run stopped.
-fn scale(namespace: &str, stopped: &StoppedWorkload) -> String {
-    match stopped.workload.kind {
-        WorkloadKind::CronJob => {
-            format!("kubectl patch -n {namespace} {} -p '{{\"spec\":{{\"suspend\":false}}}}'", kind(stopped))
-        }
-        WorkloadKind::StatefulSet | WorkloadKind::Deployment => {
-            format!("kubectl scale -n {namespace} {} --replicas={}", kind(stopped), stopped.replicas)
-        }
-    }
-}
-
-/// A command that creates the run which restores `point`.
-fn create(draft: &Draft<'_>, policy: &str, point: &str) -> String {
-    let run = &draft.seen.run;
-    format!(
-        "echo '{{\"apiVersion\":\"holdfast.dev/v1alpha1\",\"kind\":\"RecoveryRun\",\"metadata\":{{\"generateName\":\"recover-\",\"namespace\":\"{ns}\"}},\"spec\":{{\"scenario\":\"{scenario}\",\"policies\":[{{\"name\":\"{policy}\"}}],\"point\":{{\"named\":{{\"name\":\"{point}\"}}}},\"target\":{{\"inPlace\":{{\"confirm\":\"{ns}\"}}}}}}}}' | kubectl create -f -",
-        ns = run.namespace,
-        scenario = run.spec.scenario.as_str(),
-    )
 }

@@ -1,8 +1,9 @@
-//! The step Start: what the run stopped runs again, with the replicas it had and never more.
+//! The step Start: what the run stopped runs again, with the replicas it had and never more, as soon as what it depends on is validated.
 
 use super::effect::Effect;
-use super::seen::WorkloadSeen;
-use super::{Draft, Progress, stop};
+use super::seen::Component;
+use super::walk::{Stretch, lane};
+use super::{Draft, Progress, assess, stop};
 use crate::workload;
 
 /// Effects that give back the remembered replicas to what has fewer.
@@ -12,26 +13,26 @@ pub(crate) fn scale_up(draft: &Draft<'_>) -> Vec<Effect> {
     up.into_iter().map(Effect::Scale).collect()
 }
 
-/// Scales back to the remembered replicas and waits until they are ready.
-pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
-    let workloads = stop::workloads(draft.seen);
-    let effects = scale_up(draft);
-    let mut waiting = Vec::new();
-    let mut started = Vec::new();
+/// Waits for what the component depends on, scales back to the remembered replicas and waits until they are ready.
+pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {
+    let Some(component) = draft.seen.component(policy) else { return assess::policy_gone(draft, policy) };
+    if let Some(progress) = needed(draft, component) {
+        return progress;
+    }
+    let (mut waiting, mut started) = (Vec::new(), Vec::new());
     for stopped in &draft.status.stopped {
-        let found: Option<&&WorkloadSeen> = workloads.iter().find(|seen| seen.workload == stopped.workload);
-        let Some(seen) = found else {
+        if component.missing.contains(&stopped.workload) {
             return Progress::failed(
                 "StepFailed",
                 format!(
-                    "{:?} {} does not exist any more, so it can't be started; create it again, its claim holds the restored data",
-                    stopped.workload.kind, stopped.workload.name
+                    "{} {} does not exist any more, so it can't be started; create it again, its claims hold the restored data",
+                    stopped.workload.kind.as_str(),
+                    stopped.workload.name
                 ),
             );
-        };
-        if stopped.replicas == 0 {
-            continue;
         }
+        let found = component.workloads.iter().find(|seen| seen.workload == stopped.workload);
+        let Some(seen) = found.filter(|_| stopped.replicas > 0) else { continue };
         if seen.ready < stopped.replicas {
             waiting.push(format!("{} {} of {} ready", seen.workload.name, seen.ready, stopped.replicas));
         }
@@ -40,8 +41,35 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
     if started.is_empty() {
         return Progress::Skipped("nothing ran before the run, so nothing is started".to_owned());
     }
+    let effects: Vec<Effect> =
+        workload::up(&draft.status.stopped, &component.workloads).into_iter().map(Effect::Scale).collect();
     if !effects.is_empty() || !waiting.is_empty() {
         return Progress::acting(effects, waiting.join(", "));
     }
     Progress::Done(started.join(", "))
+}
+
+/// What is done while a component that this one works with is not validated; nothing when all are. One that is no part of the run is taken as
+/// it is.
+fn needed(draft: &Draft<'_>, component: &Component) -> Option<Progress> {
+    let of = |wanted: Stretch| {
+        let on = component.depends_on.iter().map(String::as_str);
+        on.filter(|policy| lane(&draft.status, policy) == Some(wanted)).collect::<Vec<_>>()
+    };
+    let (failed, open) = (of(Stretch::Failed), of(Stretch::Open));
+    if !failed.is_empty() {
+        let failed = failed.join(", ");
+        return Some(Progress::failed(
+            "StepFailed",
+            format!(
+                "it depends on {failed}, which could not be recovered, so it is not started; recover {failed} first"
+            ),
+        ));
+    }
+    (!open.is_empty()).then(|| {
+        Progress::acting(
+            Vec::new(),
+            format!("waiting until {} is validated, which it depends on", open.join(", ")),
+        )
+    })
 }

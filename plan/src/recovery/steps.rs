@@ -1,7 +1,8 @@
 //! The steps of the scenario as a table, and what every step has in common: its clock, its message, how it ends.
 
-use crds::run::{StepPhase, StepStatus};
+use crds::run::{Scenario, StepPhase, StepStatus};
 
+use super::seen::{Component, Role};
 use super::{Draft, Progress, mover, provision, start, stop, swap, texts, validate};
 use crate::effect::Event;
 
@@ -30,26 +31,60 @@ pub(crate) enum Kind {
     Report,
 }
 
-/// Every kind, the scenario's steps in their order.
-const TABLE: [(Kind, &str, bool); 12] = [
-    (Kind::Assess, "Assess", false),
-    (Kind::Stop, "Stop", false),
-    (Kind::Quarantine, "Quarantine", true),
-    (Kind::CheckIntegrity, "CheckIntegrity", true),
-    (Kind::SelectPoint, "SelectPoint", true),
-    (Kind::Provision, "Provision", true),
-    (Kind::Restore, "Restore", true),
-    (Kind::VerifyOffline, "VerifyOffline", true),
-    (Kind::Swap, "Swap", true),
-    (Kind::Start, "Start", false),
-    (Kind::Validate, "Validate", false),
-    (Kind::Report, "Report", false),
+/// Every kind and its word.
+const WORDS: [(Kind, &str); 12] = [
+    (Kind::Assess, "Assess"),
+    (Kind::Stop, "Stop"),
+    (Kind::Quarantine, "Quarantine"),
+    (Kind::CheckIntegrity, "CheckIntegrity"),
+    (Kind::SelectPoint, "SelectPoint"),
+    (Kind::Provision, "Provision"),
+    (Kind::Restore, "Restore"),
+    (Kind::VerifyOffline, "VerifyOffline"),
+    (Kind::Swap, "Swap"),
+    (Kind::Start, "Start"),
+    (Kind::Validate, "Validate"),
+    (Kind::Report, "Report"),
 ];
+
+/// What is done with each component, one after the other.
+fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
+    match (role, scenario) {
+        (Role::Dependent, _) => &[Kind::Start, Kind::Validate],
+        (Role::Restored, Scenario::CompleteFailure) => &[
+            Kind::Quarantine,
+            Kind::SelectPoint,
+            Kind::Provision,
+            Kind::Restore,
+            Kind::VerifyOffline,
+            Kind::Swap,
+            Kind::Start,
+            Kind::Validate,
+        ],
+        // What is broken is looked for first: the levels of the damaged database say which points its server can open.
+        (Role::Restored, Scenario::DatabaseCorruption) => &[
+            Kind::Quarantine,
+            Kind::CheckIntegrity,
+            Kind::SelectPoint,
+            Kind::Provision,
+            Kind::Restore,
+            Kind::VerifyOffline,
+            Kind::Swap,
+            Kind::Start,
+            Kind::Validate,
+        ],
+    }
+}
 
 impl Kind {
     /// The word as users read it.
     pub(crate) fn as_str(self) -> &'static str {
-        TABLE.iter().find(|(kind, ..)| *kind == self).map_or("", |(_, word, _)| word)
+        WORDS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
+    }
+
+    /// Whether it is about the whole run and not about a component.
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Assess | Self::Stop | Self::Report)
     }
 
     /// The part of the recovery time that it is.
@@ -75,8 +110,9 @@ impl Step {
     /// The step that a stored one is.
     pub(crate) fn of(stored: &StepStatus) -> Option<Self> {
         let word = stored.name.split('/').next()?;
-        let (kind, _, per_policy) = TABLE.iter().find(|(_, w, _)| *w == word)?;
-        (*per_policy == stored.policy.is_some()).then(|| Self { kind: *kind, policy: stored.policy.clone() })
+        let (kind, _) = WORDS.iter().find(|(_, w)| *w == word)?;
+        (kind.is_whole() == stored.policy.is_none())
+            .then(|| Self { kind: *kind, policy: stored.policy.clone() })
     }
 
     /// Its name.
@@ -88,16 +124,15 @@ impl Step {
     }
 }
 
-/// The steps for `policies`: one component after the other between stop and start.
-pub(crate) fn table(policies: &[String]) -> Vec<Step> {
-    let whole = |range: std::ops::Range<usize>| {
-        TABLE[range].iter().map(|(kind, ..)| Step { kind: *kind, policy: None }).collect::<Vec<_>>()
-    };
-    let mut steps = whole(0..2);
-    for policy in policies {
-        steps.extend(TABLE[2..9].iter().map(|(kind, ..)| Step { kind: *kind, policy: Some(policy.clone()) }));
+/// The steps of a scenario for these components.
+pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
+    let whole = |kind| Step { kind, policy: None };
+    let mut steps = vec![whole(Kind::Assess), whole(Kind::Stop)];
+    for component in components {
+        let kinds = lane(scenario, component.role).iter();
+        steps.extend(kinds.map(|kind| Step { kind: *kind, policy: Some(component.policy.clone()) }));
     }
-    steps.extend(whole(9..12));
+    steps.push(whole(Kind::Report));
     steps
 }
 
@@ -111,6 +146,7 @@ pub(crate) fn waiting(step: &Step, message: &str) -> StepStatus {
         end: None,
         attempts: 0,
         message: texts::bounded(message),
+        reason: None,
     }
 }
 
@@ -119,8 +155,6 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
     match (step.kind, &step.policy) {
         (Kind::Assess, _) => super::assess::advance(draft),
         (Kind::Stop, _) => stop::advance(draft),
-        (Kind::Start, _) => start::advance(draft),
-        (Kind::Validate, _) => validate::advance(draft, index),
         (Kind::Report, _) => super::measure::report(draft),
         (Kind::Quarantine, Some(policy)) => stop::quarantine(draft, policy),
         (Kind::CheckIntegrity, Some(policy)) => mover::check_integrity(draft, index, policy),
@@ -129,6 +163,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Restore, Some(policy)) => mover::restore(draft, index, policy),
         (Kind::VerifyOffline, Some(policy)) => mover::verify(draft, index, policy),
         (Kind::Swap, Some(policy)) => swap::advance(draft, index, policy),
+        (Kind::Start, Some(policy)) => start::advance(draft, policy),
+        (Kind::Validate, Some(policy)) => validate::advance(draft, index, policy),
         (
             Kind::Quarantine
             | Kind::CheckIntegrity
@@ -136,7 +172,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
             | Kind::Provision
             | Kind::Restore
             | Kind::VerifyOffline
-            | Kind::Swap,
+            | Kind::Swap
+            | Kind::Start
+            | Kind::Validate,
             None,
         ) => Progress::failed("StepFailed", "the step names no policy; it was planned by another version"),
     }
@@ -153,16 +191,16 @@ pub(crate) fn end(draft: &mut Draft<'_>, index: usize, phase: StepPhase, message
     draft.events.push(event);
 }
 
-/// Ends step `index` with a failure. The run's own end follows when its claims are whole.
+/// Ends step `index` with a failure. The run's own end follows when nothing else goes on and its claims are whole.
 pub(crate) fn fail(draft: &mut Draft<'_>, index: usize, reason: &str, message: &str) {
     let now = draft.now;
     let step = &mut draft.status.steps[index];
     step.phase = StepPhase::Failed;
     step.end = Some(now);
     step.message = texts::bounded(message);
+    step.reason = Some(reason.to_owned());
     let event = Event::warning(format!("{}Failed", word(&step.name)), format!("{}: {message}", step.name));
     draft.events.push(event);
-    draft.condition("Ready", false, reason, message);
 }
 
 fn word(name: &str) -> &str {

@@ -24,11 +24,22 @@ pub(crate) fn workloads(seen: &Observed) -> Vec<&WorkloadSeen> {
     all
 }
 
-/// Name of the claim of `component` that the run replaces.
-pub(crate) fn claim_of<'a>(seen: &'a Observed, component: &'a Component) -> Option<&'a str> {
-    seen.remembered(&component.policy)
-        .map(|claim| claim.name.as_str())
-        .or_else(|| component.source.as_ref().ok().map(|source| source.claim.as_str()))
+/// What is said where there is nothing to do with a component's volumes.
+pub(crate) const NO_VOLUME: &str = "it has no volume";
+
+/// How a step ends that needs to know what a claim looked like, and nobody does any more.
+pub(crate) fn forgotten(policy: &str) -> Progress {
+    let message = format!("what the claims of policy {policy} looked like is no longer known");
+    Progress::failed("StepFailed", message)
+}
+
+/// Names of the claims of `component`, which a run replaces that restores it.
+pub(crate) fn claims_of<'a>(seen: &'a Observed, component: &'a Component) -> Vec<&'a str> {
+    match (seen.remembered(&component.policy), &component.source) {
+        (Some(claims), _) => claims.iter().map(|claim| claim.name.as_str()).collect(),
+        (None, Ok(source)) => source.claims.iter().map(String::as_str).collect(),
+        (None, Err(_)) => Vec::new(),
+    }
 }
 
 /// The step Stop: remember, retain, read back, and only then scale to zero.
@@ -86,37 +97,43 @@ fn with_effects(progress: Progress, more: Vec<Effect>) -> Progress {
     }
 }
 
-fn remember(seen: &Observed) -> Result<BTreeMap<String, ClaimSeen>, String> {
-    seen.components
-        .iter()
-        .map(|component| {
-            let (source, claim, _) = current(seen, component)?;
-            let Identity { uid, gid, groups, selinux: _ } = source.identity.clone();
-            let used_by = Some(UsedBy { uid, gid, groups });
-            Ok((component.policy.clone(), ClaimSeen { used_by, ..claim.clone() }))
-        })
-        .collect()
+fn remember(seen: &Observed) -> Result<BTreeMap<String, Vec<ClaimSeen>>, String> {
+    let of = |component: &Component| {
+        let claims = current(seen, component)?;
+        let Identity { uid, gid, groups, selinux: _ } = seen.identity(component);
+        let used_by = Some(UsedBy { uid, gid, groups });
+        let remembered =
+            claims.into_iter().map(|(claim, _)| ClaimSeen { used_by: used_by.clone(), ..claim.clone() });
+        Ok((component.policy.clone(), remembered.collect()))
+    };
+    seen.restored().map(of).collect()
 }
 
 /// What is left to do until every remembered volume is seen as Retain.
 fn retain(seen: &Observed) -> Result<Vec<Effect>, String> {
     let mut effects = Vec::new();
-    for component in &seen.components {
-        let Some(claim) = seen.remembered(&component.policy) else {
+    for component in seen.restored() {
+        let Some(claims) = seen.remembered(&component.policy) else {
             return Err(format!(
                 "what policy {} looked like was not remembered before the stop",
                 component.policy
             ));
         };
-        let name = claim.volume.as_deref().unwrap_or_default();
-        let volume = owned(seen, claim, name)?;
-        if volume.reclaim != "Retain" {
-            effects.push(Effect::SetReclaimPolicy {
-                volume: volume.name.clone(),
-                resource_version: volume.resource_version.clone(),
-                policy: "Retain".to_owned(),
-            });
-        }
+        effects.extend(retained(seen, claims)?);
+    }
+    Ok(effects)
+}
+
+/// What is left to do until the volumes of `claims` are seen as Retain.
+fn retained(seen: &Observed, claims: &[ClaimSeen]) -> Result<Vec<Effect>, String> {
+    let mut effects = Vec::new();
+    for claim in claims {
+        let volume = owned(seen, claim, claim.volume.as_deref().unwrap_or_default())?;
+        effects.extend((volume.reclaim != "Retain").then(|| Effect::SetReclaimPolicy {
+            volume: volume.name.clone(),
+            resource_version: volume.resource_version.clone(),
+            policy: "Retain".to_owned(),
+        }));
     }
     Ok(effects)
 }
@@ -127,8 +144,7 @@ pub(crate) fn scale_down(seen: &Observed) -> Vec<Effect> {
 }
 
 fn mounting(seen: &Observed) -> Vec<&PodSeen> {
-    let claims: Vec<&str> =
-        seen.components.iter().filter_map(|component| claim_of(seen, component)).collect();
+    let claims: Vec<&str> = seen.restored().flat_map(|component| claims_of(seen, component)).collect();
     seen.pods.iter().filter(|pod| pod.claims.iter().any(|claim| claims.contains(&claim.as_str()))).collect()
 }
 
@@ -139,30 +155,21 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, pods: &[&PodSeen]) -> Option<Progre
     Some(Progress::acting(Vec::new(), message))
 }
 
-/// The step Quarantine: the old volume is left alone, and stays when its claim goes.
+/// The step Quarantine: the old volumes are left alone, and stay when their claims go.
 pub(crate) fn quarantine(draft: &mut Draft<'_>, policy: &str) -> Progress {
     let seen = draft.seen;
     if seen.component(policy).is_none() {
         return assess::policy_gone(draft, policy);
     }
-    let Some(claim) = seen.remembered(policy) else {
-        return Progress::failed(
-            "StepFailed",
-            format!("what the claim of policy {policy} looked like is no longer known"),
-        );
-    };
-    match owned(seen, claim, claim.volume.as_deref().unwrap_or_default()) {
-        Ok(volume) if volume.reclaim == "Retain" => {
-            Progress::Done(format!("volume {} is left as it is and set to Retain", volume.name))
+    let Some(claims) = seen.remembered(policy) else { return forgotten(policy) };
+    let volumes: Vec<&str> = claims.iter().filter_map(|claim| claim.volume.as_deref()).collect();
+    let volumes = volumes.join(", ");
+    match retained(seen, claims) {
+        Ok(_) if claims.is_empty() => Progress::Skipped(NO_VOLUME.to_owned()),
+        Ok(effects) if effects.is_empty() => {
+            Progress::Done(format!("volume {volumes} is left as it is and set to Retain"))
         }
-        Ok(volume) => Progress::acting(
-            vec![Effect::SetReclaimPolicy {
-                volume: volume.name.clone(),
-                resource_version: volume.resource_version.clone(),
-                policy: "Retain".to_owned(),
-            }],
-            format!("setting volume {} to Retain", volume.name),
-        ),
+        Ok(effects) => Progress::acting(effects, format!("setting volume {volumes} to Retain")),
         Err(why) => Progress::failed("StepFailed", why),
     }
 }

@@ -1,8 +1,8 @@
-//! The step Swap: the new volume takes the claim's name, the old one is kept under the quarantine claim. Nothing is
-//! copied and nothing overwritten.
+//! The step Swap: the new volumes take the claims' names, the old ones are kept under quarantine claims. Nothing is
+//! copied and nothing overwritten. All claims of a component are exchanged together.
 //!
-//! Order: record both claims and volumes; hold the run by a finalizer; fence the claim's name and prove that the fence
-//! holds; see no pod on either claim; see Retain on both volumes; delete both claims by uid; reserve both volumes for
+//! Order: record both claims and volumes of each; hold the run by a finalizer; fence the claims' names and prove that the fence
+//! holds; see no pod on any claim; see Retain on both volumes; delete both claims by uid; reserve both volumes for
 //! their new claims and see them Available (the PV controller then knows of it when it hears of the claims); create both
 //! claims; see both Bound, `binding` makes haste; put the new volume's reclaim policy back; lift the fence. Every state in
 //! between is told by what exists, so that whoever comes next goes on. A volume is touched only while it belongs to a
@@ -30,9 +30,9 @@ const FENCE_BOUND: SignedDuration = SignedDuration::from_secs(60);
 const OF_BINDING: [&str; 4] =
     ["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/", BINDING];
 
-/// The recorded swap of `policy`.
-pub(crate) fn recorded<'a>(status: &'a RecoveryRunStatus, policy: &str) -> Option<&'a Swap> {
-    status.swaps.iter().find(|swap| swap.policy == policy)
+/// The recorded swaps of `policy`.
+pub(crate) fn recorded<'a>(status: &'a RecoveryRunStatus, policy: &'a str) -> impl Iterator<Item = &'a Swap> {
+    status.swaps.iter().filter(move |swap| swap.policy == policy)
 }
 
 /// Whether claim `claim` is bound to `volume` and the volume to this very claim.
@@ -49,32 +49,63 @@ fn untouched(seen: &Observed, swap: &Swap) -> bool {
     seen.claims.get(&swap.claim).is_some_and(|claim| claim.uid == swap.claim_uid && !claim.deleting)
 }
 
-/// Whether some claim has been taken apart and is not whole yet: the run must not end here.
-pub(crate) fn between(seen: &Observed, status: &RecoveryRunStatus) -> bool {
-    status.swaps.iter().any(|swap| !untouched(seen, swap) && !bound(seen, &swap.claim, &swap.new_volume))
+/// Whether some claim, of `policy` or of any, has been taken apart and is not whole yet: the run must not end here.
+pub(crate) fn between(seen: &Observed, status: &RecoveryRunStatus, policy: Option<&str>) -> bool {
+    let concerned = status.swaps.iter().filter(|swap| policy.is_none_or(|policy| swap.policy == policy));
+    concerned.into_iter().any(|swap| !untouched(seen, swap) && !bound(seen, &swap.claim, &swap.new_volume))
 }
 
-/// Whether the claim of `policy` holds its new volume.
-pub(crate) fn swapped(seen: &Observed, status: &RecoveryRunStatus, policy: &str) -> bool {
-    recorded(status, policy).is_some_and(|swap| bound(seen, &swap.claim, &swap.new_volume))
+/// Whether claim `claim` holds its new volume.
+pub(crate) fn swapped(seen: &Observed, status: &RecoveryRunStatus, claim: &str) -> bool {
+    let swap = status.swaps.iter().find(|swap| swap.claim == claim);
+    swap.is_some_and(|swap| bound(seen, &swap.claim, &swap.new_volume))
+}
+
+/// A swap and its volumes as they are now.
+#[derive(Clone, Copy)]
+struct Pair<'a> {
+    swap: &'a Swap,
+    old: &'a VolumeSeen,
+    new: &'a VolumeSeen,
 }
 
 /// The step.
 pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
     let seen = draft.seen;
-    let Some(swap) = recorded(&draft.status, policy).cloned() else { return record(draft, policy) };
-    let (Some(old), Some(new)) = (seen.volumes.get(&swap.old_volume), seen.volumes.get(&swap.new_volume))
-    else {
+    let Some(claims) = seen.remembered(policy) else {
         return Progress::failed(
             "StepFailed",
             format!(
-                "volume {} or {} does not exist any more; nothing else is touched",
-                swap.old_volume, swap.new_volume
+                "ConfigMap {} is gone, and with it what the claims of policy {policy} looked like; somebody deleted it",
+                names::memory(&seen.run.name, &seen.run.uid)
             ),
         );
     };
-    if bound(seen, &swap.claim, &swap.new_volume) && bound(seen, &swap.quarantine_claim, &swap.old_volume) {
-        return whole(draft, &swap, new);
+    if claims.is_empty() {
+        return Progress::Skipped(stop::NO_VOLUME.to_owned());
+    }
+    let swaps: Vec<Swap> = recorded(&draft.status, policy).cloned().collect();
+    if swaps.len() < claims.len() {
+        return record(draft, policy, claims);
+    }
+    let mut pairs = Vec::with_capacity(swaps.len());
+    for swap in &swaps {
+        let (Some(old), Some(new)) = (seen.volumes.get(&swap.old_volume), seen.volumes.get(&swap.new_volume))
+        else {
+            return Progress::failed(
+                "StepFailed",
+                format!(
+                    "volume {} or {} does not exist any more; nothing else is touched",
+                    swap.old_volume, swap.new_volume
+                ),
+            );
+        };
+        pairs.push(Pair { swap, old, new });
+    }
+    if swaps.iter().all(|swap| {
+        bound(seen, &swap.claim, &swap.new_volume) && bound(seen, &swap.quarantine_claim, &swap.old_volume)
+    }) {
+        return whole(draft, &pairs);
     }
     if !seen.run.finalizer {
         return Progress::acting(
@@ -82,67 +113,62 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
             "holding the run until its claims are whole again",
         );
     }
-    let Some(memory) = &seen.memory else {
-        return Progress::failed(
-            "StepFailed",
-            format!(
-                "ConfigMap {} is gone, and with it what claim {} looked like; somebody deleted it",
-                names::memory(&seen.run.name, &seen.run.uid),
-                swap.claim
-            ),
-        );
-    };
-    if let Some(progress) = foreign(seen, &swap) {
+    if let Some(progress) = swaps.iter().find_map(|swap| foreign(seen, swap)) {
         return progress;
     }
-    if !draft.status.fenced.contains(&swap.claim) {
-        draft.status.fenced.push(swap.claim.clone());
-        return Progress::acting(Vec::new(), format!("fencing claim {}", swap.claim));
+    let open: Vec<&Swap> = swaps.iter().filter(|swap| !draft.status.fenced.contains(&swap.claim)).collect();
+    if !open.is_empty() {
+        let names: Vec<String> = open.iter().map(|swap| swap.claim.clone()).collect();
+        let note = format!("fencing claim {}", names.join(", "));
+        draft.status.fenced.extend(names);
+        return Progress::acting(Vec::new(), note);
     }
-    let retain: Vec<Effect> = [old, new].into_iter().filter_map(|volume| reclaim(volume, "Retain")).collect();
+    let volumes = pairs.iter().flat_map(|pair| [pair.old, pair.new]);
+    let retain: Vec<Effect> = volumes.filter_map(|volume| reclaim(volume, "Retain")).collect();
     if !retain.is_empty() {
-        return Progress::acting(retain, "setting both volumes to Retain before a claim is deleted");
+        return Progress::acting(retain, "setting all volumes to Retain before a claim is deleted");
     }
-    take_apart(draft, index, &swap, &memory.proof).unwrap_or_else(|| put_together(draft, &swap, old, new))
+    take_apart(draft, index, &swaps).unwrap_or_else(|| put_together(draft, &pairs, claims))
 }
 
 /// The write-ahead mark: which claims and volumes are exchanged.
-fn record(draft: &mut Draft<'_>, policy: &str) -> Progress {
+fn record(draft: &mut Draft<'_>, policy: &str, claims: &[ClaimSeen]) -> Progress {
     let seen = draft.seen;
-    let Some(claim) = seen.remembered(policy) else {
-        return Progress::failed(
-            "StepFailed",
-            format!("what the claim of policy {policy} looked like is no longer known"),
-        );
-    };
-    let restore = names::restore_claim(&claim.name, &seen.run.uid);
-    let Some(restored) = seen.claims.get(&restore) else {
-        return Progress::failed(
-            "StepFailed",
-            format!("claim {restore}, which holds the restored point, is gone"),
-        );
-    };
-    let Some(new) = restored.volume.as_deref().filter(|_| restored.bound) else {
-        return Progress::acting(Vec::new(), format!("waiting until claim {restore} is bound"));
-    };
-    let pair = owned(seen, claim, claim.volume.as_deref().unwrap_or_default())
-        .and_then(|old| owned(seen, restored, new).map(|new| (old, new)));
-    let (old, new) = match pair {
-        Ok(pair) => pair,
-        Err(why) => return Progress::failed("StepFailed", why),
-    };
-    draft.status.swaps.push(Swap {
-        policy: policy.to_owned(),
-        claim: claim.name.clone(),
-        claim_uid: claim.uid.clone(),
-        quarantine_claim: names::quarantine_claim(&claim.name, &seen.run.uid),
-        restore_claim: restore,
-        restore_claim_uid: restored.uid.clone(),
-        old_volume: old.name.clone(),
-        new_volume: new.name.clone(),
-        new_reclaim_policy: new.reclaim.clone(),
-    });
-    Progress::acting(Vec::new(), format!("{} and {} will be exchanged", old.name, new.name))
+    let mut swaps = Vec::with_capacity(claims.len());
+    for claim in claims {
+        let restore = names::restore_claim(&claim.name, &seen.run.uid);
+        let Some(restored) = seen.claims.get(&restore) else {
+            return Progress::failed(
+                "StepFailed",
+                format!("claim {restore}, which holds the restored point, is gone"),
+            );
+        };
+        let Some(new) = restored.volume.as_deref().filter(|_| restored.bound) else {
+            return Progress::acting(Vec::new(), format!("waiting until claim {restore} is bound"));
+        };
+        let pair = owned(seen, claim, claim.volume.as_deref().unwrap_or_default())
+            .and_then(|old| owned(seen, restored, new).map(|new| (old, new)));
+        let (old, new) = match pair {
+            Ok(pair) => pair,
+            Err(why) => return Progress::failed("StepFailed", why),
+        };
+        swaps.push(Swap {
+            policy: policy.to_owned(),
+            claim: claim.name.clone(),
+            claim_uid: claim.uid.clone(),
+            quarantine_claim: names::quarantine_claim(&claim.name, &seen.run.uid),
+            restore_claim: restore,
+            restore_claim_uid: restored.uid.clone(),
+            old_volume: old.name.clone(),
+            new_volume: new.name.clone(),
+            new_reclaim_policy: new.reclaim.clone(),
+        });
+    }
+    let each: Vec<String> =
+        swaps.iter().map(|swap| format!("{} and {}", swap.old_volume, swap.new_volume)).collect();
+    draft.status.swaps.retain(|swap| swap.policy != policy);
+    draft.status.swaps.extend(swaps);
+    Progress::acting(Vec::new(), format!("{} will be exchanged", each.join(", ")))
 }
 
 /// A claim of a name that we need and that is neither the recorded one nor ours leads nowhere.
@@ -174,33 +200,34 @@ fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
     })
 }
 
-/// Deletes the recorded claims once the fence is proved and no pod uses them. Nothing when both are gone.
-fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, proof: &Proof) -> Option<Progress> {
+/// Deletes the recorded claims once the fence is proved and no pod uses them. Nothing when all are gone.
+fn take_apart(draft: &mut Draft<'_>, index: usize, swaps: &[Swap]) -> Option<Progress> {
     let seen = draft.seen;
+    let recorded = swaps
+        .iter()
+        .flat_map(|swap| [(&swap.claim, &swap.claim_uid), (&swap.restore_claim, &swap.restore_claim_uid)]);
     let present: Vec<&ClaimSeen> =
-        [(&swap.claim, &swap.claim_uid), (&swap.restore_claim, &swap.restore_claim_uid)]
-            .into_iter()
-            .filter_map(|(name, uid)| seen.claims.get(name).filter(|claim| claim.uid == *uid))
-            .collect();
+        recorded.filter_map(|(name, uid)| seen.claims.get(name).filter(|claim| claim.uid == *uid)).collect();
     if present.is_empty() {
         return None;
     }
-    match proof {
+    let names: Vec<&str> = swaps.iter().map(|swap| swap.claim.as_str()).collect();
+    let names = names.join(", ");
+    match seen.memory.as_ref().map_or(&Proof::NotTried, |memory| &memory.proof) {
         Proof::Holds => {
-            let message = format!("no pod may mount claim {} and nobody else may create it", swap.claim);
+            let message = format!("no pod may mount claim {names} and nobody else may create it");
             draft.condition("Fenced", Status::True, "FenceHeld", message);
         }
         Proof::NotTried => return Some(polling(draft, "trying whether the fence holds".to_owned())),
         Proof::Open(why) => {
             let since = draft.status.steps[index].start.unwrap_or(draft.now);
             if draft.now.duration_since(since) < FENCE_BOUND {
-                return Some(polling(draft, format!("waiting until claim {} is fenced", swap.claim)));
+                return Some(polling(draft, format!("waiting until claim {names} is fenced")));
             }
             return Some(Progress::failed(
                 "IsolationNotEnforced",
                 format!(
-                    "claim {} can't be fenced, so a controller could re-create it empty in mid-swap: {why}. Install the ValidatingAdmissionPolicies of the chart, then create a new run; no claim was touched",
-                    swap.claim
+                    "claim {names} can't be fenced, so a controller could re-create it empty in mid-swap: {why}. Install the ValidatingAdmissionPolicies of the chart, then create a new run; no claim was touched"
                 ),
             ));
         }
@@ -211,7 +238,10 @@ fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, proof: &Proof) -
     }
     if !pods.is_empty() {
         // A rival scaled up before the fence stood. Behind it no pod comes back, so this ends.
-        return Some(Progress::acting(stop::scale_down(seen), workload::waiting(pods)));
+        let policy = swaps.iter().map(|swap| swap.policy.as_str()).next().unwrap_or_default();
+        let down = seen.component(policy).map(|component| workload::down(&component.workloads));
+        let down = down.into_iter().flatten().map(Effect::Scale).collect();
+        return Some(Progress::acting(down, workload::waiting(pods)));
     }
     for claim in &present {
         if let Err(why) = owned(seen, claim, claim.volume.as_deref().unwrap_or_default()) {
@@ -223,7 +253,7 @@ fn take_apart(draft: &mut Draft<'_>, index: usize, swap: &Swap, proof: &Proof) -
         .filter(|claim| !claim.deleting)
         .map(|claim| Effect::DeleteClaim { name: claim.name.clone(), uid: claim.uid.clone() })
         .collect();
-    Some(Progress::acting(deletes, "taking both claims off their volumes"))
+    Some(Progress::acting(deletes, "taking the claims off their volumes"))
 }
 
 fn polling(draft: &Draft<'_>, note: String) -> Progress {
@@ -231,45 +261,50 @@ fn polling(draft: &Draft<'_>, note: String) -> Progress {
 }
 
 /// Reserves the volumes and creates the claims.
-fn put_together(draft: &mut Draft<'_>, swap: &Swap, old: &VolumeSeen, new: &VolumeSeen) -> Progress {
+fn put_together(draft: &mut Draft<'_>, pairs: &[Pair<'_>], models: &[ClaimSeen]) -> Progress {
     let seen = draft.seen;
-    let pairs = [(new, &swap.claim, &swap.restore_claim_uid), (old, &swap.quarantine_claim, &swap.claim_uid)];
-    let mut reserving = Vec::new();
-    let mut free = true;
-    for (volume, claim, before) in pairs {
-        if seen.claims.contains_key(claim) {
-            continue;
-        }
-        match reserve(seen, volume, claim, before) {
-            Ok(Some(effect)) => reserving.push(effect),
-            Ok(None) => free &= volume.phase == "Available",
-            Err(why) => return Progress::failed("StepFailed", why),
+    let (mut reserving, mut free) = (Vec::new(), true);
+    for Pair { swap, old, new } in pairs.iter().copied() {
+        let reserved =
+            [(new, &swap.claim, &swap.restore_claim_uid), (old, &swap.quarantine_claim, &swap.claim_uid)];
+        for (volume, claim, before) in reserved {
+            if seen.claims.contains_key(claim) {
+                continue;
+            }
+            match reserve(seen, volume, claim, before) {
+                Ok(Some(effect)) => reserving.push(effect),
+                Ok(None) => free &= volume.phase == "Available",
+                Err(why) => return Progress::failed("StepFailed", why),
+            }
         }
     }
     if !reserving.is_empty() {
-        return Progress::acting(reserving, "reserving both volumes for their new claims");
+        return Progress::acting(reserving, "reserving the volumes for their new claims");
     }
     if !free {
-        return Progress::acting(Vec::new(), "waiting until both volumes are Available");
+        return Progress::acting(Vec::new(), "waiting until the volumes are Available");
     }
-    let Some(model) = seen.memory.as_ref().and_then(|memory| memory.remembered.get(&swap.policy)) else {
-        return Progress::failed(
-            "StepFailed",
-            format!("what claim {} looked like is no longer known", swap.claim),
-        );
-    };
     let mut creating = Vec::new();
-    if !seen.claims.contains_key(&swap.claim) {
-        creating.push(Effect::CreateClaim(successor(seen, model, new)));
+    for Pair { swap, new, .. } in pairs.iter().copied() {
+        let Some(model) = models.iter().find(|model| model.name == swap.claim) else {
+            return stop::forgotten(&swap.policy);
+        };
+        if !seen.claims.contains_key(&swap.claim) {
+            creating.push(Effect::CreateClaim(successor(seen, model, new)));
+        }
+        if !seen.claims.contains_key(&swap.quarantine_claim) {
+            creating.push(Effect::CreateClaim(keeper(seen, swap, model)));
+        }
     }
-    if !seen.claims.contains_key(&swap.quarantine_claim) {
-        creating.push(Effect::CreateClaim(keeper(seen, swap, model)));
-    }
-    let note = format!("binding claim {} to volume {}", swap.claim, swap.new_volume);
+    let each: Vec<String> = pairs
+        .iter()
+        .map(|pair| format!("claim {} to volume {}", pair.swap.claim, pair.swap.new_volume))
+        .collect();
+    let note = format!("binding {}", each.join(", "));
     if !creating.is_empty() {
         return Progress::acting(creating, note);
     }
-    binding::wait(draft, &made(seen, swap), note)
+    binding::wait(draft, &made(seen, pairs), note)
 }
 
 /// Reserves `volume` for `claim`, which does not exist. `before` is the uid of the claim that it was recorded with.
@@ -353,28 +388,36 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
     }
 }
 
-/// The two claims that the swap makes, as far as they exist.
-fn made<'a>(seen: &'a Observed, swap: &Swap) -> Vec<&'a ClaimSeen> {
-    [&swap.claim, &swap.quarantine_claim].into_iter().filter_map(|name| seen.claims.get(name)).collect()
+/// The claims that the swaps make, as far as they exist.
+fn made<'a>(seen: &'a Observed, pairs: &[Pair<'_>]) -> Vec<&'a ClaimSeen> {
+    let names = pairs.iter().flat_map(|pair| [&pair.swap.claim, &pair.swap.quarantine_claim]);
+    names.filter_map(|name| seen.claims.get(name)).collect()
 }
 
-/// Both claims are bound: put back what was set for the time between.
-fn whole(draft: &mut Draft<'_>, swap: &Swap, new: &VolumeSeen) -> Progress {
-    let mut back = binding::hasten(draft, &made(draft.seen, swap));
-    back.extend(reclaim(new, &swap.new_reclaim_policy));
+/// All claims are bound: put back what was set for the time between.
+fn whole(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Progress {
+    let mut back = binding::hasten(draft, &made(draft.seen, pairs));
+    back.extend(pairs.iter().filter_map(|pair| reclaim(pair.new, &pair.swap.new_reclaim_policy)));
     if !back.is_empty() {
-        return Progress::acting(back, "putting the new volume's reclaim policy back");
+        return Progress::acting(back, "putting the new volumes' reclaim policies back");
     }
-    draft.status.fenced.retain(|claim| *claim != swap.claim);
-    draft.condition("Fenced", Status::False, "FenceLifted", format!("claim {} is whole", swap.claim));
-    draft.status.quarantine.retain(|kept| kept.claim != swap.quarantine_claim);
-    draft.status.quarantine.push(QuarantinedVolume {
-        claim: swap.quarantine_claim.clone(),
-        policy: swap.policy.clone(),
-        volume: swap.old_volume.clone(),
-    });
-    Progress::Done(format!(
-        "{} is now {}; the old volume {} is kept as {}",
-        swap.claim, swap.new_volume, swap.old_volume, swap.quarantine_claim
-    ))
+    let ours = |claim: &String| pairs.iter().any(|pair| pair.swap.claim == *claim);
+    draft.status.fenced.retain(|claim| !ours(claim));
+    let claims: Vec<&str> = pairs.iter().map(|pair| pair.swap.claim.as_str()).collect();
+    let message = format!("claim {} is whole", claims.join(", "));
+    draft.condition("Fenced", Status::False, "FenceLifted", message);
+    let mut exchanged = Vec::with_capacity(pairs.len());
+    for Pair { swap, .. } in pairs {
+        draft.status.quarantine.retain(|kept| kept.claim != swap.quarantine_claim);
+        draft.status.quarantine.push(QuarantinedVolume {
+            claim: swap.quarantine_claim.clone(),
+            policy: swap.policy.clone(),
+            volume: swap.old_volume.clone(),
+        });
+        exchanged.push(format!(
+            "{} is now {}; the old volume {} is kept as {}",
+            swap.claim, swap.new_volume, swap.old_volume, swap.quarantine_claim
+        ));
+    }
+    Progress::Done(exchanged.join("; "))
 }

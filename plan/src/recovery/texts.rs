@@ -2,10 +2,10 @@
 
 use crds::Span;
 use crds::condition::{clear, get, is_true};
-use crds::run::{Display, RunPhase, StepPhase, Verdict};
+use crds::run::{Display, RunPhase, StepPhase, StepStatus, Verdict};
 use jiff::Timestamp;
 
-use super::{Draft, settle::settled};
+use super::{Draft, settle::settled, walk};
 
 /// Longest message of a step, in bytes.
 const MAX_MESSAGE: usize = 1024;
@@ -63,35 +63,50 @@ pub(crate) fn summarize(draft: &mut Draft<'_>) {
 
 fn running(draft: &mut Draft<'_>) {
     draft.status.phase = Some(RunPhase::Running);
-    // A step that failed has said why in Ready already; the run ends as soon as its claims are whole.
-    if draft.status.steps.iter().any(|step| step.phase == StepPhase::Failed) {
-        draft.condition(
-            "Reconciling",
-            true,
-            "Progressing",
-            "the run failed; its claims are made whole before it ends",
-        );
+    let running: Vec<&StepStatus> =
+        draft.status.steps.iter().filter(|step| step.phase == StepPhase::Running).collect();
+    if walk::has_failed(&draft.status) {
+        let message = "the run failed; its claims are made whole before it ends";
+        draft.condition("Reconciling", true, "Progressing", message);
         return;
     }
     if draft.status.gates.iter().any(|gate| gate.answer.is_none()) {
         draft.status.phase = Some(RunPhase::AwaitingDecision);
         return;
     }
-    let Some(step) = draft.status.steps.iter().find(|step| step.phase == StepPhase::Running) else { return };
-    let message =
-        if step.message.is_empty() { step.name.clone() } else { format!("{}: {}", step.name, step.message) };
+    if running.is_empty() {
+        return;
+    }
+    // What failed first: it is what somebody has to look at.
+    let failed = draft.status.steps.iter().filter(|step| step.phase == StepPhase::Failed);
+    let said: Vec<String> = failed.chain(running).map(said).collect();
+    let message = bounded(&said.join("; "));
     draft.condition("Ready", false, "Running", message.clone());
     draft.condition("Reconciling", true, "Progressing", message);
+}
+
+fn said(step: &StepStatus) -> String {
+    let failed = if step.phase == StepPhase::Failed { " failed" } else { "" };
+    if step.message.is_empty() {
+        format!("{}{failed}", step.name)
+    } else {
+        format!("{}{failed}: {}", step.name, step.message)
+    }
 }
 
 fn columns(draft: &mut Draft<'_>) {
     let status = &draft.status;
     let mut display = status.display.clone().unwrap_or_default();
-    display.step = status
-        .steps
-        .iter()
-        .find(|step| matches!(step.phase, StepPhase::Running | StepPhase::Failed))
-        .map(|step| step.name.clone());
+    let of = |phase: StepPhase| {
+        let names = status.steps.iter().filter(move |step| step.phase == phase);
+        names.map(|step| step.name.as_str()).collect::<Vec<_>>()
+    };
+    let (running, failed) = (of(StepPhase::Running), of(StepPhase::Failed));
+    display.step = match (running.as_slice(), failed.as_slice()) {
+        ([], []) => None,
+        ([], [first, ..]) | ([first], _) => Some((*first).to_owned()),
+        ([first, more @ ..], _) => Some(format!("{first} (+{})", more.len())),
+    };
     display.point = match status.points.as_slice() {
         [] => display.point,
         [one] => Some(one.name.clone()),

@@ -1,38 +1,59 @@
 //! The step Validate: the running ChromaDB held against the point through its API, and what the controller itself sees of
 //! the workloads. What could not be seen never counts as passed.
 
-use crds::condition::Status;
+use std::collections::BTreeMap;
+
+use crds::condition::{Status, get};
 use crds::job::{CREDENTIAL_WANTED, CheckResult, Report, Request};
-use crds::run::{CheckGroup, CheckStatus, StepPhase, Verdict};
+use crds::reference::{WorkloadKind, WorkloadRef};
+use crds::run::{CheckGroup, CheckStatus, StepPhase, StoppedWorkload, Verdict};
 
 use super::mover::{self, Outcome, Wanted, chosen};
-use super::steps::Kind;
-use super::{Draft, Progress, stop, texts};
+use super::seen::{Component, PodSeen, Role};
+use super::steps::{Kind, Step};
+use super::{Draft, Progress, assess, stop, texts};
+use crate::backup::source::{Address, Source};
 use crate::effect::Event;
 
 /// The step.
-pub(crate) fn advance(draft: &mut Draft<'_>, index: usize) -> Progress {
-    if draft.status.steps.iter().any(|step| step.name == "Start" && step.phase == StepPhase::Skipped) {
-        draft.status.verdict = Some(Verdict::Inconclusive);
-        let message = "no replica ran before the run, so no server answers; the files were verified offline. Scale the workload up and look";
-        draft.condition("Validated", Status::Unknown, "ValidationFailed", message);
-        return Progress::Skipped(message.to_owned());
+pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
+    let Some(component) = draft.seen.component(policy) else { return assess::policy_gone(draft, policy) };
+    let start = Step { kind: Kind::Start, policy: Some(policy.to_owned()) }.name();
+    if draft.status.steps.iter().any(|step| step.name == start && step.phase == StepPhase::Skipped) {
+        return unstarted(draft, component);
     }
-    let policies: Vec<String> =
-        draft.seen.components.iter().map(|component| component.policy.clone()).collect();
-    for policy in &policies {
-        if draft.status.checks.iter().any(|check| check.name == named(&policies, policy, "workloads-ready")) {
-            continue;
-        }
-        match look(draft, index, &policies, policy) {
-            Ok(checks) => {
-                draft.events.extend(open_to_everybody(policy, &checks));
-                draft.status.checks.extend(checks);
-            }
+    let mut checks = match component {
+        Component { role: Role::Restored, application: false, .. } => match look(draft, index, policy) {
+            Ok(checks) => checks,
             Err(progress) => return progress,
-        }
+        },
+        Component { role: Role::Dependent, .. } | Component { application: true, .. } => Vec::new(),
+    };
+    checks.extend(own(draft, component));
+    let prefix = draft.seen.components.len() > 1;
+    let checks: Vec<CheckStatus> = checks.into_iter().map(|check| line(prefix, policy, check)).collect();
+    draft.events.extend(open_to_everybody(policy, &checks));
+    draft.status.checks.retain(|known| checks.iter().all(|check| check.name != known.name));
+    draft.status.checks.extend(checks.iter().cloned());
+    verdict(draft, &checks)
+}
+
+/// What ran nowhere before the run runs nowhere after it.
+fn unstarted(draft: &mut Draft<'_>, component: &Component) -> Progress {
+    if component.role == Role::Dependent {
+        return Progress::Skipped("it did not run before".to_owned());
     }
-    verdict(draft)
+    let message = "no replica ran before the run, so no server answers; the files were verified offline. Scale the workload up and look";
+    worse(draft, Verdict::Inconclusive);
+    draft.condition("Validated", Status::Unknown, "ValidationFailed", message);
+    Progress::Skipped(message.to_owned())
+}
+
+/// The run's verdict is that of its worst component.
+fn worse(draft: &mut Draft<'_>, verdict: Verdict) {
+    if draft.status.verdict != Some(Verdict::Failed) {
+        draft.status.verdict = Some(verdict);
+    }
 }
 
 /// What to do about a server that answers everybody.
@@ -48,10 +69,8 @@ fn open_to_everybody(policy: &str, checks: &[CheckStatus]) -> Option<Event> {
     Some(Event::warning("CredentialNotWanted", message))
 }
 
-fn verdict(draft: &mut Draft<'_>) -> Progress {
-    let of = |verdict: Verdict| {
-        draft.status.checks.iter().filter(|check| check.verdict == verdict).collect::<Vec<_>>()
-    };
+fn verdict(draft: &mut Draft<'_>, checks: &[CheckStatus]) -> Progress {
+    let of = |verdict: Verdict| checks.iter().filter(|check| check.verdict == verdict).collect::<Vec<_>>();
     let (passed, failed, unseen, skipped) =
         (of(Verdict::Passed), of(Verdict::Failed), of(Verdict::Inconclusive), of(Verdict::Skipped));
     let mut text = format!("{} passed", passed.len());
@@ -64,8 +83,12 @@ fn verdict(draft: &mut Draft<'_>) -> Progress {
         text.push_str(&format!("; {}: {}", check.name, check.observed));
     }
     if failed.is_empty() && unseen.is_empty() && !passed.is_empty() {
-        draft.condition("ApplicationReady", Status::True, "Serving", "every collection answers");
-        draft.condition("Validated", Status::True, "AllRequiredPassed", text.clone());
+        // What was found wrong with another component stays said.
+        let refused = get(&draft.status.conditions, "Validated").is_some_and(|found| found.status != "True");
+        if !refused {
+            draft.condition("ApplicationReady", Status::True, "Serving", "whatever was asked answers");
+            draft.condition("Validated", Status::True, "AllRequiredPassed", text.clone());
+        }
         return Progress::Done(text);
     }
     let named: Vec<String> = failed
@@ -76,19 +99,16 @@ fn verdict(draft: &mut Draft<'_>) -> Progress {
         .collect();
     let message = format!("{text}: {}", named.join("; "));
     let verdict = if failed.is_empty() { Verdict::Inconclusive } else { Verdict::Failed };
-    draft.status.verdict = Some(verdict);
+    worse(draft, verdict);
     draft.condition("Validated", false, "ValidationFailed", message.clone());
     Progress::failed("ValidationFailed", message)
 }
 
-fn look(
-    draft: &Draft<'_>,
-    index: usize,
-    policies: &[String],
-    policy: &str,
-) -> Result<Vec<CheckStatus>, Progress> {
-    let (_, access, source) = mover::parts(draft, policy)?;
-    let url = source.url.as_ref().map_err(|why| Progress::failed("ValidationFailed", why.clone()))?;
+/// What a mover sees of a running ChromaDB.
+fn look(draft: &Draft<'_>, index: usize, policy: &str) -> Result<Vec<CheckResult>, Progress> {
+    let (component, access, source) = mover::parts(draft, policy)?;
+    let namespace = &draft.seen.run.namespace;
+    let url = url(namespace, source).map_err(|why| Progress::failed("ValidationFailed", why))?;
     let point = chosen(draft, policy).unwrap_or_default();
     let wanted = Wanted {
         kind: Kind::Validate,
@@ -96,95 +116,100 @@ fn look(
         request: Request::Validate {
             repository: access.access.clone(),
             point,
-            url: url.clone(),
-            auth: source.auth.clone(),
+            url,
+            auth: component.auth.clone(),
         },
         keys: Some(access.keys.clone()),
         source: None,
-        target: None,
+        targets: BTreeMap::new(),
         place: source.place.clone(),
         identity: crate::effect::Identity::default(),
     };
-    let mut checks = match mover::drive(draft, index, wanted) {
-        Outcome::Pending(progress) => return Err(progress),
-        Outcome::Said(Report::Validated { checks }) => {
-            checks.into_iter().map(|check| line(policies, policy, check)).collect()
-        }
-        Outcome::Said(other) => return Err(mover::unexpected(&other)),
-        Outcome::GaveUp(failure) => vec![line(
-            policies,
-            policy,
-            CheckResult {
-                name: "chromadb-responds".to_owned(),
-                verdict: if failure.reason == crds::job::FailureReason::NotServing {
-                    Verdict::Failed
-                } else {
-                    Verdict::Inconclusive
-                },
-                expected: "heartbeat, counts, queries".to_owned(),
-                observed: format!("{:?}: {}", failure.reason, failure.message),
+    match mover::drive(draft, index, wanted) {
+        Outcome::Pending(progress) => Err(progress),
+        Outcome::Said(Report::Validated { checks }) => Ok(checks),
+        Outcome::Said(other) => Err(mover::unexpected(&other)),
+        Outcome::GaveUp(failure) => Ok(vec![CheckResult {
+            name: "chromadb-responds".to_owned(),
+            verdict: if failure.reason == crds::job::FailureReason::NotServing {
+                Verdict::Failed
+            } else {
+                Verdict::Inconclusive
             },
-        )],
-    };
-    checks.extend(own(draft, policies, policy));
-    Ok(checks)
+            expected: "heartbeat, counts, queries".to_owned(),
+            observed: format!("{:?}: {}", failure.reason, failure.message),
+        }]),
+    }
+}
+
+/// Base URL of the server behind the Service, or a sentence why there is none.
+fn url(namespace: &str, source: &Source) -> Result<String, String> {
+    match source.service() {
+        Ok(Some(Address { service, port })) => Ok(format!("http://{service}.{namespace}.svc:{port}")),
+        Ok(None) => Err(format!(
+            "no Service in namespace {namespace} selects the pods, so the running server can't be validated; create one or set spec.component.chromaDB.serviceRef"
+        )),
+        Err(problem) => Err(problem.message.clone()),
+    }
 }
 
 /// What the controller sees by itself.
-fn own(draft: &Draft<'_>, policies: &[String], policy: &str) -> Vec<CheckStatus> {
-    let Some(component) = draft.seen.component(policy) else { return Vec::new() };
-    let wanted: i32 = draft
-        .status
-        .stopped
-        .iter()
-        .filter(|stopped| component.workloads.iter().any(|seen| seen.workload == stopped.workload))
-        .map(|stopped| stopped.replicas)
-        .sum();
-    let ready: i32 = component.workloads.iter().map(|workload| workload.ready).sum();
-    let pods: Vec<_> = stop::claim_of(draft.seen, component)
-        .into_iter()
-        .flat_map(|claim| draft.seen.pods_of(claim))
-        .filter(|pod| !pod.ended)
-        .collect();
-    let restarts: i32 = pods.iter().map(|pod| pod.restarts).sum();
-    let healthy = restarts == 0 && !pods.is_empty() && pods.iter().all(|pod| pod.ready);
+fn own(draft: &Draft<'_>, component: &Component) -> Vec<CheckResult> {
     let check = |name: &str, passed: bool, expected: String, observed: String| {
         let verdict = if passed { Verdict::Passed } else { Verdict::Failed };
-        line(policies, policy, CheckResult { name: name.to_owned(), verdict, expected, observed })
+        CheckResult { name: name.to_owned(), verdict, expected, observed }
     };
-    vec![
-        check("workloads-ready", ready >= wanted, format!("{wanted} ready"), ready.to_string()),
-        check(
-            "containers-healthy",
-            healthy,
-            "ready, no restart since the start".to_owned(),
-            format!(
-                "{} of {} ready, {}",
-                pods.iter().filter(|pod| pod.ready).count(),
-                pods.len(),
-                restarts_text(restarts)
-            ),
-        ),
-    ]
+    let is_cron = |workload: &WorkloadRef| workload.kind == WorkloadKind::CronJob;
+    let owed = |cron: bool| -> i32 {
+        let known = |stopped: &&StoppedWorkload| {
+            is_cron(&stopped.workload) == cron
+                && component.workloads.iter().any(|seen| seen.workload == stopped.workload)
+        };
+        draft.status.stopped.iter().filter(known).map(|stopped| stopped.replicas).sum()
+    };
+    let ready = |cron: bool| -> i32 {
+        let of = component.workloads.iter().filter(|seen| is_cron(&seen.workload) == cron);
+        of.map(|workload| workload.ready).sum()
+    };
+    let mut checks = Vec::new();
+    if component.workloads.iter().any(|seen| !is_cron(&seen.workload)) {
+        let (wanted, ready) = (owed(false), ready(false));
+        checks.push(check("workloads-ready", ready >= wanted, format!("{wanted} ready"), ready.to_string()));
+    }
+    if component.workloads.iter().any(|seen| is_cron(&seen.workload)) {
+        let (wanted, scheduled) = (owed(true), ready(true));
+        let expected = format!("{wanted} not suspended");
+        checks.push(check("cronjobs-scheduled", scheduled >= wanted, expected, scheduled.to_string()));
+    }
+    let claims = stop::claims_of(draft.seen, component);
+    if !claims.is_empty() && component.role == Role::Restored {
+        let pods = claims.iter().flat_map(|claim| draft.seen.pods_of(claim));
+        let mut pods: Vec<&PodSeen> = pods.filter(|pod| !pod.ended).collect();
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
+        pods.dedup_by(|a, b| a.name == b.name);
+        let restarts: i32 = pods.iter().map(|pod| pod.restarts).sum();
+        let ready = pods.iter().filter(|pod| pod.ready).count();
+        let healthy = restarts == 0 && !pods.is_empty() && ready == pods.len();
+        let observed = format!("{ready} of {} ready, {}", pods.len(), restarts_text(restarts));
+        let expected = "ready, no restart since the start".to_owned();
+        checks.push(check("containers-healthy", healthy, expected, observed));
+    }
+    checks
 }
 
 fn restarts_text(restarts: i32) -> String {
     if restarts == 1 { "1 restart".to_owned() } else { format!("{restarts} restarts") }
 }
 
-fn line(policies: &[String], policy: &str, check: CheckResult) -> CheckStatus {
+/// A line of the checklist. With one component it has the plain name; with several each has its own.
+fn line(prefix: bool, policy: &str, check: CheckResult) -> CheckStatus {
     CheckStatus {
         group: group(&check.name),
-        name: named(policies, policy, &check.name),
+        name: if prefix { format!("{policy}/{}", check.name) } else { check.name },
         verdict: check.verdict,
         expected: texts::cut(&check.expected, 256),
         observed: texts::cut(&check.observed, 256),
     }
-}
-
-/// With one policy the plain name; with several each has its own.
-fn named(policies: &[String], policy: &str, check: &str) -> String {
-    if policies.len() == 1 { check.to_owned() } else { format!("{policy}/{check}") }
 }
 
 fn group(check: &str) -> CheckGroup {

@@ -16,8 +16,8 @@ use std::{
 };
 
 use crds::job::{
-    CaptureSource, Captured, CapturedFiles, Content, FailureReason, OBJECTS_DIR, Report, Request,
-    SCRATCH_DIR, SOURCE_DIR, SourceContent,
+    CaptureSource, Captured, CapturedFiles, Content, FailureReason, OBJECTS_DIR, Report, Request, RunMark,
+    SCRATCH_DIR, SOURCE_DIR, SourceContent, TARGET_DIR,
 };
 use jiff::SignedDuration;
 use rusqlite::Connection;
@@ -317,6 +317,49 @@ fn files_keep_their_permissions_and_those_that_never_stand_still_are_named() {
     let unknown = ["restore", "--point", &captured.point, "--volume", "x", "--target", "/nonexistent/target"];
     let (refused, code) = pod.shell().answer(&unknown);
     assert_eq!(code, 2, "{refused}");
+}
+
+#[test]
+fn both_volumes_are_restored_by_one_job_and_held_against_the_point() {
+    let pod = prepared();
+    fs::create_dir(volume(&pod, CLAIMS[0]).join("papers")).unwrap();
+    fs::write(volume(&pod, CLAIMS[0]).join("papers/one.json"), "{}").unwrap();
+    fs::write(volume(&pod, CLAIMS[1]).join("index"), "1 2 3").unwrap();
+    let captured = capture(&pod, "both");
+    let claims = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let run =
+        RunMark { namespace: "arxiv".into(), name: "all".into(), uid: "u".into(), spec_hash: "h".into() };
+    let restore = |names: &[&str]| Request::Restore {
+        repository: pod.access(),
+        point: captured.point.clone(),
+        claims: claims(names),
+        run: run.clone(),
+    };
+    let verify = || Request::VerifyOffline {
+        repository: pod.access(),
+        point: captured.point.clone(),
+        claims: claims(&CLAIMS),
+        data_path: None,
+    };
+    let target = |claim: &str| pod.at(TARGET_DIR).join(claim);
+    CLAIMS.iter().for_each(|claim| fs::create_dir_all(target(claim)).unwrap());
+    let Report::Restored(restored) = pod.run(&restore(&CLAIMS)).0 else { panic!("{:?}", pod.report()) };
+    assert_eq!(restored.files, captured.files - captured.objects);
+    assert_eq!(fs::read_to_string(target(CLAIMS[0]).join("papers/one.json")).unwrap(), "{}");
+    assert_eq!(fs::read_to_string(target(CLAIMS[1]).join("index")).unwrap(), "1 2 3");
+    let Report::Verified(verified) = pod.run(&verify()).0 else { panic!("{:?}", pod.report()) };
+    assert_eq!((verified.files_equal, verified.findings.len()), (verified.files, 0), "{verified:?}");
+
+    fs::write(target(CLAIMS[1]).join("index"), "1 2 4").unwrap();
+    let Report::Verified(verified) = pod.run(&verify()).0 else { panic!("{:?}", pod.report()) };
+    assert_eq!(verified.findings[0].subject, "scholar-cache/index", "{verified:?}");
+    assert_eq!(verified.files_equal, verified.files - 1);
+
+    let (reason, message, _) = pod.failure(&restore(&["scholar-data", "scholar-new"]));
+    assert_eq!(reason, FailureReason::InvalidRequest);
+    assert!(message.contains("has no volume scholar-new; it has: "), "{message}");
+    let (reason, message, _) = pod.failure(&restore(&["../elsewhere"]));
+    assert_eq!(reason, FailureReason::InvalidRequest, "{message}");
 }
 
 #[test]

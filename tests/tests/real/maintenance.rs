@@ -129,5 +129,5 @@ fn what_no_rule_keeps_is_said_and_removed_and_what_is_left_restores() {
         panic!("{:?}", pod.report())
     };
     assert_eq!(restored.files, 2);
-    assert_eq!(std::fs::read_to_string(pod.at(crds::job::TARGET_DIR).join("notes")).unwrap(), "a\nb\nc\n");
+    assert_eq!(std::fs::read_to_string(pod.target().join("notes")).unwrap(), "a\nb\nc\n");
 }

@@ -15,7 +15,7 @@ use std::{
 use crds::{
     job::{
         CA_DIR, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report, RepositoryAccess, Request,
-        SourceContent, TARGET_DIR,
+        SourceContent,
     },
     repository::{Lock, Strength},
     run::Verdict,
@@ -103,12 +103,12 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     assert_eq!(pod.captured("capture-1"), captured, "the same attempt commits once");
 
     // What an interrupted attempt of the same step left does no harm.
-    fs::write(pod.at(TARGET_DIR).join("chroma.sqlite3-journal"), "stray").unwrap();
+    fs::write(pod.target().join("chroma.sqlite3-journal"), "stray").unwrap();
     let Report::Restored(restored) = pod.run(&pod.restore(&captured.point, "uid-1")).0 else {
         panic!("no restore")
     };
     assert_eq!((restored.files, restored.reused_bytes), (captured.files - captured.objects, 0));
-    assert!(!pod.at(TARGET_DIR).join("chroma.sqlite3-journal").exists());
+    assert!(!pod.target().join("chroma.sqlite3-journal").exists());
     let Report::Restored(again) = pod.run(&pod.restore(&captured.point, "uid-1")).0 else {
         panic!("no second restore")
     };
@@ -124,7 +124,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     );
     assert_eq!(verified.files_equal, verified.files);
 
-    let restored = ChromaServer::start(&pod.at(TARGET_DIR)).await.unwrap();
+    let restored = ChromaServer::start(&pod.target()).await.unwrap();
     let served = Server::new(Arc::new(restored.url().to_owned())).unwrap();
     truth::hold(&served, &ledger, captured.consistency_time, chroma(&captured).released_at).await.unwrap();
     let validate = |url: &str| Request::Validate {
@@ -239,7 +239,7 @@ fn a_volume_whose_root_belongs_to_somebody_else_is_restored_into_all_the_same() 
     ballast(&pod.volume(), 1);
     pod.run(&pod.probe());
     let captured = pod.captured("first");
-    let target = pod.at(TARGET_DIR);
+    let target = pod.target();
     fs::create_dir(target.join("lost+found")).unwrap();
     let shell = format!(
         "cp '{}' '{root}/holdfast' && chown -R {NOBODY}:{NOBODY} '{root}' && chmod 755 '{root}' &&

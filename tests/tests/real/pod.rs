@@ -56,10 +56,11 @@ impl Pod {
             expected_id: None,
             lock: None,
         };
-        for dir in [KEY_DIR, TARGET_DIR, SCRATCH_DIR] {
+        for dir in [KEY_DIR, SCRATCH_DIR] {
             fs::create_dir_all(pod.at(dir)).unwrap();
         }
         fs::create_dir_all(pod.volume()).unwrap();
+        fs::create_dir_all(pod.target()).unwrap();
         fs::write(pod.at(KEY_DIR).join(KEY_FILE), KEY).unwrap();
         pod
     }
@@ -92,6 +93,11 @@ impl Pod {
     /// The volume of the claim that is captured.
     pub(crate) fn volume(&self) -> PathBuf {
         self.at(SOURCE_DIR).join(CLAIM)
+    }
+
+    /// The volume that it is restored into.
+    pub(crate) fn target(&self) -> PathBuf {
+        self.at(TARGET_DIR).join(CLAIM)
     }
 
     pub(crate) fn at(&self, dir: &str) -> PathBuf {
@@ -196,11 +202,16 @@ impl Pod {
             uid: uid.into(),
             spec_hash: "77d0".into(),
         };
-        Request::Restore { repository: self.access(), point: point.into(), run }
+        Request::Restore { repository: self.access(), point: point.into(), claims: vec![CLAIM.into()], run }
     }
 
     pub(crate) fn verify(&self, point: &str) -> Request {
-        Request::VerifyOffline { repository: self.access(), point: point.into(), data_path: String::new() }
+        Request::VerifyOffline {
+            repository: self.access(),
+            point: point.into(),
+            claims: vec![CLAIM.into()],
+            data_path: Some(String::new()),
+        }
     }
 }
 

@@ -18,34 +18,13 @@ use crate::effect::Identity;
 /// # Errors
 /// When a workload or a claim is missing, claims can't be mounted together, or another pod can't join.
 pub fn application(spec: &BackupPolicySpec, around: Around<'_>) -> Result<Source, Problem> {
-    let chosen = spec.component.application.as_ref().and_then(|application| application.volumes.as_ref());
-    let passes = |volume: &str| chosen.is_none_or(|chosen| chosen.iter().any(|named| named.name == volume));
-    let mut claims = BTreeSet::new();
-    let mut first = None;
-    for (reference, workload) in around.workloads {
-        let workload = existing(reference, workload.as_ref())?;
-        let more = workload.every_claim(passes, around.claims);
-        if !more.is_empty() && first.is_none() {
-            first = Some(workload);
-        }
-        claims.extend(more);
-    }
-    if let Some(missing) = chosen.into_iter().flatten().find(|named| !is_claim(&named.name, around)) {
-        return Err(Problem::new(
-            "ClaimNotFound",
-            format!(
-                "no workload of spec.component.workloads has a volume \"{}\" that is a claim; correct spec.component.application.volumes",
-                missing.name
-            ),
-        ));
-    }
+    let (claims, first) = claims_of(spec, around)?;
     // Nothing is mounted while snapshots are cut, and clones can be mounted anywhere: where pods run doesn't matter then.
     let (live, by_snapshot) = match spec.capture.method() {
         Method::Live(_) => (true, false),
         Method::Snapshot(_) => (false, true),
         Method::Offline(_) => (false, false),
     };
-    let claims: Vec<String> = claims.into_iter().collect();
     for claim in &claims {
         let found = find(claim, around);
         check_claim(claim, found)?;
@@ -69,21 +48,69 @@ pub fn application(spec: &BackupPolicySpec, around: Around<'_>) -> Result<Source
         true => pods.first().copied(),
         false => beside(&pods, &claims, around)?,
     };
-    let anywhere = first.map(Workload::place).unwrap_or_default();
+    let source = of(spec, claims, first, beside, around);
     let place = match beside {
         Some(pod) if live => node_of(pod),
-        _ => anywhere.clone(),
+        _ => source.anywhere.clone(),
     };
-    Ok(Source {
-        pod: beside.filter(|_| live).map(|pod| name(&pod.metadata).to_owned()),
-        place,
+    Ok(Source { pod: beside.filter(|_| live).map(|pod| name(&pod.metadata).to_owned()), place, ..source })
+}
+
+/// The same without asking whether a claim exists or a pod runs.
+pub(super) fn at_rest(spec: &BackupPolicySpec, around: Around<'_>) -> Result<Source, Problem> {
+    let (claims, first) = claims_of(spec, around)?;
+    let pod = around.pods.iter().find(|pod| runs(pod) && claims.iter().any(|claim| mounts(pod, claim)));
+    Ok(of(spec, claims, first, pod, around))
+}
+
+/// What is told by these claims, the first workload that has any, and a pod that mounts them.
+fn of(
+    spec: &BackupPolicySpec,
+    claims: Vec<String>,
+    first: Option<&Workload>,
+    pod: Option<&Pod>,
+    around: Around<'_>,
+) -> Source {
+    let anywhere = first.map(Workload::place).unwrap_or_default();
+    Source {
+        pod: None,
+        place: anywhere.clone(),
         anywhere,
         // Whoever reads no files owns none.
-        identity: if claims.is_empty() { Identity::default() } else { as_whom(beside, first, &claims) },
+        identity: if claims.is_empty() { Identity::default() } else { as_whom(pod, first, &claims) },
         objects: Wanted::of(&spec.component, around.workloads, &claims),
         claims,
         content: Content::Application,
-    })
+    }
+}
+
+/// The claims of an application, and the first of its workloads that has any.
+fn claims_of<'a>(
+    spec: &BackupPolicySpec,
+    around: Around<'a>,
+) -> Result<(Vec<String>, Option<&'a Workload>), Problem> {
+    let chosen = spec.component.application.as_ref().and_then(|application| application.volumes.as_ref());
+    let passes = |volume: &str| chosen.is_none_or(|chosen| chosen.iter().any(|named| named.name == volume));
+    let mut claims = BTreeSet::new();
+    let mut first = None;
+    for (reference, workload) in around.workloads {
+        let workload = existing(reference, workload.as_ref())?;
+        let more = workload.every_claim(passes, around.claims);
+        if !more.is_empty() && first.is_none() {
+            first = Some(workload);
+        }
+        claims.extend(more);
+    }
+    if let Some(missing) = chosen.into_iter().flatten().find(|named| !is_claim(&named.name, around)) {
+        return Err(Problem::new(
+            "ClaimNotFound",
+            format!(
+                "no workload of spec.component.workloads has a volume \"{}\" that is a claim; correct spec.component.application.volumes",
+                missing.name
+            ),
+        ));
+    }
+    Ok((claims.into_iter().collect(), first))
 }
 
 fn is_claim(volume: &str, around: Around<'_>) -> bool {

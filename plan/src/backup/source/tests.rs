@@ -178,7 +178,8 @@ fn what_the_kubelet_saw_wins_over_what_was_asked_for() {
     .unwrap();
     let identity = resolved(Some(&claim()), &[pod], &[]).unwrap().identity;
     assert_eq!((identity.uid, identity.gid), (Some(10001), Some(10002)));
-    assert_eq!(identity.groups, [7, 2000, 3000]);
+    // The group that the volume belongs to first.
+    assert_eq!(identity.groups, [2000, 7, 3000]);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use crds::reference::BINDING;
 use jiff::SignedDuration;
 
-use super::cluster::*;
 use super::*;
 
 /// Carries `cluster` to the moment when the new claims were made and nothing has bound them.

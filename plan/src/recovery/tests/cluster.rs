@@ -3,27 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use crds::job::{CheckResult, Checked, Finding, Report, RepositoryAccess, Request, Restored, Verified};
-use crds::policy::Objectives;
-use crds::reference::{BINDING, NameRef, WorkloadKind, WorkloadRef};
-use crds::run::{RecoveryRunSpec, RecoveryRunStatus, Verdict};
-use crds::{Span, names};
-use jiff::{SignedDuration, Timestamp};
+use crds::names;
+use crds::reference::{BINDING, WorkloadKind};
+use crds::run::RecoveryRunStatus;
+use jiff::SignedDuration;
 
-use crate::effect::{JobState, RepositoryKeys};
+use super::stage::*;
+use crate::effect::JobState;
 use crate::recovery::seen::*;
 use crate::recovery::{Effect, Plan, plan};
 use crate::workload::Scale;
-
-pub(super) const CLAIM: &str = "data-chromadb-0";
-pub(super) const RUN_UID: &str = "run-uid-1";
 
 /// What happened to the cluster that a test asks for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     pub(super) jobs: Vec<String>,
     pub(super) claims_deleted: Vec<String>,
-    pub(super) scaled: Vec<i32>,
+    pub(super) scaled: Vec<(String, i32)>,
     pub(super) marks: Vec<String>,
 }
 
@@ -51,121 +47,12 @@ pub(super) struct Cluster {
     serial: u32,
 }
 
-pub(super) fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-pub(super) fn spec(extra: serde_json::Value) -> RecoveryRunSpec {
-    let mut value = serde_json::json!({
-        "scenario": "DatabaseCorruption", "policies": [{"name": "chromadb"}],
-        "target": {"inPlace": {"confirm": "arxiv"}}, "incident": {"detectedAt": "2026-11-23T09:28:00Z"},
-    });
-    for (key, more) in extra.as_object().unwrap() {
-        value[key] = more.clone();
-    }
-    serde_json::from_value(value).unwrap()
-}
-
-pub(super) fn point(name: &str, time: &str, state: PointState) -> PointSeen {
-    PointSeen {
-        name: name.into(),
-        id: format!("id-{name}"),
-        policy: "chromadb".into(),
-        repository: "primary".into(),
-        state,
-        consistency_time: Some(at(time)),
-        bytes: 733_000_000,
-        migrations: Some("2/6/10".into()),
-    }
-}
-
-fn volume(name: &str, owner: (&str, &str, &str), reclaim: &str) -> VolumeSeen {
-    VolumeSeen {
-        name: name.into(),
-        uid: format!("uid-{name}"),
-        resource_version: "1".into(),
-        claim: Some(ClaimOf { namespace: owner.0.into(), name: owner.1.into(), uid: Some(owner.2.into()) }),
-        reclaim: reclaim.into(),
-        phase: "Bound".into(),
-        class: Some("standard".into()),
-        size: "20Gi".into(),
-    }
-}
-
 impl Cluster {
     pub(super) fn new() -> Self {
-        let claim = ClaimSeen {
-            name: CLAIM.into(),
-            uid: "claim-old".into(),
-            labels: BTreeMap::from([("app".into(), "chromadb".into())]),
-            annotations: BTreeMap::from([
-                ("team".into(), "search".into()),
-                ("pv.kubernetes.io/bind-completed".into(), "yes".into()),
-            ]),
-            volume: Some("pv-old".into()),
-            bound: true,
-            class: Some("standard".into()),
-            size: "20Gi".into(),
-            access_modes: vec!["ReadWriteOnce".into()],
-            ..ClaimSeen::default()
-        };
-        let seen = Observed {
-            now: at("2026-11-23T09:31:13.25Z"),
-            epoch: 1,
-            namespace_terminating: false,
-            run: RunSeen {
-                namespace: "arxiv".into(),
-                name: "db-1".into(),
-                uid: RUN_UID.into(),
-                created: at("2026-11-23T09:31:12Z"),
-                generation: 1,
-                deleting: false,
-                finalizer: false,
-                spec: spec(serde_json::json!({})),
-                status: RecoveryRunStatus::default(),
-            },
-            executed: None,
-            others: Vec::new(),
-            policies: vec!["chromadb".into()],
-            components: vec![Component {
-                policy: "chromadb".into(),
-                objectives: Objectives { rto: Span::from_hours(2), rpo: Span::from_mins(30) },
-                repository: "primary".into(),
-                application: false,
-                approval: false,
-                access: Ok(access()),
-                workloads: vec![WorkloadSeen {
-                    workload: WorkloadRef { kind: WorkloadKind::StatefulSet, name: "chromadb".into() },
-                    uid: "sts".into(),
-                    resource_version: "1".into(),
-                    replicas: 1,
-                    ready: 1,
-                    deletes_claims: false,
-                }],
-                stopped: false,
-                source: Ok(Source {
-                    claim: CLAIM.into(),
-                    data_path: String::new(),
-                    url: Ok("http://chromadb.arxiv.svc:8000".into()),
-                    auth: None,
-                    place: crate::effect::Place::default(),
-                    identity: crate::effect::Identity { uid: Some(1000), ..Default::default() },
-                }),
-            }],
-            points: vec![
-                point("p3", "2026-11-23T09:15:02Z", PointState::Quarantined("OfflineCheckFailed".into())),
-                point("p2", "2026-11-23T09:00:03Z", PointState::Available),
-                point("p1", "2026-11-23T08:45:03Z", PointState::Available),
-            ],
-            jobs: BTreeMap::new(),
-            volumes: BTreeMap::from([(
-                "pv-old".into(),
-                volume("pv-old", ("arxiv", CLAIM, "claim-old"), "Delete"),
-            )]),
-            claims: BTreeMap::from([(CLAIM.into(), claim)]),
-            pods: vec![server()],
-            memory: None,
-        };
+        Self::of(corrupted())
+    }
+
+    pub(super) fn of(seen: Observed) -> Self {
         Self {
             seen,
             log: Log::default(),
@@ -236,9 +123,10 @@ impl Cluster {
                 volume.reclaim.clone_from(policy);
                 volume.resource_version = version;
             }
-            Effect::Scale(Scale { replicas, .. }) => {
-                self.log.scaled.push(*replicas);
-                self.set_mut().replicas = *replicas;
+            Effect::Scale(Scale { workload, replicas, .. }) => {
+                self.log.scaled.push((workload.name.clone(), *replicas));
+                let all = self.seen.components.iter_mut().flat_map(|component| &mut component.workloads);
+                all.filter(|seen| seen.workload == *workload).for_each(|seen| seen.replicas = *replicas);
             }
             Effect::CreateClaim(new) => {
                 let uid = self.next("claim");
@@ -269,7 +157,7 @@ impl Cluster {
                 if !self.seen.jobs.contains_key(&job.name) {
                     self.log.jobs.push(job.name.clone());
                     let uid = self.next("job");
-                    let claims = job.sources.values().chain(&job.target).map(|v| v.claim.clone());
+                    let claims = job.sources.values().chain(job.targets.values()).map(|v| v.claim.clone());
                     self.seen.pods.push(PodSeen {
                         name: format!("{}-pod", job.name),
                         claims: claims.collect(),
@@ -278,8 +166,11 @@ impl Cluster {
                         ready: true,
                         restarts: 0,
                     });
-                    let step = kind(&job.request);
-                    let state = match self.answers.get_mut(step).filter(|list| !list.is_empty()) {
+                    // What a test says of a step, or of one component's: `Restore/chromadb`.
+                    let (step, policy) = (kind(&job.request), &job.labels[crds::reference::POLICY_LABEL]);
+                    let whole = format!("{step}/{policy}");
+                    let key = if self.answers.contains_key(whole.as_str()) { &whole } else { step };
+                    let state = match self.answers.get_mut(key).filter(|list| !list.is_empty()) {
                         Some(list) => list.remove(0),
                         None => JobState::Ended(good(&job.request)),
                     };
@@ -327,26 +218,12 @@ impl Cluster {
     /// What the cluster's own controllers do, one round. Returns whether anything changed.
     pub(super) fn settle(&mut self) -> bool {
         let before = self.seen.clone();
-        // The StatefulSet controller.
-        let (replicas, deletes) = (self.set_mut().replicas, self.set_mut().deletes_claims);
-        let fenced = self.status().fenced.iter().any(|claim| claim == CLAIM);
-        let running = self.seen.pods.iter().any(|pod| pod.name == "chromadb-0");
-        if replicas == 0 && running {
-            self.seen.pods.retain(|pod| pod.name != "chromadb-0" || pod.lost_on.is_some());
-            if deletes && let Some(claim) = self.seen.claims.get_mut(CLAIM) {
-                claim.deleting = true;
+        // The controllers of workloads: one pod each, on all claims of its component.
+        for component in 0..self.seen.components.len() {
+            for workload in 0..self.seen.components[component].workloads.len() {
+                self.run_pods(component, workload);
             }
         }
-        if replicas > 0 && !running && !(fenced && self.fence_works) {
-            if !self.seen.claims.contains_key(CLAIM) {
-                let uid = self.next("empty");
-                let claim = ClaimSeen { name: CLAIM.into(), uid, ..ClaimSeen::default() };
-                self.seen.claims.insert(CLAIM.into(), claim);
-            }
-            self.seen.pods.push(server());
-        }
-        let up = self.seen.pods.iter().any(|pod| pod.name == "chromadb-0");
-        self.set_mut().ready = i32::from(up);
         // Claims without pods go; their volumes are released, or deleted with what they hold.
         let gone: Vec<ClaimSeen> = self
             .seen
@@ -366,6 +243,40 @@ impl Cluster {
         }
         self.bind();
         self.seen != before
+    }
+
+    fn run_pods(&mut self, component: usize, workload: usize) {
+        let of = &self.seen.components[component];
+        let claims = of.source.as_ref().map(|source| source.claims.clone()).unwrap_or_default();
+        let seen = of.workloads[workload].clone();
+        if seen.workload.kind == WorkloadKind::CronJob {
+            self.seen.components[component].workloads[workload].ready = seen.replicas;
+            return;
+        }
+        let name = format!("{}-0", seen.workload.name);
+        let fenced = self.fence_works && claims.iter().any(|claim| self.status().fenced.contains(claim));
+        let running = self.seen.pods.iter().any(|pod| pod.name == name);
+        if seen.replicas == 0 && running {
+            self.seen.pods.retain(|pod| pod.name != name || pod.lost_on.is_some());
+            for claim in claims.iter().filter(|_| seen.deletes_claims) {
+                if let Some(claim) = self.seen.claims.get_mut(claim) {
+                    claim.deleting = true;
+                }
+            }
+        }
+        if seen.replicas > 0 && !running && !fenced {
+            for claim in &claims {
+                if !self.seen.claims.contains_key(claim) {
+                    let uid = self.next("empty");
+                    let empty = ClaimSeen { name: claim.clone(), uid, ..ClaimSeen::default() };
+                    self.seen.claims.insert(claim.clone(), empty);
+                }
+            }
+            let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
+            self.seen.pods.push(pod(&name, &claims));
+        }
+        let up = self.seen.pods.iter().any(|pod| pod.name == name);
+        self.seen.components[component].workloads[workload].ready = i32::from(up);
     }
 
     /// The PersistentVolume controller.
@@ -406,7 +317,7 @@ impl Cluster {
         for claim in new {
             let name = self.next("pv");
             let owner = ("arxiv", claim.name.as_str(), claim.uid.as_str());
-            self.seen.volumes.insert(name.clone(), volume(&name, owner, "Delete"));
+            self.seen.volumes.insert(name.clone(), volume(&name, owner));
             let claim = self.seen.claims.get_mut(&claim.name).unwrap();
             claim.volume = Some(name);
             claim.bound = true;
@@ -449,79 +360,6 @@ impl Cluster {
             }
         }
         panic!("no end: {:#?}", self.status().steps);
-    }
-}
-
-fn server() -> PodSeen {
-    PodSeen {
-        name: "chromadb-0".into(),
-        claims: vec![CLAIM.into()],
-        ended: false,
-        lost_on: None,
-        ready: true,
-        restarts: 0,
-    }
-}
-
-pub(super) fn access() -> Access {
-    Access {
-        access: RepositoryAccess {
-            endpoint: None,
-            region: "us-east-1".into(),
-            bucket: "dr".into(),
-            prefix: String::new(),
-            addressing: crds::repository::Addressing::Path,
-            expected_id: Some("repo".into()),
-            read_only: false,
-            lock: None,
-        },
-        keys: RepositoryKeys {
-            credentials: NameRef::new("s3"),
-            key: NameRef::new("key"),
-            escrow: None,
-            ca: None,
-        },
-    }
-}
-
-fn kind(request: &Request) -> &'static str {
-    match request {
-        Request::CheckIntegrity { .. } => "CheckIntegrity",
-        Request::Restore { .. } => "Restore",
-        Request::VerifyOffline { .. } => "VerifyOffline",
-        Request::Validate { .. } => "Validate",
-        _ => panic!("no request of a recovery"),
-    }
-}
-
-fn good(request: &Request) -> Report {
-    match request {
-        Request::CheckIntegrity { .. } => Report::Checked(Checked {
-            findings: vec![Finding { subject: "papers-cs".into(), message: "pickle cut short".into() }],
-            finding_count: 1,
-            migrations: None,
-        }),
-        Request::Restore { .. } => {
-            Report::Restored(Restored { bytes: 733_000_000, files: 16, reused_bytes: 0 })
-        }
-        Request::VerifyOffline { .. } => Report::Verified(Verified {
-            files_equal: 16,
-            files: 16,
-            collections_equal: 3,
-            collections: 3,
-            findings: Vec::new(),
-        }),
-        Request::Validate { .. } => Report::Validated {
-            checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
-                .map(|name| CheckResult {
-                    name: name.into(),
-                    verdict: Verdict::Passed,
-                    expected: "all".into(),
-                    observed: "all".into(),
-                })
-                .into(),
-        },
-        _ => panic!("no request of a recovery"),
     }
 }
 

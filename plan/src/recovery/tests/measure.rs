@@ -3,7 +3,6 @@
 use crds::condition::is_true;
 use crds::run::RunPhase;
 
-use super::cluster::*;
 use super::*;
 
 #[test]
@@ -15,7 +14,8 @@ fn the_parts_of_the_recovery_time_add_up_to_it() {
             spec(serde_json::json!({"incident": incident.unwrap_or(serde_json::json!({}))}));
         cluster.run(3);
         let measured = &cluster.status().measured[0];
-        let end = cluster.status().steps.iter().find(|step| step.name == "Validate").unwrap().end.unwrap();
+        let end =
+            cluster.status().steps.iter().find(|step| step.name == "Validate/chromadb").unwrap().end.unwrap();
         let start = detected.map_or(cluster.seen.run.created, at);
         let rto = end.duration_since(start);
         assert_eq!(

@@ -3,7 +3,6 @@
 use crds::job::FailureReason;
 use crds::run::{RunPhase, StepPhase};
 
-use super::cluster::*;
 use super::*;
 use crate::recovery::seen::{OtherRun, PointState};
 
@@ -69,7 +68,7 @@ fn a_run_that_only_the_bucket_remembers_puts_everything_back_as_it_was() {
     cluster.answers.insert("Restore", vec![failed(FailureReason::AlreadyExecuted)]);
     cluster.run(1);
     assert_eq!(reason(&cluster, "Failed"), "AlreadyExecuted");
-    assert_eq!(cluster.log.scaled, [0, 1]);
+    assert_eq!(replicas(&cluster), [0, 1]);
     assert_eq!(cluster.seen.claims[CLAIM].uid, "claim-old");
     assert_eq!(cluster.status().left_as.as_ref().unwrap().workloads, "Running");
 }
@@ -166,7 +165,7 @@ fn data_of_a_newer_chromadb_is_not_given_to_an_older_one_and_production_runs_on(
     let told = message(&cluster, "Failed");
     assert!(told.contains("2/6/10") && told.contains("2/5/9") && told.contains("spec.point"), "{told}");
     assert!(cluster.log.claims_deleted.is_empty());
-    assert_eq!(cluster.log.scaled, [0, 1], "what was stopped runs again");
+    assert_eq!(replicas(&cluster), [0, 1], "what was stopped runs again");
 }
 
 #[test]

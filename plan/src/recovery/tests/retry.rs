@@ -2,7 +2,6 @@
 
 use jiff::SignedDuration;
 
-use super::cluster::*;
 use super::*;
 use crate::backoff;
 use crate::effect::Next;

@@ -3,7 +3,6 @@
 use crds::job::{CREDENTIAL_WANTED, CheckResult};
 use crds::run::RunPhase;
 
-use super::cluster::*;
 use super::*;
 use crate::effect::EventKind;
 
@@ -49,6 +48,6 @@ fn a_refused_credential_is_no_proof_of_anything_and_not_tried_again() {
     cluster.run(1000);
     assert_eq!(cluster.status().verdict, Some(Verdict::Inconclusive));
     assert_eq!(reason(&cluster, "Failed"), "ValidationFailed");
-    let step = cluster.status().steps.iter().find(|step| step.name == "Validate").unwrap();
+    let step = cluster.status().steps.iter().find(|step| step.name == "Validate/chromadb").unwrap();
     assert_eq!(step.attempts, 1, "{step:?}");
 }

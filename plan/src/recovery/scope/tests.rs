@@ -1,0 +1,84 @@
+use super::*;
+
+fn policy(name: &str, application: bool, priority: Priority, depends_on: &[&str]) -> PolicySeen {
+    let depends_on = depends_on.iter().map(|name| (*name).to_owned()).collect();
+    PolicySeen { name: name.into(), application, priority, depends_on }
+}
+
+fn arxiv() -> Vec<PolicySeen> {
+    vec![
+        policy("email", true, Priority::Low, &[]),
+        policy("ai-scholar", true, Priority::High, &["chromadb"]),
+        policy("digest", true, Priority::Medium, &["ai-scholar"]),
+        policy("chromadb", false, Priority::Critical, &[]),
+    ]
+}
+
+fn members(spec: serde_json::Value, policies: &[PolicySeen]) -> Vec<(String, Role)> {
+    let mut spec = spec;
+    spec["target"] = serde_json::json!({"inPlace": {"confirm": "arxiv"}});
+    let spec = serde_json::from_value(spec).unwrap();
+    scope(&spec, policies).into_iter().map(|member| (member.policy, member.role)).collect()
+}
+
+fn named(list: &[(&str, Role)]) -> Vec<(String, Role)> {
+    list.iter().map(|(name, role)| ((*name).to_owned(), *role)).collect()
+}
+
+#[test]
+fn a_complete_failure_is_about_everything_and_the_most_urgent_comes_first() {
+    let all = members(serde_json::json!({"scenario": "CompleteFailure"}), &arxiv());
+    let restored = |name: &'static str| (name, Role::Restored);
+    assert_eq!(all, named(&["chromadb", "ai-scholar", "digest", "email"].map(restored)));
+}
+
+#[test]
+fn a_corruption_is_about_the_databases_and_stops_whatever_depends_on_them() {
+    let all = members(serde_json::json!({"scenario": "DatabaseCorruption"}), &arxiv());
+    assert_eq!(
+        all,
+        named(&[("chromadb", Role::Restored), ("ai-scholar", Role::Dependent), ("digest", Role::Dependent)])
+    );
+}
+
+#[test]
+fn what_is_asked_for_is_restored_and_nothing_else_but_what_depends_on_it_concerned() {
+    let asked = |name: &str| serde_json::json!({"scenario": "CompleteFailure", "policies": [{"name": name}]});
+    assert_eq!(members(asked("email"), &arxiv()), named(&[("email", Role::Restored)]));
+    assert_eq!(
+        members(asked("ai-scholar"), &arxiv()),
+        named(&[("ai-scholar", Role::Restored), ("digest", Role::Dependent)])
+    );
+    assert_eq!(members(asked("nobody"), &arxiv()), []);
+}
+
+#[test]
+fn what_something_urgent_depends_on_is_as_urgent() {
+    let policies = [
+        policy("b", true, Priority::High, &[]),
+        policy("a", true, Priority::Critical, &["middle"]),
+        policy("middle", true, Priority::Medium, &["z"]),
+        policy("z", false, Priority::Low, &[]),
+    ];
+    let order: Vec<String> = members(serde_json::json!({"scenario": "CompleteFailure"}), &policies)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(order, ["a", "middle", "z", "b"]);
+}
+
+#[test]
+fn a_circle_is_found_and_named_and_ends_nothing() {
+    let of = |policies: &[PolicySeen]| {
+        circle(policies.iter().map(|policy| (policy.name.as_str(), policy.depends_on.as_slice())))
+    };
+    assert_eq!(of(&arxiv()), None);
+    let mut policies = arxiv();
+    policies[3].depends_on = vec!["digest".into()];
+    assert_eq!(of(&policies).as_deref(), Some("ai-scholar -> chromadb -> digest -> ai-scholar"));
+    assert_eq!(members(serde_json::json!({"scenario": "CompleteFailure"}), &policies).len(), 4);
+    let own = [policy("a", false, Priority::Low, &["a"])];
+    assert_eq!(of(&own).as_deref(), Some("a -> a"));
+    let elsewhere = [policy("a", false, Priority::Low, &["gone"])];
+    assert_eq!(of(&elsewhere), None);
+}

@@ -1,0 +1,277 @@
+//! What a test begins with: a namespace in order, as one look shows it; and what movers answer when all goes well.
+
+use std::collections::BTreeMap;
+
+use crds::Span;
+use crds::job::{CheckResult, Checked, Finding, Report, RepositoryAccess, Request, Restored, Verified};
+use crds::policy::{Objectives, Priority};
+use crds::reference::{NameRef, WorkloadKind, WorkloadRef};
+use crds::run::{RecoveryRunSpec, RecoveryRunStatus, Verdict};
+use jiff::Timestamp;
+
+use crate::backup::objects::Wanted;
+use crate::backup::source::{Address, Content, Source};
+use crate::effect::{Identity, Place, RepositoryKeys};
+use crate::recovery::seen::*;
+
+pub(super) const CLAIM: &str = "data-chromadb-0";
+pub(super) const RUN_UID: &str = "run-uid-1";
+
+pub(super) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(super) fn spec(extra: serde_json::Value) -> RecoveryRunSpec {
+    let mut value = serde_json::json!({
+        "scenario": "DatabaseCorruption", "policies": [{"name": "chromadb"}],
+        "target": {"inPlace": {"confirm": "arxiv"}}, "incident": {"detectedAt": "2026-11-23T09:28:00Z"},
+    });
+    for (key, more) in extra.as_object().unwrap() {
+        value[key] = more.clone();
+    }
+    serde_json::from_value(value).unwrap()
+}
+
+pub(super) fn point(name: &str, time: &str, state: PointState) -> PointSeen {
+    PointSeen {
+        name: name.into(),
+        id: format!("id-{name}"),
+        policy: "chromadb".into(),
+        repository: "primary".into(),
+        state,
+        consistency_time: Some(at(time)),
+        bytes: 733_000_000,
+        chroma: true,
+        migrations: Some("2/6/10".into()),
+    }
+}
+
+/// A point of an application.
+pub(super) fn files(policy: &str, name: &str, time: &str) -> PointSeen {
+    let (chroma, migrations) = (false, None);
+    PointSeen { policy: policy.into(), chroma, migrations, ..point(name, time, PointState::Available) }
+}
+
+pub(super) fn volume(name: &str, owner: (&str, &str, &str)) -> VolumeSeen {
+    VolumeSeen {
+        name: name.into(),
+        uid: format!("uid-{name}"),
+        resource_version: "1".into(),
+        claim: Some(ClaimOf { namespace: owner.0.into(), name: owner.1.into(), uid: Some(owner.2.into()) }),
+        reclaim: "Delete".into(),
+        phase: "Bound".into(),
+        class: Some("standard".into()),
+        size: "20Gi".into(),
+    }
+}
+
+pub(super) fn pod(name: &str, claims: &[&str]) -> PodSeen {
+    PodSeen {
+        name: name.into(),
+        claims: claims.iter().map(|claim| (*claim).to_owned()).collect(),
+        ended: false,
+        lost_on: None,
+        ready: true,
+        restarts: 0,
+    }
+}
+
+fn claim(name: &str, uid: &str, volume: &str) -> ClaimSeen {
+    ClaimSeen {
+        name: name.into(),
+        uid: uid.into(),
+        labels: BTreeMap::from([("app".into(), "chromadb".into())]),
+        annotations: BTreeMap::from([
+            ("team".into(), "search".into()),
+            ("pv.kubernetes.io/bind-completed".into(), "yes".into()),
+        ]),
+        volume: Some(volume.into()),
+        bound: true,
+        class: Some("standard".into()),
+        size: "20Gi".into(),
+        access_modes: vec!["ReadWriteOnce".into()],
+        ..ClaimSeen::default()
+    }
+}
+
+fn workload(kind: WorkloadKind, name: &str) -> WorkloadSeen {
+    WorkloadSeen {
+        workload: WorkloadRef { kind, name: name.into() },
+        uid: format!("uid-of-{name}"),
+        resource_version: "1".into(),
+        replicas: 1,
+        ready: 1,
+        deletes_claims: false,
+    }
+}
+
+fn source(claims: &[&str], content: Content) -> Source {
+    Source {
+        claims: claims.iter().map(|claim| (*claim).to_owned()).collect(),
+        content,
+        pod: None,
+        place: Place::default(),
+        anywhere: Place::default(),
+        identity: Identity { uid: Some(1000), ..Identity::default() },
+        objects: Wanted::default(),
+    }
+}
+
+fn chromadb() -> Component {
+    let service = Ok(Some(Address { service: "chromadb".into(), port: 8000 }));
+    let content = Content::ChromaDb { data_path: String::new(), image: String::new(), service };
+    Component {
+        policy: "chromadb".into(),
+        role: Role::Restored,
+        depends_on: Vec::new(),
+        objectives: Objectives { rto: Span::from_hours(2), rpo: Span::from_mins(30) },
+        repository: "primary".into(),
+        application: false,
+        approval: false,
+        auth: None,
+        access: Ok(access()),
+        workloads: vec![workload(WorkloadKind::StatefulSet, "chromadb")],
+        missing: Vec::new(),
+        stopped: false,
+        source: Ok(source(&[CLAIM], content)),
+    }
+}
+
+fn policy(name: &str, application: bool, priority: Priority, depends_on: &[&str]) -> PolicySeen {
+    let depends_on = depends_on.iter().map(|name| (*name).to_owned()).collect();
+    PolicySeen { name: name.into(), application, priority, depends_on }
+}
+
+/// A ChromaDB whose newest point carries the corruption, and a run that recovers it.
+pub(super) fn corrupted() -> Observed {
+    Observed {
+        now: at("2026-11-23T09:31:13.25Z"),
+        epoch: 1,
+        namespace_terminating: false,
+        run: RunSeen {
+            namespace: "arxiv".into(),
+            name: "db-1".into(),
+            uid: RUN_UID.into(),
+            created: at("2026-11-23T09:31:12Z"),
+            generation: 1,
+            deleting: false,
+            finalizer: false,
+            spec: spec(serde_json::json!({})),
+            status: RecoveryRunStatus::default(),
+        },
+        executed: None,
+        others: Vec::new(),
+        policies: vec![policy("chromadb", false, Priority::Critical, &[])],
+        components: vec![chromadb()],
+        points: vec![
+            point("p3", "2026-11-23T09:15:02Z", PointState::Quarantined("OfflineCheckFailed".into())),
+            point("p2", "2026-11-23T09:00:03Z", PointState::Available),
+            point("p1", "2026-11-23T08:45:03Z", PointState::Available),
+        ],
+        jobs: BTreeMap::new(),
+        volumes: BTreeMap::from([("pv-old".into(), volume("pv-old", ("arxiv", CLAIM, "claim-old")))]),
+        claims: BTreeMap::from([(CLAIM.into(), claim(CLAIM, "claim-old", "pv-old"))]),
+        pods: vec![pod("chromadb-0", &[CLAIM])],
+        memory: None,
+    }
+}
+
+/// The claims of the scholar.
+pub(super) const SCHOLAR_CLAIMS: [&str; 2] = ["scholar-cache", "scholar-state"];
+
+/// The same ChromaDB, a scholar with two volumes and a CronJob that works with it, a mailer that has no volume and works with nobody; and a
+/// run that recovers all of it.
+pub(super) fn arxiv() -> Observed {
+    let mut seen = corrupted();
+    let everything = serde_json::json!({"scenario": "CompleteFailure", "policies": null});
+    seen.run.spec = spec(everything);
+    let application = |name: &str, claims: &[&str]| Component {
+        policy: name.into(),
+        application: true,
+        workloads: vec![workload(WorkloadKind::Deployment, name)],
+        source: Ok(source(claims, Content::Application)),
+        ..chromadb()
+    };
+    let mut scholar = application("scholar", &SCHOLAR_CLAIMS);
+    scholar.depends_on = vec!["chromadb".into()];
+    scholar.workloads.push(workload(WorkloadKind::CronJob, "fetch"));
+    seen.components.extend([scholar, application("mailer", &[])]);
+    seen.policies.extend([
+        policy("scholar", true, Priority::High, &["chromadb"]),
+        policy("mailer", true, Priority::Low, &[]),
+    ]);
+    for name in SCHOLAR_CLAIMS {
+        let (uid, pv) = (format!("{name}-old"), format!("pv-{name}"));
+        seen.claims.insert(name.into(), claim(name, &uid, &pv));
+        seen.volumes.insert(pv.clone(), volume(&pv, ("arxiv", name, &uid)));
+    }
+    seen.pods.extend([pod("scholar-0", &SCHOLAR_CLAIMS), pod("mailer-0", &[])]);
+    seen.points.extend([
+        files("scholar", "s2", "2026-11-23T09:20:00Z"),
+        files("scholar", "s1", "2026-11-23T08:50:00Z"),
+        files("mailer", "m1", "2026-11-23T09:25:00Z"),
+    ]);
+    seen
+}
+
+pub(super) fn access() -> Access {
+    Access {
+        access: RepositoryAccess {
+            endpoint: None,
+            region: "us-east-1".into(),
+            bucket: "dr".into(),
+            prefix: String::new(),
+            addressing: crds::repository::Addressing::Path,
+            expected_id: Some("repo".into()),
+            read_only: false,
+            lock: None,
+        },
+        keys: RepositoryKeys {
+            credentials: NameRef::new("s3"),
+            key: NameRef::new("key"),
+            escrow: None,
+            ca: None,
+        },
+    }
+}
+
+pub(super) fn kind(request: &Request) -> &'static str {
+    match request {
+        Request::CheckIntegrity { .. } => "CheckIntegrity",
+        Request::Restore { .. } => "Restore",
+        Request::VerifyOffline { .. } => "VerifyOffline",
+        Request::Validate { .. } => "Validate",
+        _ => panic!("no request of a recovery"),
+    }
+}
+
+pub(super) fn good(request: &Request) -> Report {
+    match request {
+        Request::CheckIntegrity { .. } => Report::Checked(Checked {
+            findings: vec![Finding { subject: "papers-cs".into(), message: "pickle cut short".into() }],
+            finding_count: 1,
+            migrations: None,
+        }),
+        Request::Restore { .. } => {
+            Report::Restored(Restored { bytes: 733_000_000, files: 16, reused_bytes: 0 })
+        }
+        Request::VerifyOffline { .. } => Report::Verified(Verified {
+            files_equal: 16,
+            files: 16,
+            collections_equal: 3,
+            collections: 3,
+            findings: Vec::new(),
+        }),
+        Request::Validate { .. } => Report::Validated {
+            checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
+                .map(|name| CheckResult {
+                    name: name.into(),
+                    verdict: Verdict::Passed,
+                    expected: "all".into(),
+                    observed: "all".into(),
+                })
+                .into(),
+        },
+        _ => panic!("no request of a recovery"),
+    }
+}
