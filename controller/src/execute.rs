@@ -89,6 +89,8 @@ fn mark(request: &Request) -> &'static str {
         Request::Hook { .. } => "HookAfter",
         Request::Confirm { .. } => "Confirm",
         Request::CheckIntegrity { .. } => "CheckIntegrity",
+        Request::Extract { .. } => "Extract",
+        Request::Recreate { .. } => "Objects",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } => "Validate",

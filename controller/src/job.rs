@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 
 use crds::job::{
-    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, REQUEST_ENV, Request, SCRATCH_DIR,
+    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, RECREATE_DIR, REQUEST_ENV, Request, SCRATCH_DIR,
     SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV, SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR, TREE_OBJECTS,
     TREE_VOLUMES,
 };
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-    LocalObjectReference, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
-    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
-    SeccompProfile, SecretKeySelector, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, EmptyDirVolumeSource,
+    EnvVar, EnvVarSource, KeyToPath, LocalObjectReference, NodeAffinity, NodeSelector,
+    NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodSecurityContext,
+    PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretKeySelector,
+    SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -29,6 +31,8 @@ use crate::context::MoverConfig;
 pub const CONTAINER: &str = "mover";
 /// User and group of movers that stand in for nobody.
 const NOBODY: i64 = 65532;
+/// Where programs look for the token of their pod.
+const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What a well-behaved storage client reads its credentials from.
 const CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
@@ -72,7 +76,8 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
     PodSpec {
         restart_policy: Some("Never".to_owned()),
         service_account_name: job.service_account.as_ref().map(|account| account.name.clone()),
-        automount_service_account_token: Some(job.service_account.is_some()),
+        // Mounted where it is needed: no container has both a token and a key.
+        automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         image_pull_secrets: pull_secrets(config),
         // Time to let the writers go and to say how it ended.
@@ -108,14 +113,16 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
             let made = before.map(|(n, request)| {
                 // The first leaves the objects in the scratch space of all.
                 let objects = if n == 0 { objects } else { &[] };
-                container(config, format!("{CONTAINER}-{n}"), environment(request, job, objects), &mounts)
+                container(config, format!("{CONTAINER}-{n}"), request, job, objects, &mounts)
             });
             made.collect()
         }),
         containers: vec![container(
             config,
             CONTAINER.to_owned(),
-            environment(&job.request, job, if job.before.is_empty() { objects } else { &[] }),
+            &job.request,
+            job,
+            if job.before.is_empty() { objects } else { &[] },
             &mounts,
         )],
         volumes: Some(volumes),
@@ -123,14 +130,27 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
     }
 }
 
-fn container(config: &MoverConfig, name: String, env: Vec<EnvVar>, mounts: &[VolumeMount]) -> Container {
+/// A container that is asked one thing, with what this needs of the pod's volumes.
+fn container(
+    config: &MoverConfig,
+    name: String,
+    request: &Request,
+    job: &MoverJob,
+    objects: &[Value],
+    mounts: &[VolumeMount],
+) -> Container {
+    let has = |mount: &&VolumeMount| match mount.name.as_str() {
+        "key" | "escrow" | "ca" => request.repository().is_some(),
+        "token" => request.asks_the_cluster(),
+        _ => true,
+    };
     Container {
         name,
         image: Some(config.image.clone()),
         image_pull_policy: config.pull_policy.clone(),
         args: Some(vec!["job".to_owned()]),
-        env: Some(env),
-        volume_mounts: Some(mounts.to_vec()),
+        env: Some(environment(request, job, objects)),
+        volume_mounts: Some(mounts.iter().filter(has).cloned().collect()),
         resources: Some(ResourceRequirements {
             requests: Some(BTreeMap::from([
                 ("cpu".to_owned(), Quantity("100m".to_owned())),
@@ -160,7 +180,7 @@ fn environment(asked: &Request, job: &MoverJob, objects: &[Value]) -> Vec<EnvVar
     let mut env = vec![literal(REQUEST_ENV.to_owned(), &request)];
     let object = |(n, object): (usize, &Value)| literal(format!("{OBJECT_ENV}{n}"), &object.to_string());
     env.extend(objects.iter().enumerate().map(object));
-    if let Some(keys) = &job.keys {
+    if let Some(keys) = job.keys.as_ref().filter(|_| asked.repository().is_some()) {
         env.extend(CREDENTIALS.map(|name| from_secret(name, &keys.credentials.name, name)));
     }
     if let Request::Validate { auth: Some(auth), .. } = asked {
@@ -205,6 +225,14 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
         volumes.extend(more);
         mounts.extend(at);
     }
+    if job.service_account.is_some() {
+        volumes.push(token());
+        mounts.push(mount("token", TOKEN_DIR, true));
+    }
+    if matches!(job.request, Request::Recreate { .. }) {
+        volumes.push(in_memory("recreate"));
+        mounts.push(mount("recreate", RECREATE_DIR, false));
+    }
     let cut = matches!(job.request, Request::Capture { cut: Some(_), .. });
     if cut {
         // Beside the clones, so that both are stored as they lie.
@@ -240,6 +268,36 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
 
 fn empty(name: &str) -> Volume {
     Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+/// Secrets lie there for a moment: never on a disk.
+fn in_memory(name: &str) -> Volume {
+    let medium = Some("Memory".to_owned());
+    let empty_dir = Some(EmptyDirVolumeSource { medium, ..EmptyDirVolumeSource::default() });
+    Volume { name: name.to_owned(), empty_dir, ..Volume::default() }
+}
+
+/// What the kubelet mounts by itself where it is not told otherwise.
+fn token() -> Volume {
+    let token = ServiceAccountTokenProjection {
+        path: "token".to_owned(),
+        expiration_seconds: Some(3607),
+        audience: None,
+    };
+    let authorities = ConfigMapProjection {
+        name: "kube-root-ca.crt".to_owned(),
+        items: Some(vec![KeyToPath { key: "ca.crt".to_owned(), path: "ca.crt".to_owned(), mode: None }]),
+        optional: None,
+    };
+    let sources = vec![
+        VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() },
+        VolumeProjection { config_map: Some(authorities), ..VolumeProjection::default() },
+    ];
+    Volume {
+        name: "token".to_owned(),
+        projected: Some(ProjectedVolumeSource { sources: Some(sources), default_mode: None }),
+        ..Volume::default()
+    }
 }
 
 /// Objects that the mover reads as pods do.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crds::reference::WorkloadRef;
+use crds::reference::{RECREATED_BY, REPLICAS, WorkloadRef};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
 use plan::backup::source::Workload;
-use plan::workload::{PodSeen, WorkloadSeen};
+use plan::workload::{PodSeen, Recreated, WorkloadSeen};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -52,7 +53,15 @@ pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
         replicas: replicas.unwrap_or(1),
         ready: ready.unwrap_or(0),
         deletes_claims,
+        recreated: recreated(meta),
     }
+}
+
+/// What a run wrote on a workload that it created stopped.
+fn recreated(meta: &ObjectMeta) -> Option<Recreated> {
+    let annotations = meta.annotations.as_ref()?;
+    let by = annotations.get(RECREATED_BY)?.clone();
+    Some(Recreated { by, replicas: annotations.get(REPLICAS)?.parse().ok()? })
 }
 
 /// Names of the claims that `pod` mounts.

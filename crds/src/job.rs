@@ -14,7 +14,8 @@ mod request;
 pub use failure::{Failure, FailureReason};
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-    CollectionSummary, Content, Finding, Judged, LockTried, Probed, Pruned, Report, Restored, Verified,
+    CollectionSummary, Content, Finding, Judged, LockTried, Probed, Pruned, Recreated, Report, Restored,
+    Verified,
 };
 pub use request::{
     CaptureSource, ComponentRules, HeldDatabase, HeldPoint, RepositoryAccess, Request, RunMark, Snapshots,
@@ -61,6 +62,8 @@ pub const TREE_OBJECTS: &str = "/var/run/holdfast/tree/objects";
 pub const OBJECTS_DIR: &str = "/var/run/holdfast/objects";
 /// Where volumes to restore to, or restored volumes to check, are mounted, each at a directory of the name of the claim that they are for.
 pub const TARGET_DIR: &str = "/var/run/holdfast/target";
+/// Where objects lie between the container that reads them from the repository and the one that creates them, an emptyDir in memory.
+pub const RECREATE_DIR: &str = "/var/run/holdfast/recreate";
 /// Scratch space for the mirror, an emptyDir on the node's disk.
 pub const SCRATCH_DIR: &str = "/var/run/holdfast/scratch";
 
@@ -70,6 +73,8 @@ pub const MAX_COLLECTIONS: usize = 8;
 pub const MAX_CHECKS: usize = 12;
 /// Most points named in a Report.
 pub const MAX_POINTS: usize = 64;
+/// Most objects named in a Report.
+pub const MAX_OBJECTS: usize = 6;
 /// Most unstable files named in a Report.
 pub const MAX_UNSTABLE: usize = 4;
 /// Most findings named in a Report.

@@ -62,6 +62,13 @@ pub fn hooker(policy_uid: &str) -> String {
     format!("hf-hooks-{policy_uid}")
 }
 
+/// The ServiceAccount and the RoleBinding by which a run creates what is missing. A function that an admission policy can compute, too
+/// (`admission/recreate.yaml` of the chart).
+#[must_use]
+pub fn recreator(run_uid: &str) -> String {
+    format!("hf-recreate-{run_uid}")
+}
+
 /// The claim that a point is restored into, before it takes the name of `claim`.
 #[must_use]
 pub fn restore_claim(claim: &str, run_uid: &str) -> String {

@@ -85,6 +85,14 @@ pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
 pub const SNAPSHOT_ROLE: &str = "holdfast-snapshots";
 /// The ClusterRole, from the chart where hooks are enabled, that lets a mover run a policy's hooks; bound in its namespace.
 pub const HOOK_ROLE: &str = "holdfast-hooks";
+/// The ClusterRole, from the chart, that lets a mover create what is missing of a component; bound in the namespace of a run.
+pub const RECREATE_ROLE: &str = "holdfast-recreate";
+/// Annotation on an object that a run created because it was missing: the run's uid.
+pub const RECREATED_BY: &str = "holdfast.dev/recreated-by";
+/// Annotation on a workload that a run created stopped: the replicas that it had; of a CronJob 1 when it was not suspended.
+pub const REPLICAS: &str = "holdfast.dev/replicas";
+/// Annotation on a claim that is restored into instead of one that is lost: labels and annotations of that one, as JSON.
+pub const STANDS_FOR: &str = "holdfast.dev/stands-for";
 /// Label on everything the controller creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -40,20 +40,42 @@ pub struct Stage {
 impl Stage {
     /// A namespace of its own. Pods in it are held to the `baseline` level, as clusters of users often are.
     pub async fn set(place: &Arc<Place>, story: &str) -> Result<Self> {
-        let namespace = format!("hf-{story}-{}", place.token);
-        let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
-            "labels": {LABEL: place.token, "pod-security.kubernetes.io/enforce": "baseline"}}});
-        let api: Api<Namespace> = Api::all(place.client.clone());
-        api.create(&PostParams::default(), &serde_json::from_value(made)?).await?;
-        Ok(Self {
+        let stage = Self {
             place: place.clone(),
             story: story.to_owned(),
             prefix: format!("e2e-{}/{story}/", place.token),
             key: format!("{story}-{}-a-key-of-nobody-else", place.token),
-            namespace,
+            namespace: format!("hf-{story}-{}", place.token),
             began: Instant::now(),
             waited: OnceLock::new(),
+        };
+        stage.make_namespace().await?;
+        Ok(stage)
+    }
+
+    /// Makes the namespace: at first, and after it was lost.
+    pub async fn make_namespace(&self) -> Result<()> {
+        let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace,
+            "labels": {LABEL: self.place.token, "pod-security.kubernetes.io/enforce": "baseline"}}});
+        let api: Api<Namespace> = Api::all(self.place.client.clone());
+        api.create(&PostParams::default(), &serde_json::from_value(made)?).await?;
+        Ok(())
+    }
+
+    /// Deletes the namespace with all that is in it, its volumes included; the bucket stays.
+    pub async fn lose_namespace(&self) -> Result<()> {
+        strike(&self.place, &self.namespace).await?;
+        let volumes: Api<PersistentVolume> = Api::all(self.place.client.clone());
+        wait::answer("every volume of the namespace to be gone", PATIENCE, || async {
+            let left = volumes.list(&ListParams::default()).await?;
+            let ours = left.items.iter().filter(|volume| {
+                let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+                claim.and_then(|claim| claim.namespace.as_deref()) == Some(self.namespace.as_str())
+            });
+            ensure!(ours.count() == 0, "volumes are left");
+            Ok(())
         })
+        .await
     }
 
     /// Waits until nobody plays beside this story; from then on, and as long as what is returned lives, the installation,

@@ -98,7 +98,9 @@ impl Exit {
             FailureReason::NotServing => Self::NotServing,
             FailureReason::ScratchFull | FailureReason::NoSpaceLeft => Self::Full,
             FailureReason::ClockBehind => Self::Clock,
-            FailureReason::HookFailed | FailureReason::MoverFailed => Self::Failed,
+            FailureReason::HookFailed | FailureReason::ObjectRefused | FailureReason::MoverFailed => {
+                Self::Failed
+            }
         }
     }
 }

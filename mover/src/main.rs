@@ -16,6 +16,7 @@ mod holds;
 mod job;
 mod objects;
 mod places;
+mod recorded;
 mod report;
 mod retention;
 mod snapshots;

@@ -68,6 +68,11 @@ impl Places {
         Ok(self.at(job::TARGET_DIR).join(named(claim)?))
     }
 
+    /// Where objects lie between the container that reads them and the one that creates them.
+    pub fn recreate(&self) -> PathBuf {
+        self.at(job::RECREATE_DIR)
+    }
+
     /// Scratch space.
     pub fn scratch(&self) -> PathBuf {
         self.at(job::SCRATCH_DIR)

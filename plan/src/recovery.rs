@@ -16,6 +16,7 @@ mod left;
 mod levels;
 mod measure;
 mod mover;
+mod objects;
 mod provision;
 pub mod quantity;
 mod scope;
@@ -38,7 +39,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
 pub use effect::Effect;
-pub use scope::{Member, circle, scope};
+pub use scope::{Member, circle, forgotten, scope};
 pub use seen::Observed;
 use settle::settled;
 

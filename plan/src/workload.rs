@@ -19,12 +19,29 @@ pub struct WorkloadSeen {
     pub ready: i32,
     /// `persistentVolumeClaimRetentionPolicy.whenScaled` is Delete: scaling down deletes its claims.
     pub deletes_claims: bool,
+    /// A run has created it, stopped.
+    pub recreated: Option<Recreated>,
+}
+
+/// What a workload says that was missing and that a run has created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recreated {
+    /// Uid of the run.
+    pub by: String,
+    /// Replicas that it had before it was lost.
+    pub replicas: i32,
 }
 
 impl WorkloadSeen {
     /// What it is owed by whoever stops it.
     pub(crate) fn owed(&self) -> StoppedWorkload {
         StoppedWorkload { workload: self.workload.clone(), replicas: self.replicas }
+    }
+
+    /// The same in the run of this uid, which may have created it stopped.
+    pub(crate) fn owed_by(&self, run: &str) -> StoppedWorkload {
+        let created = self.recreated.as_ref().filter(|recreated| recreated.by == run);
+        StoppedWorkload { replicas: created.map_or(self.replicas, |created| created.replicas), ..self.owed() }
     }
 
     /// What scales it to so many replicas.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crds::policy::Objectives;
 use crds::reference::RUN_LABEL;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
@@ -10,8 +11,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeCl
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::source::{Around, at_rest};
-use plan::recovery::seen::{ClaimSeen, Component, JobSeen, Memory, Observed, PolicySeen, Role, VolumeSeen};
-use plan::recovery::{Member, scope};
+use plan::recovery::seen::{
+    ClaimSeen, Component, JobSeen, Memory, Observed, PointSeen, PolicySeen, Role, VolumeSeen,
+};
+use plan::recovery::{Member, forgotten, scope};
 
 use super::{probe, read};
 use crate::context::Context;
@@ -28,6 +31,9 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let look = Look { ctx, namespace: run.namespace.clone() };
     let policies: Vec<BackupPolicy> = look.list(&ListParams::default()).await?;
     let known: Vec<PolicySeen> = policies.iter().map(read::policy).collect();
+    let points: Vec<RecoveryPoint> = look.list(&ListParams::default()).await?;
+    let points: Vec<PointSeen> = points.iter().map(read::point).collect();
+    let forgotten = forgotten(&points, &known);
     let runs: Vec<RecoveryRun> = look.list(&ListParams::default()).await?;
     let pods: Vec<Pod> = look.list(&ListParams::default()).await?;
     let all_claims: Vec<PersistentVolumeClaim> = look.list(&ListParams::default()).await?;
@@ -35,12 +41,14 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let workers: Vec<Pod> = pods.iter().filter(|pod| !read::is_mover(pod)).cloned().collect();
     let around = Around { workloads: &[], claims: &all_claims, pods: &workers, services: &services };
     let mut components = Vec::new();
-    for Member { policy, role } in scope(&run.spec, &known) {
+    for Member { policy, role } in scope((&run.spec, &run.status.steps), &known, &forgotten) {
         if let Some(policy) = policies.iter().find(|known| known.name_any() == policy) {
             components.push(look.component(policy, role, around).await?);
+        } else if let Some(lost) = forgotten.iter().find(|lost| lost.name == policy) {
+            components.push(look.forgotten(lost, role, &points).await?);
         }
     }
-    let points: Vec<RecoveryPoint> = look.list(&ListParams::default()).await?;
+    let repositories: Vec<RecoveryRepository> = look.list(&ListParams::default()).await?;
     let executed: Option<ConfigMap> = look.get(&names::executed(&run.name)).await?;
     let memory = look.memory(&names::memory(&run.name, &run.uid), &run.status.fenced).await?;
     let claims = wanted(&all_claims, &run.uid, &components, memory.as_ref(), &run.status.swaps);
@@ -54,11 +62,12 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         others: runs
             .iter()
             .filter(|other| other.uid().as_ref() != Some(&run.uid))
-            .filter_map(|other| read::other(other, &known))
+            .filter_map(|other| read::other(other, &known, &forgotten))
             .collect(),
         policies: known,
         components,
-        points: points.iter().map(read::point).collect(),
+        repositories: repositories.iter().map(|found| read::repository(found, &points)).collect(),
+        points,
         jobs,
         pods: workloads::mounting(ctx, &pods, |claim| claims.contains_key(claim)).await?,
         claims,
@@ -109,6 +118,7 @@ impl Look<'_> {
         Ok(Component {
             policy: policy.name_any(),
             role,
+            forgotten: false,
             depends_on: spec.depends_on.iter().map(|needed| needed.name.clone()).collect(),
             objectives: spec.objectives,
             approval: spec.recovery.approval == crds::policy::Approval::Required,
@@ -120,6 +130,35 @@ impl Look<'_> {
             source,
             workloads: existing,
             missing,
+        })
+    }
+
+    /// A component that only the repository knows: where its newest point is.
+    async fn forgotten(
+        &self,
+        lost: &PolicySeen,
+        role: Role,
+        points: &[PointSeen],
+    ) -> Result<Component, Error> {
+        let own = points.iter().filter(|point| point.policy == lost.name);
+        let newest = own.max_by_key(|point| point.consistency_time);
+        let repository_name = newest.map(|point| point.repository.clone()).unwrap_or_default();
+        let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
+        Ok(Component {
+            policy: lost.name.clone(),
+            role,
+            forgotten: true,
+            depends_on: Vec::new(),
+            objectives: Objectives::default(),
+            approval: false,
+            access: read::access(&self.namespace, &repository_name, repository.as_ref()),
+            repository: repository_name,
+            application: lost.application,
+            auth: None,
+            stopped: false,
+            source: Err(format!("BackupPolicy {} does not exist in namespace {}", lost.name, self.namespace)),
+            workloads: Vec::new(),
+            missing: Vec::new(),
         })
     }
 
@@ -137,7 +176,8 @@ impl Look<'_> {
     ) -> Result<BTreeMap<String, VolumeSeen>, Error> {
         let mut wanted: BTreeSet<String> = claims.values().filter_map(|claim| claim.volume.clone()).collect();
         wanted.extend(remembered(memory).filter_map(|claim| claim.volume.clone()));
-        wanted.extend(swaps.iter().flat_map(|swap| [swap.old_volume.clone(), swap.new_volume.clone()]));
+        wanted.extend(swaps.iter().filter_map(|swap| swap.old_volume.clone()));
+        wanted.extend(swaps.iter().map(|swap| swap.new_volume.clone()));
         let api: Api<PersistentVolume> = Api::all(self.ctx.client.clone());
         let mut volumes = BTreeMap::new();
         for name in wanted {

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use plan::recovery::scope;
 use plan::recovery::seen::{
     Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PointSeen, PointState, PolicySeen, Proof,
-    RunSeen, VolumeSeen,
+    RepositorySeen, RunSeen, VolumeSeen,
 };
 
 use crate::error::Error;
@@ -47,7 +47,11 @@ fn created(run: &RecoveryRun) -> Option<Timestamp> {
 }
 
 /// `other`, when it has not ended and changes something.
-pub(super) fn other(other: &RecoveryRun, policies: &[PolicySeen]) -> Option<OtherRun> {
+pub(super) fn other(
+    other: &RecoveryRun,
+    policies: &[PolicySeen],
+    forgotten: &[PolicySeen],
+) -> Option<OtherRun> {
     let status: RecoveryRunStatus = other.status.clone().unwrap_or_default();
     if other.spec.mode == RunMode::DryRun || plan::recovery::ended(&status) {
         return None;
@@ -55,7 +59,10 @@ pub(super) fn other(other: &RecoveryRun, policies: &[PolicySeen]) -> Option<Othe
     Some(OtherRun {
         name: other.name_any(),
         created: created(other)?,
-        policies: scope(&other.spec, policies).into_iter().map(|member| member.policy).collect(),
+        policies: scope((&other.spec, &status.steps), policies, forgotten)
+            .into_iter()
+            .map(|member| member.policy)
+            .collect(),
         begun: plan::recovery::begun(&status),
     })
 }
@@ -170,6 +177,35 @@ pub(super) fn memory(map: &ConfigMap, proof: Proof) -> Result<Memory, Error> {
             field: "data.claims",
         })?;
     Ok(Memory { uid: uid(map), remembered, proof })
+}
+
+/// A repository, and whether all of its points are recorded.
+pub(super) fn repository(repository: &RecoveryRepository, points: &[PointSeen]) -> RepositorySeen {
+    let name = repository.name_any();
+    let conditions =
+        repository.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let why = |kind: &str| {
+        condition::get(conditions, kind)
+            .filter(|found| found.status != "True")
+            .map(|found| format!("{}: {}", found.reason, found.message))
+    };
+    let status = repository.status.as_ref();
+    let counted = status.and_then(|status| status.usage.as_ref()).map(|usage| usage.counted.points);
+    let recorded = points.iter().filter(|point| point.repository == name).count() as u64;
+    let all = condition::is_true(conditions, "CatalogueCurrent")
+        || counted.is_some_and(|counted| counted <= recorded);
+    let catalogued = match all {
+        true => Ok(()),
+        false => {
+            let why = why("CatalogueCurrent")
+                .or_else(|| why("Ready"))
+                .unwrap_or_else(|| "it was not probed yet".to_owned());
+            Err(format!(
+                "what repository {name} holds is not all recorded yet ({why}); the run goes on by itself"
+            ))
+        }
+    };
+    RepositorySeen { name, catalogued }
 }
 
 /// A policy, as far as it decides which components a run concerns.

@@ -43,6 +43,8 @@ pub enum FailureReason {
     SnapshotFailed,
     /// A command in a pod failed, or could not be run.
     HookFailed,
+    /// The cluster does not take an object of a point.
+    ObjectRefused,
     SourceUnreadable,
     ClockBehind,
     PointNotFound,
@@ -90,6 +92,7 @@ impl FailureReason {
             | Self::VersionUnsupported
             | Self::LocksNotShared
             | Self::SnapshotRefused
+            | Self::ObjectRefused
             | Self::SourceUnreadable
             | Self::ClockBehind
             | Self::PointNotFound

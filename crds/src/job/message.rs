@@ -2,7 +2,7 @@
 
 use super::{
     Captured, CataloguedPoint, Content, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS,
-    MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
+    MAX_OBJECTS, MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
 
 impl Report {
@@ -77,7 +77,16 @@ impl Report {
             }
             Self::Pruned(pruned) => bound_points(&mut pruned.left),
             Self::Cut(done) => cut(&mut done.filesystem, 32),
-            Self::Held | Self::Ran | Self::NotCommitted | Self::LeftOut | Self::Restored(_) => {}
+            Self::Recreated(recreated) => {
+                recreated.created.truncate(MAX_OBJECTS);
+                recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
+            }
+            Self::Held
+            | Self::Ran
+            | Self::NotCommitted
+            | Self::LeftOut
+            | Self::Extracted { .. }
+            | Self::Restored(_) => {}
             Self::Checked(checked) => {
                 bound_findings(&mut checked.findings);
                 if let Some(migrations) = &mut checked.migrations {
@@ -169,7 +178,8 @@ mod tests {
 
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-        CollectionSummary, Failure, FailureReason, Judged, Probed, Pruned, REPORT_LIMIT, Restored, Verified,
+        CollectionSummary, Failure, FailureReason, Judged, Probed, Pruned, REPORT_LIMIT, Recreated, Restored,
+        Verified,
     };
     use super::*;
     use crate::run::Verdict;
@@ -277,6 +287,12 @@ mod tests {
             }),
             Report::NotCommitted,
             Report::LeftOut,
+            Report::Extracted { objects: u64::MAX },
+            Report::Recreated(Recreated {
+                created: vec![text(); 100],
+                created_count: u64::MAX,
+                existing: u64::MAX,
+            }),
             Report::Ran,
             Report::Checked(Checked {
                 findings: findings(),

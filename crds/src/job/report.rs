@@ -32,6 +32,13 @@ pub enum Report {
     NotCommitted,
     /// The volume was looked at.
     Checked(Checked),
+    /// The objects of a point were written for the next container of the pod.
+    Extracted {
+        /// How many, the policy included.
+        objects: u64,
+    },
+    /// Whatever was missing exists.
+    Recreated(Recreated),
     /// The point was restored; every byte was held against its digest.
     Restored(Restored),
     /// The restored volume was held against the point.
@@ -263,6 +270,18 @@ pub struct Checked {
     /// Migration levels, where the database could be opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<String>,
+}
+
+/// Result of [`Request::Recreate`](super::Request::Recreate).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recreated {
+    /// The first [`MAX_OBJECTS`](super::MAX_OBJECTS) objects that were created, as `Secret env`.
+    pub created: Vec<String>,
+    /// How many were created.
+    pub created_count: u64,
+    /// How many existed, and were left as they are.
+    pub existing: u64,
 }
 
 /// Result of [`Request::Restore`](super::Request::Restore).

@@ -104,6 +104,29 @@ pub enum Request {
         /// Path of the data below the mount, without a leading slash; empty for the mount itself.
         data_path: String,
     },
+    /// Write the objects of a point and the policy that it was captured for into [`RECREATE_DIR`](super::RECREATE_DIR), for a container of the
+    /// same pod that has no key.
+    Extract {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Id of the point.
+        point: String,
+        /// The run on whose behalf: recorded as in [`Request::Restore`].
+        run: RunMark,
+    },
+    /// Create those of the objects in [`RECREATE_DIR`](super::RECREATE_DIR) that do not exist, and change none that does. Workloads of the
+    /// component are created stopped. A claim whose volume the point holds is created under the name that a recovery restores into.
+    Recreate {
+        /// Namespace.
+        namespace: String,
+        /// Uid of the run.
+        run: String,
+        /// Labels of the claims that are created to restore into.
+        labels: BTreeMap<String, String>,
+        /// StorageClass of these claims; absent: the one that the lost claim had.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        storage_class: Option<String>,
+    },
     /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.
     Restore {
@@ -143,6 +166,35 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         auth: Option<ServerAuth>,
     },
+}
+
+impl Request {
+    /// The repository that is opened, where one is.
+    #[must_use]
+    pub fn repository(&self) -> Option<&RepositoryAccess> {
+        match self {
+            Self::Probe { repository }
+            | Self::Capture { repository, .. }
+            | Self::Catalogue { repository, .. }
+            | Self::Judge { repository, .. }
+            | Self::Prune { repository, .. }
+            | Self::Hold { repository, .. }
+            | Self::Confirm { repository, .. }
+            | Self::Extract { repository, .. }
+            | Self::Restore { repository, .. }
+            | Self::VerifyOffline { repository, .. }
+            | Self::Validate { repository, .. } => Some(repository),
+            Self::Cut { .. } | Self::Hook { .. } | Self::CheckIntegrity { .. } | Self::Recreate { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Whether the Kubernetes API is talked to.
+    #[must_use]
+    pub fn asks_the_cluster(&self) -> bool {
+        matches!(self, Self::Cut { .. } | Self::Hook { .. } | Self::Recreate { .. })
+    }
 }
 
 /// How a mover reaches a repository. Credentials come as the usual AWS environment, the key at [`KEY_DIR`](super::KEY_DIR).

@@ -214,21 +214,23 @@ pub struct Swap {
     /// Claim that the workload names.
     #[schemars(length(max = 253))]
     pub claim: String,
-    /// Uid of that claim while it held the old volume.
+    /// Uid of that claim while it held the old volume; absent: there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    pub claim_uid: String,
+    pub claim_uid: Option<String>,
     /// Claim that the new volume was restored under.
     #[schemars(length(max = 253))]
     pub restore_claim: String,
     /// Uid of that claim.
     #[schemars(length(max = 64))]
     pub restore_claim_uid: String,
-    /// Claim that keeps the old volume afterwards.
+    /// Claim that keeps the old volume afterwards, where there is one.
     #[schemars(length(max = 253))]
     pub quarantine_claim: String,
-    /// The old PersistentVolume.
+    /// The old PersistentVolume; absent: it was lost with its claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
-    pub old_volume: String,
+    pub old_volume: Option<String>,
     /// The new PersistentVolume.
     #[schemars(length(max = 253))]
     pub new_volume: String,

@@ -10,6 +10,7 @@ mod capture_live;
 mod capture_offline;
 mod capture_snapshot;
 mod catalogue_from_bucket;
+mod complete_failure;
 mod controller_killed_midway;
 mod dry_run;
 mod loss;
@@ -37,6 +38,7 @@ use crate::runner::Story;
 /// All of them, the longest first, so that the last ones end together.
 pub const ALL: &[&Story] = &[
     &one_minute_rpo::STORY,
+    &complete_failure::STORY,
     &bad_input::STORY,
     &catalogue_from_bucket::STORY,
     &swap_is_safe::STORY,

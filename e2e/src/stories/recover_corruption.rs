@@ -86,7 +86,7 @@ fn measured(run: &RecoveryRun, point: &RecoveryPoint, declared: Timestamp) -> Re
     let validate = status
         .steps
         .iter()
-        .find(|s| s.name == "Validate")
+        .find(|s| s.name == "Validate/chromadb")
         .and_then(|s| s.end)
         .context("Validate has no end")?;
     let (rpo, rto) = (declared.duration_since(cut), validate.duration_since(declared));

@@ -7,11 +7,13 @@ mod catalogue;
 mod clones;
 mod confirm;
 mod cut;
+mod extract;
 mod hold;
 mod hook;
 mod integrity;
 mod maintain;
 mod probe;
+mod recreate;
 mod restore;
 mod server_auth;
 mod validate;
@@ -123,6 +125,14 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
         Request::CheckIntegrity { claim, data_path } => integrity::check(desk, &claim, &data_path).await,
+        Request::Extract { repository, point, run } => {
+            extract::extract(desk, &repository, &point, &run).await
+        }
+        Request::Recreate { namespace, run, labels, storage_class } => {
+            let storage_class = storage_class.as_deref();
+            let asked = recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class };
+            recreate::recreate(desk, asked).await
+        }
         Request::Restore { repository, point, claims, run } => {
             restore::restore(desk, &repository, &point, &claims, &run).await
         }

@@ -46,7 +46,7 @@ pub(super) async fn restore(
 }
 
 /// Marks the run as carried out; refuses when another run of that name was.
-async fn mark(repository: &Repository, run: &RunMark, read_only: bool) -> Result<()> {
+pub(super) async fn mark(repository: &Repository, run: &RunMark, read_only: bool) -> Result<()> {
     let name = format!("{}/{}", run.namespace, run.name);
     let existing = match read_only {
         true => repository.mark(RUNS, &name).await?,

@@ -134,6 +134,9 @@ fn look(seen: &Observed, now: Timestamp) -> First {
             ),
         );
     }
+    if let Some(why) = catalogue(seen) {
+        return First::Wait("WaitingForRepository", why);
+    }
     for component in seen.restored() {
         if let Err(why) = &component.access {
             return First::Wait("WaitingForRepository", why.clone());
@@ -146,7 +149,9 @@ fn look(seen: &Observed, now: Timestamp) -> First {
             Err((reason, message)) => return First::Refuse(reason, message),
         };
     }
-    for component in seen.restored() {
+    // What a complete failure finds missing it creates first.
+    let as_it_is = spec.scenario != Scenario::CompleteFailure;
+    for component in seen.restored().filter(|_| as_it_is) {
         if let Err(why) = current(seen, component) {
             return First::Refuse("StepFailed", why);
         }
@@ -192,6 +197,9 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
     }
     for asked in run.spec.policies.iter().flatten() {
         if seen.component(&asked.name).is_none() {
+            if catalogue(seen).is_some() {
+                continue;
+            }
             let have = if seen.policies.is_empty() {
                 "there is none".to_owned()
             } else {
@@ -219,15 +227,19 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
-    if seen.components.is_empty() {
+    if seen.components.is_empty() && catalogue(seen).is_none() {
         let of = match run.spec.scenario {
             Scenario::DatabaseCorruption => " of a ChromaDB",
             Scenario::CompleteFailure => "",
         };
+        let points = match run.spec.scenario {
+            Scenario::CompleteFailure => ", and no RecoveryRepository of it holds a point",
+            Scenario::DatabaseCorruption => "",
+        };
         return Some((
             "InvalidSpec",
             format!(
-                "namespace {namespace} has no BackupPolicy{of}, so nothing says what to recover; apply the policies first, then create a new run"
+                "namespace {namespace} has no BackupPolicy{of}{points}, so nothing says what to recover; apply the policies first, then create a new run"
             ),
         ));
     }
@@ -251,6 +263,14 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
         ));
     }
     shared_claim(seen)
+}
+
+/// What is waited for where only the repositories tell what there was: until all that they hold is recorded here.
+fn catalogue(seen: &Observed) -> Option<String> {
+    let all = seen.run.spec.scenario == Scenario::CompleteFailure;
+    let told = seen.restored().all(|component| !component.forgotten) && !seen.policies.is_empty();
+    let open = seen.repositories.iter().find_map(|repository| repository.catalogued.as_ref().err());
+    open.filter(|_| all && !told).cloned()
 }
 
 fn shared_claim(seen: &Observed) -> Option<(&'static str, String)> {
@@ -303,7 +323,7 @@ pub(crate) fn current<'a>(
     source.claims.iter().map(|name| mounted(seen, component, name)).collect()
 }
 
-fn mounted<'a>(
+pub(crate) fn mounted<'a>(
     seen: &'a Observed,
     component: &Component,
     name: &str,

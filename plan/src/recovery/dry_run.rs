@@ -8,7 +8,7 @@ use crds::run::{PlanSummary, StepStatus, Verdict};
 
 use super::assess::{current, declared};
 use super::choice::{Choice, describe};
-use super::seen::{ClaimSeen, Component, Observed, Role, VolumeSeen};
+use super::seen::{ClaimSeen, Component, Observed, PointSeen, Role, VolumeSeen};
 use super::steps::{Kind, Step};
 use super::{Draft, quantity, stop, texts};
 
@@ -21,7 +21,6 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         Kind::Validate => return validate(component).to_owned(),
         _ => {}
     }
-    let Ok(volumes) = current(seen, component) else { return String::new() };
     let Some(choice) = choices.get(policy) else { return String::new() };
     let point = &choice.point;
     if step.kind == Kind::SelectPoint {
@@ -32,9 +31,14 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
             describe(choice)
         );
     }
-    if volumes.is_empty() {
-        return stop::NO_VOLUME.to_owned();
+    if step.kind == Kind::Objects {
+        return create(component, point);
     }
+    let volumes = match current(seen, component) {
+        Ok(volumes) if volumes.is_empty() => return stop::NO_VOLUME.to_owned(),
+        Ok(volumes) => volumes,
+        Err(why) => return unknown(step.kind, &why),
+    };
     let each = |say: &dyn Fn(&ClaimSeen, &VolumeSeen) -> String| {
         volumes.iter().map(|(claim, volume)| say(claim, volume)).collect::<Vec<_>>().join(", ")
     };
@@ -79,13 +83,56 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
                 crds::names::quarantine_claim(&claim.name, &seen.run.uid)
             ))
         ),
-        Kind::Assess | Kind::Stop | Kind::SelectPoint | Kind::Start | Kind::Validate | Kind::Report => {
-            String::new()
+        Kind::Assess
+        | Kind::Stop
+        | Kind::SelectPoint
+        | Kind::Objects
+        | Kind::Start
+        | Kind::Validate
+        | Kind::Report => String::new(),
+    }
+}
+
+/// What is created of a component, as far as that is known from here: ConfigMaps and Secrets are not.
+fn create(component: &Component, point: &PointSeen) -> String {
+    let mut missing: Vec<String> = component
+        .missing
+        .iter()
+        .map(|workload| format!("{} {}", workload.kind.as_str(), workload.name))
+        .collect();
+    if component.forgotten {
+        missing.insert(0, format!("BackupPolicy {}", component.policy));
+    }
+    let known = match missing.as_slice() {
+        [] => String::new(),
+        missing => format!(" ({} among it)", missing.join(", ")),
+    };
+    format!(
+        "create from {} what is missing of the component{known} and change nothing that exists, its workloads stopped; undo: delete it",
+        point.name
+    )
+}
+
+/// What a step is about whose claims are not there yet.
+fn unknown(kind: Kind, why: &str) -> String {
+    match kind {
+        Kind::Quarantine => format!("keep what is left as it is (Retain); undo: none needed. Now: {why}"),
+        Kind::Provision => "make claims as the point describes them; undo: delete them".to_owned(),
+        Kind::Restore => "restore into the claims that the step before makes; undo: delete them".to_owned(),
+        Kind::VerifyOffline => "hold every restored file against the point; undo: none needed".to_owned(),
+        Kind::Swap => {
+            "give the restored volumes the names of the claims; undo: none needed, nothing had them"
+                .to_owned()
         }
+        _ => why.to_owned(),
     }
 }
 
 fn start(component: &Component) -> String {
+    if component.workloads.is_empty() {
+        return "start what was created, with the replicas that it had; undo: stop it".to_owned();
+    }
+
     let each = component.workloads.iter().map(|seen| format!("{} {}", seen.workload.name, seen.replicas));
     let each: Vec<String> = each.collect();
     let after = match component.depends_on.as_slice() {
@@ -122,7 +169,8 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         Kind::Report => {
             "measure recovery time and data loss against the objectives; undo: none needed".to_owned()
         }
-        Kind::Quarantine
+        Kind::Objects
+        | Kind::Quarantine
         | Kind::CheckIntegrity
         | Kind::SelectPoint
         | Kind::Provision

@@ -18,10 +18,11 @@ pub(crate) enum Ahead {
 
 /// Looks at the gate in front of `step`, if there is one.
 pub(crate) fn ahead(draft: &mut Draft<'_>, step: &Step, deadline: Timestamp) -> Ahead {
-    if step.kind != Kind::Stop {
+    let name = GateName::Start;
+    let passed = |gate: &GateStatus| gate.name == name && gate.answer == Some(Answer::Approved);
+    if step.kind == Kind::Assess || draft.status.gates.iter().any(passed) {
         return Ahead::Open;
     }
-    let name = GateName::Start;
     let Some(required_by) = required(draft, name) else { return Ahead::Open };
     let known = draft.status.gates.iter().position(|gate| gate.name == name);
     let index = known.unwrap_or_else(|| {

@@ -41,8 +41,10 @@ fn of(draft: &Draft<'_>, component: &Component) -> LeftAs {
     };
     let swaps = || status.swaps.iter().filter(|swap| swap.policy == component.policy);
     let exchanged = swaps().any(|swap| swapped(seen, status, &swap.claim));
-    let whole = swaps()
-        .all(|swap| bound(seen, &swap.claim, &swap.new_volume) || bound(seen, &swap.claim, &swap.old_volume));
+    let whole = swaps().all(|swap| {
+        let old = swap.old_volume.as_ref();
+        bound(seen, &swap.claim, &swap.new_volume) || old.is_some_and(|old| bound(seen, &swap.claim, old))
+    });
     let claims = if between(seen, status, Some(&component.policy)) && !whole {
         "Between"
     } else if exchanged {
@@ -92,7 +94,10 @@ fn told(draft: &Draft<'_>, component: &Component) -> String {
                 .swaps
                 .iter()
                 .filter(|swap| swap.policy == component.policy)
-                .map(|swap| format!("{}: old {}, new {}", swap.claim, swap.old_volume, swap.new_volume))
+                .map(|swap| {
+                    let old = swap.old_volume.as_deref().unwrap_or("none");
+                    format!("{}: old {old}, new {}", swap.claim, swap.new_volume)
+                })
                 .collect::<Vec<_>>()
                 .join("; ")
         ),

@@ -17,7 +17,7 @@ use super::stop::{NO_VOLUME, claims_of};
 use super::{Draft, Progress, texts};
 use crate::backoff;
 use crate::backup::source::{Content, Source};
-use crate::effect::{Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
+use crate::effect::{Account, Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
 
 /// How often a step is tried when nothing says that trying again is useless.
 const MAX_ATTEMPTS: u32 = 3;
@@ -27,6 +27,8 @@ pub(crate) struct Wanted {
     pub(crate) kind: Kind,
     pub(crate) policy: String,
     pub(crate) request: Request,
+    pub(crate) before: Vec<Request>,
+    pub(crate) account: Option<Account>,
     pub(crate) keys: Option<RepositoryKeys>,
     pub(crate) source: Option<Volume>,
     pub(crate) targets: BTreeMap<String, Volume>,
@@ -129,6 +131,8 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
             (RUN_LABEL.to_owned(), label_value(&seen.run.name)),
             (POLICY_LABEL.to_owned(), label_value(&wanted.policy)),
         ]),
+        before: wanted.before,
+        service_account: wanted.account,
         keys: wanted.keys,
         sources: wanted.source.into_iter().map(|volume| (volume.claim.clone(), volume)).collect(),
         targets: wanted.targets,
@@ -140,6 +144,17 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
         vec![Effect::CreateJob { step: wanted.kind.as_str(), job: Box::new(job) }],
         format!("Job {name} runs"),
     )
+}
+
+/// The run in the repository's replay guard.
+pub(crate) fn mark(draft: &Draft<'_>) -> RunMark {
+    let run = &draft.seen.run;
+    RunMark {
+        namespace: run.namespace.clone(),
+        name: run.name.clone(),
+        uid: run.uid.clone(),
+        spec_hash: run.spec.identity_hash(),
+    }
 }
 
 /// What a step about `policy` needs to know of its component.
@@ -185,6 +200,8 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
         kind: Kind::CheckIntegrity,
         policy: policy.to_owned(),
         request: Request::CheckIntegrity { claim: claim.clone(), data_path: data_path.clone() },
+        before: Vec::new(),
+        account: None,
         keys: None,
         source: Some(Volume { claim, read_only: true }),
         targets: BTreeMap::new(),
@@ -222,21 +239,12 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     if claims.is_empty() {
         return Progress::Skipped(NO_VOLUME.to_owned());
     }
-    let run = &draft.seen.run;
     let wanted = Wanted {
         kind: Kind::Restore,
         policy: policy.to_owned(),
-        request: Request::Restore {
-            repository: access.access.clone(),
-            point,
-            claims,
-            run: RunMark {
-                namespace: run.namespace.clone(),
-                name: run.name.clone(),
-                uid: run.uid.clone(),
-                spec_hash: run.spec.identity_hash(),
-            },
-        },
+        request: Request::Restore { repository: access.access.clone(), point, claims, run: mark(draft) },
+        before: Vec::new(),
+        account: None,
         keys: Some(access.keys.clone()),
         source: None,
         targets,
@@ -286,6 +294,8 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
         kind: Kind::VerifyOffline,
         policy: policy.to_owned(),
         request: Request::VerifyOffline { repository: access.access.clone(), point, claims, data_path },
+        before: Vec::new(),
+        account: None,
         keys: Some(access.keys.clone()),
         source: None,
         targets,
@@ -333,7 +343,7 @@ fn equal(verified: &Verified, application: bool) -> String {
     }
 }
 
-fn no_point(policy: &str) -> Progress {
+pub(crate) fn no_point(policy: &str) -> Progress {
     Progress::failed("StepFailed", format!("no point was chosen for policy {policy}"))
 }
 
@@ -387,6 +397,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::SnapshotRefused
         | R::SnapshotFailed
         | R::HookFailed
+        | R::ObjectRefused
         | R::SourceUnreadable
         | R::ClockBehind
         | R::NotServing
@@ -424,6 +435,8 @@ fn kind_of(report: &Report) -> &'static str {
         Report::NotCommitted => "NotCommitted",
         Report::LeftOut => "LeftOut",
         Report::Ran => "Ran",
+        Report::Extracted { .. } => "Extracted",
+        Report::Recreated(_) => "Recreated",
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::policy::Priority;
-use crds::run::{RecoveryRunSpec, Scenario};
+use crds::run::{RecoveryRunSpec, Scenario, StepStatus};
 
-use super::seen::{PolicySeen, Role};
+use super::seen::{PointSeen, PolicySeen, Role};
 
 /// A component that a run concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,34 +17,90 @@ pub struct Member {
     pub role: Role,
 }
 
-/// The members of a run: what was asked for, or what its scenario is about, and whatever depends on one of these. The most urgent come first; a
-/// component is as urgent as whatever depends on it.
+/// The members of a run. Once it has its steps, those that these are about, whatever becomes of the policies. Before, what was asked for, or what
+/// its scenario is about, and whatever depends on one of these. The most urgent come first; a component is as urgent as whatever depends on it.
+///
+/// `forgotten` are components that only the repository knows: they are meant when they are named, or when everything is to be recovered and
+/// no policy is left.
 #[must_use]
-pub fn scope(spec: &RecoveryRunSpec, policies: &[PolicySeen]) -> Vec<Member> {
-    let asked = |policy: &PolicySeen| match (&spec.policies, spec.scenario) {
+pub fn scope(
+    run: (&RecoveryRunSpec, &[StepStatus]),
+    policies: &[PolicySeen],
+    forgotten: &[PolicySeen],
+) -> Vec<Member> {
+    let (spec, steps) = run;
+    if !steps.iter().all(|step| step.policy.is_none()) {
+        return planned(steps);
+    }
+    let none_left = policies.is_empty();
+    let asked = |policy: &PolicySeen, lost: bool| match (&spec.policies, spec.scenario) {
         (Some(asked), _) => asked.iter().any(|name| name.name == policy.name),
-        (None, Scenario::CompleteFailure) => true,
-        (None, Scenario::DatabaseCorruption) => !policy.application,
+        (None, Scenario::CompleteFailure) => !lost || none_left,
+        (None, Scenario::DatabaseCorruption) => !lost && !policy.application,
     };
-    let restored: BTreeSet<&str> =
-        policies.iter().filter(|policy| asked(policy)).map(|p| p.name.as_str()).collect();
+    let of = |list: &'_ [PolicySeen], lost: bool| -> Vec<String> {
+        list.iter().filter(|policy| asked(policy, lost)).map(|policy| policy.name.clone()).collect()
+    };
+    let mut restored: BTreeSet<String> = of(policies, false).into_iter().collect();
+    if spec.scenario == Scenario::CompleteFailure {
+        restored.extend(of(forgotten, true));
+    }
     let mut concerned = restored.clone();
     while let Some(more) = policies.iter().find(|policy| {
-        !concerned.contains(policy.name.as_str())
-            && policy.depends_on.iter().any(|name| concerned.contains(name.as_str()))
+        !concerned.contains(&policy.name) && policy.depends_on.iter().any(|name| concerned.contains(name))
     }) {
-        concerned.insert(&more.name);
+        concerned.insert(more.name.clone());
     }
     let urgency = urgency(policies);
     let mut members: Vec<Member> = concerned
         .into_iter()
-        .map(|name| Member {
-            policy: name.to_owned(),
-            role: if restored.contains(name) { Role::Restored } else { Role::Dependent },
+        .map(|policy| Member {
+            role: if restored.contains(&policy) { Role::Restored } else { Role::Dependent },
+            policy,
         })
         .collect();
-    members.sort_by_key(|member| (urgency.get(member.policy.as_str()).copied(), member.policy.clone()));
+    members.sort_by_key(|member| {
+        let urgency = urgency.get(member.policy.as_str()).copied().unwrap_or_default();
+        (urgency, member.policy.clone())
+    });
     members
+}
+
+/// What the steps of a run are about.
+fn planned(steps: &[StepStatus]) -> Vec<Member> {
+    let mut members: Vec<Member> = Vec::new();
+    for step in steps {
+        let Some(policy) = &step.policy else { continue };
+        let restores = !["Start/", "Validate/"].iter().any(|of_all| step.name.starts_with(of_all));
+        let role = if restores { Role::Restored } else { Role::Dependent };
+        match members.iter_mut().find(|member| member.policy == *policy) {
+            Some(known) if restores => known.role = role,
+            Some(_) => {}
+            None => members.push(Member { policy: policy.clone(), role }),
+        }
+    }
+    members
+}
+
+/// The components of these points that have no policy any more. What they are the newest point of each says.
+#[must_use]
+pub fn forgotten(points: &[PointSeen], policies: &[PolicySeen]) -> Vec<PolicySeen> {
+    let mut newest: BTreeMap<&str, &PointSeen> = BTreeMap::new();
+    for point in points.iter().filter(|point| policies.iter().all(|known| known.name != point.policy)) {
+        let known = newest.entry(&point.policy).or_insert(point);
+        if point.consistency_time > known.consistency_time {
+            *known = point;
+        }
+    }
+    newest
+        .into_iter()
+        .map(|(name, point)| PolicySeen {
+            name: name.to_owned(),
+            application: !point.chroma,
+            priority: Priority::default(),
+            depends_on: Vec::new(),
+        })
+        .collect()
 }
 
 /// Priorities, each not lower than that of what depends on the component: a P1 that waits for a P4 is as late as that one.

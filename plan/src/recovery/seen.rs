@@ -31,6 +31,8 @@ pub struct Observed {
     pub others: Vec<OtherRun>,
     /// Every policy of the namespace.
     pub policies: Vec<PolicySeen>,
+    /// The repositories of the namespace.
+    pub repositories: Vec<RepositorySeen>,
     /// What the policies of the run protect, in the order of [`scope`](super::scope). A policy that does not exist is missing here.
     pub components: Vec<Component>,
     /// Every point of the namespace.
@@ -127,6 +129,15 @@ pub struct OtherRun {
     pub begun: bool,
 }
 
+/// A repository of the namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositorySeen {
+    /// Name.
+    pub name: String,
+    /// Whether every point that it holds is recorded here, or a sentence why that is not known.
+    pub catalogued: Result<(), String>,
+}
+
 /// A policy of the namespace, as far as it decides which components a run concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicySeen {
@@ -156,6 +167,8 @@ pub struct Component {
     pub policy: String,
     /// What is done with it.
     pub role: Role,
+    /// Only the repository knows it: its policy does not exist.
+    pub forgotten: bool,
     /// Policies of the components that it works with.
     pub depends_on: Vec<String>,
     /// What was promised.

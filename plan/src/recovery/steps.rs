@@ -3,7 +3,7 @@
 use crds::run::{Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
-use super::{Draft, Progress, mover, provision, start, stop, swap, texts, validate};
+use super::{Draft, Progress, mover, objects, provision, start, stop, swap, texts, validate};
 use crate::effect::Event;
 
 /// A step of the plan.
@@ -19,6 +19,7 @@ pub(crate) struct Step {
 pub(crate) enum Kind {
     Assess,
     Stop,
+    Objects,
     Quarantine,
     CheckIntegrity,
     SelectPoint,
@@ -32,9 +33,10 @@ pub(crate) enum Kind {
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 12] = [
+const WORDS: [(Kind, &str); 13] = [
     (Kind::Assess, "Assess"),
     (Kind::Stop, "Stop"),
+    (Kind::Objects, "Objects"),
     (Kind::Quarantine, "Quarantine"),
     (Kind::CheckIntegrity, "CheckIntegrity"),
     (Kind::SelectPoint, "SelectPoint"),
@@ -47,13 +49,20 @@ const WORDS: [(Kind, &str); 12] = [
     (Kind::Report, "Report"),
 ];
 
-/// What is done with each component, one after the other.
+/// What is done with each component before anything is stopped, one after the other: what is missing has to be there to be known.
+fn before(scenario: Scenario, role: Role) -> &'static [Kind] {
+    match (role, scenario) {
+        (Role::Restored, Scenario::CompleteFailure) => &[Kind::SelectPoint, Kind::Objects],
+        (Role::Restored, Scenario::DatabaseCorruption) | (Role::Dependent, _) => &[],
+    }
+}
+
+/// What is done with each component when all are stopped, one after the other.
 fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
     match (role, scenario) {
         (Role::Dependent, _) => &[Kind::Start, Kind::Validate],
         (Role::Restored, Scenario::CompleteFailure) => &[
             Kind::Quarantine,
-            Kind::SelectPoint,
             Kind::Provision,
             Kind::Restore,
             Kind::VerifyOffline,
@@ -92,6 +101,7 @@ impl Kind {
         match self {
             Self::Assess => "assess",
             Self::Stop => "stop",
+            Self::Objects => "objects",
             Self::Quarantine => "quarantine",
             Self::CheckIntegrity => "integrity",
             Self::SelectPoint => "select",
@@ -115,6 +125,11 @@ impl Step {
             .then(|| Self { kind: *kind, policy: stored.policy.clone() })
     }
 
+    /// Whether it ends a run that went well.
+    pub(crate) fn is_last(&self) -> bool {
+        self.kind == Kind::Report
+    }
+
     /// Its name.
     pub(crate) fn name(&self) -> String {
         match &self.policy {
@@ -127,11 +142,18 @@ impl Step {
 /// The steps of a scenario for these components.
 pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     let whole = |kind| Step { kind, policy: None };
-    let mut steps = vec![whole(Kind::Assess), whole(Kind::Stop)];
-    for component in components {
-        let kinds = lane(scenario, component.role).iter();
-        steps.extend(kinds.map(|kind| Step { kind: *kind, policy: Some(component.policy.clone()) }));
-    }
+    let of_all = |kinds: fn(Scenario, Role) -> &'static [Kind]| {
+        let of = move |component: &Component| {
+            let policy = component.policy.clone();
+            let kinds = kinds(scenario, component.role).iter();
+            kinds.map(move |kind| Step { kind: *kind, policy: Some(policy.clone()) })
+        };
+        components.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let mut steps = vec![whole(Kind::Assess)];
+    steps.extend(of_all(before));
+    steps.push(whole(Kind::Stop));
+    steps.extend(of_all(lane));
     steps.push(whole(Kind::Report));
     steps
 }
@@ -156,6 +178,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Assess, _) => super::assess::advance(draft),
         (Kind::Stop, _) => stop::advance(draft),
         (Kind::Report, _) => super::measure::report(draft),
+        (Kind::Objects, Some(policy)) => objects::advance(draft, index, policy),
         (Kind::Quarantine, Some(policy)) => stop::quarantine(draft, policy),
         (Kind::CheckIntegrity, Some(policy)) => mover::check_integrity(draft, index, policy),
         (Kind::SelectPoint, Some(policy)) => super::choice::select(draft, policy),
@@ -166,7 +189,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Start, Some(policy)) => start::advance(draft, policy),
         (Kind::Validate, Some(policy)) => validate::advance(draft, index, policy),
         (
-            Kind::Quarantine
+            Kind::Objects
+            | Kind::Quarantine
             | Kind::CheckIntegrity
             | Kind::SelectPoint
             | Kind::Provision

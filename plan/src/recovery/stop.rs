@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use crds::condition::Status;
 use crds::names;
 
-use super::assess::{self, current, owned};
+use super::assess::{self, owned};
 use super::effect::Effect;
 use super::seen::{ClaimSeen, Component, Observed, PodSeen, UsedBy, WorkloadSeen};
-use super::{Draft, Progress};
+use super::walk::{Stretch, lane};
+use super::{Draft, Progress, objects};
 use crate::effect::Identity;
 use crate::workload;
 
@@ -46,10 +47,11 @@ pub(crate) fn claims_of<'a>(seen: &'a Observed, component: &'a Component) -> Vec
 pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
     let seen = draft.seen;
     if draft.status.stopped.is_empty() {
-        draft.status.stopped = workloads(seen).into_iter().map(WorkloadSeen::owed).collect();
+        let run = &seen.run.uid;
+        draft.status.stopped = workloads(seen).into_iter().map(|workload| workload.owed_by(run)).collect();
     }
     if seen.memory.is_none() {
-        return match remember(seen) {
+        return match remember(draft) {
             Ok(remembered) => Progress::acting(
                 vec![Effect::RememberClaims {
                     name: names::memory(&seen.run.name, &seen.run.uid),
@@ -60,7 +62,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
             Err(why) => Progress::failed("StepFailed", why),
         };
     }
-    match retain(seen) {
+    match retain(draft) {
         Ok(effects) if effects.is_empty() => {}
         Ok(effects) => {
             return Progress::acting(effects, "setting the volumes to Retain before anything is scaled");
@@ -97,22 +99,34 @@ fn with_effects(progress: Progress, more: Vec<Effect>) -> Progress {
     }
 }
 
-fn remember(seen: &Observed) -> Result<BTreeMap<String, Vec<ClaimSeen>>, String> {
+fn remember(draft: &Draft<'_>) -> Result<BTreeMap<String, Vec<ClaimSeen>>, String> {
+    let seen = draft.seen;
     let of = |component: &Component| {
-        let claims = current(seen, component)?;
+        let claims = objects::claims(seen, component)?;
         let Identity { uid, gid, groups, selinux: _ } = seen.identity(component);
         let used_by = Some(UsedBy { uid, gid, groups });
-        let remembered =
-            claims.into_iter().map(|(claim, _)| ClaimSeen { used_by: used_by.clone(), ..claim.clone() });
+        let remembered = claims.into_iter().map(|claim| ClaimSeen { used_by: used_by.clone(), ..claim });
         Ok((component.policy.clone(), remembered.collect()))
     };
-    seen.restored().map(of).collect()
+    going(draft).map(of).collect()
+}
+
+/// The components that are restored, but for those that could not even be prepared.
+fn going<'a>(draft: &Draft<'a>) -> impl Iterator<Item = &'a Component> {
+    let failed: Vec<&str> = draft
+        .seen
+        .restored()
+        .map(|component| component.policy.as_str())
+        .filter(|policy| lane(&draft.status, policy) == Some(Stretch::Failed))
+        .collect();
+    draft.seen.restored().filter(move |component| !failed.contains(&component.policy.as_str()))
 }
 
 /// What is left to do until every remembered volume is seen as Retain.
-fn retain(seen: &Observed) -> Result<Vec<Effect>, String> {
+fn retain(draft: &Draft<'_>) -> Result<Vec<Effect>, String> {
+    let seen = draft.seen;
     let mut effects = Vec::new();
-    for component in seen.restored() {
+    for component in going(draft) {
         let Some(claims) = seen.remembered(&component.policy) else {
             return Err(format!(
                 "what policy {} looked like was not remembered before the stop",
@@ -127,8 +141,8 @@ fn retain(seen: &Observed) -> Result<Vec<Effect>, String> {
 /// What is left to do until the volumes of `claims` are seen as Retain.
 fn retained(seen: &Observed, claims: &[ClaimSeen]) -> Result<Vec<Effect>, String> {
     let mut effects = Vec::new();
-    for claim in claims {
-        let volume = owned(seen, claim, claim.volume.as_deref().unwrap_or_default())?;
+    for (claim, volume) in claims.iter().filter_map(|claim| Some((claim, claim.volume.as_deref()?))) {
+        let volume = owned(seen, claim, volume)?;
         effects.extend((volume.reclaim != "Retain").then(|| Effect::SetReclaimPolicy {
             volume: volume.name.clone(),
             resource_version: volume.resource_version.clone(),
@@ -166,6 +180,7 @@ pub(crate) fn quarantine(draft: &mut Draft<'_>, policy: &str) -> Progress {
     let volumes = volumes.join(", ");
     match retained(seen, claims) {
         Ok(_) if claims.is_empty() => Progress::Skipped(NO_VOLUME.to_owned()),
+        Ok(_) if volumes.is_empty() => Progress::Skipped("no volume is left".to_owned()),
         Ok(effects) if effects.is_empty() => {
             Progress::Done(format!("volume {volumes} is left as it is and set to Retain"))
         }

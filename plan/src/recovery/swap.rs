@@ -44,9 +44,13 @@ pub(crate) fn bound(seen: &Observed, claim: &str, volume: &str) -> bool {
         && owned(seen, claim, volume).is_ok()
 }
 
-/// Whether the claim of `swap` is the untouched old one.
+/// Whether nothing was taken apart yet: the claim is the old one, or, where that is lost, the one that was restored into is still there.
 fn untouched(seen: &Observed, swap: &Swap) -> bool {
-    seen.claims.get(&swap.claim).is_some_and(|claim| claim.uid == swap.claim_uid && !claim.deleting)
+    let (name, uid) = match &swap.claim_uid {
+        Some(uid) => (&swap.claim, uid),
+        None => (&swap.restore_claim, &swap.restore_claim_uid),
+    };
+    seen.claims.get(name).is_some_and(|claim| claim.uid == *uid && !claim.deleting)
 }
 
 /// Whether some claim, of `policy` or of any, has been taken apart and is not whole yet: the run must not end here.
@@ -65,8 +69,18 @@ pub(crate) fn swapped(seen: &Observed, status: &RecoveryRunStatus, claim: &str) 
 #[derive(Clone, Copy)]
 struct Pair<'a> {
     swap: &'a Swap,
-    old: &'a VolumeSeen,
+    /// Absent: it was lost.
+    old: Option<&'a VolumeSeen>,
     new: &'a VolumeSeen,
+}
+
+impl Pair<'_> {
+    /// Whether both volumes are bound to the claims that they are meant for.
+    fn is_whole(&self, seen: &Observed) -> bool {
+        let swap = self.swap;
+        bound(seen, &swap.claim, &swap.new_volume)
+            && swap.old_volume.as_ref().is_none_or(|old| bound(seen, &swap.quarantine_claim, old))
+    }
 }
 
 /// The step.
@@ -90,21 +104,21 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     }
     let mut pairs = Vec::with_capacity(swaps.len());
     for swap in &swaps {
-        let (Some(old), Some(new)) = (seen.volumes.get(&swap.old_volume), seen.volumes.get(&swap.new_volume))
-        else {
-            return Progress::failed(
-                "StepFailed",
-                format!(
-                    "volume {} or {} does not exist any more; nothing else is touched",
-                    swap.old_volume, swap.new_volume
-                ),
-            );
+        let gone = |volume: &str| {
+            let message = format!("volume {volume} does not exist any more; nothing else is touched");
+            Progress::failed("StepFailed", message)
+        };
+        let Some(new) = seen.volumes.get(&swap.new_volume) else { return gone(&swap.new_volume) };
+        let old = match &swap.old_volume {
+            None => None,
+            Some(name) => match seen.volumes.get(name) {
+                Some(old) => Some(old),
+                None => return gone(name),
+            },
         };
         pairs.push(Pair { swap, old, new });
     }
-    if swaps.iter().all(|swap| {
-        bound(seen, &swap.claim, &swap.new_volume) && bound(seen, &swap.quarantine_claim, &swap.old_volume)
-    }) {
+    if pairs.iter().all(|pair| pair.is_whole(seen)) {
         return whole(draft, &pairs);
     }
     if !seen.run.finalizer {
@@ -123,7 +137,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         draft.status.fenced.extend(names);
         return Progress::acting(Vec::new(), note);
     }
-    let volumes = pairs.iter().flat_map(|pair| [pair.old, pair.new]);
+    let volumes = pairs.iter().flat_map(|pair| pair.old.into_iter().chain([pair.new]));
     let retain: Vec<Effect> = volumes.filter_map(|volume| reclaim(volume, "Retain")).collect();
     if !retain.is_empty() {
         return Progress::acting(retain, "setting all volumes to Retain before a claim is deleted");
@@ -146,8 +160,8 @@ fn record(draft: &mut Draft<'_>, policy: &str, claims: &[ClaimSeen]) -> Progress
         let Some(new) = restored.volume.as_deref().filter(|_| restored.bound) else {
             return Progress::acting(Vec::new(), format!("waiting until claim {restore} is bound"));
         };
-        let pair = owned(seen, claim, claim.volume.as_deref().unwrap_or_default())
-            .and_then(|old| owned(seen, restored, new).map(|new| (old, new)));
+        let old = claim.volume.as_deref().map(|old| owned(seen, claim, old)).transpose();
+        let pair = old.and_then(|old| owned(seen, restored, new).map(|new| (old, new)));
         let (old, new) = match pair {
             Ok(pair) => pair,
             Err(why) => return Progress::failed("StepFailed", why),
@@ -155,41 +169,46 @@ fn record(draft: &mut Draft<'_>, policy: &str, claims: &[ClaimSeen]) -> Progress
         swaps.push(Swap {
             policy: policy.to_owned(),
             claim: claim.name.clone(),
-            claim_uid: claim.uid.clone(),
+            claim_uid: old.map(|_| claim.uid.clone()),
             quarantine_claim: names::quarantine_claim(&claim.name, &seen.run.uid),
             restore_claim: restore,
             restore_claim_uid: restored.uid.clone(),
-            old_volume: old.name.clone(),
+            old_volume: old.map(|old| old.name.clone()),
             new_volume: new.name.clone(),
             new_reclaim_policy: new.reclaim.clone(),
         });
     }
-    let each: Vec<String> =
-        swaps.iter().map(|swap| format!("{} and {}", swap.old_volume, swap.new_volume)).collect();
+    let say = |swap: &Swap| match &swap.old_volume {
+        Some(old) => format!("claim {} from volume {old} to {}", swap.claim, swap.new_volume),
+        None => format!("claim {}, which is lost, to volume {}", swap.claim, swap.new_volume),
+    };
+    let note = format!("to be bound: {}", swaps.iter().map(say).collect::<Vec<_>>().join(", "));
     draft.status.swaps.retain(|swap| swap.policy != policy);
     draft.status.swaps.extend(swaps);
-    Progress::acting(Vec::new(), format!("{} will be exchanged", each.join(", ")))
+    Progress::acting(Vec::new(), note)
 }
 
 /// A claim of a name that we need and that is neither the recorded one nor ours leads nowhere.
 fn foreign(seen: &Observed, swap: &Swap) -> Option<Progress> {
-    let wrong = |name: &str, recorded: Option<&str>, volume: &str| {
+    let wrong = |name: &str, recorded: Option<&str>, volume: Option<&str>| {
         let claim = seen.claims.get(name)?;
-        let ours = recorded == Some(claim.uid.as_str()) || claim.volume.as_deref() == Some(volume);
-        (!ours).then(|| {
+        let of_ours = volume.is_some() && claim.volume.as_deref() == volume;
+        (recorded != Some(claim.uid.as_str()) && !of_ours).then(|| {
             Progress::failed(
                 "StepFailed",
                 format!(
-                    "claim {name} was made by somebody else (volume {}); delete it when it holds nothing, both volumes {} and {} are retained",
+                    "claim {name} was made by somebody else (volume {}); delete it when it holds nothing, {} retained",
                     claim.volume.as_deref().unwrap_or("none"),
-                    swap.old_volume,
-                    swap.new_volume
+                    match &swap.old_volume {
+                        Some(old) => format!("volumes {old} and {} are", swap.new_volume),
+                        None => format!("volume {} is", swap.new_volume),
+                    }
                 ),
             )
         })
     };
-    wrong(&swap.claim, Some(&swap.claim_uid), &swap.new_volume)
-        .or_else(|| wrong(&swap.quarantine_claim, None, &swap.old_volume))
+    wrong(&swap.claim, swap.claim_uid.as_deref(), Some(&swap.new_volume))
+        .or_else(|| wrong(&swap.quarantine_claim, None, swap.old_volume.as_deref()))
 }
 
 fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
@@ -203,9 +222,10 @@ fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
 /// Deletes the recorded claims once the fence is proved and no pod uses them. Nothing when all are gone.
 fn take_apart(draft: &mut Draft<'_>, index: usize, swaps: &[Swap]) -> Option<Progress> {
     let seen = draft.seen;
-    let recorded = swaps
-        .iter()
-        .flat_map(|swap| [(&swap.claim, &swap.claim_uid), (&swap.restore_claim, &swap.restore_claim_uid)]);
+    let recorded = swaps.iter().flat_map(|swap| {
+        let old = swap.claim_uid.as_ref().map(|uid| (&swap.claim, uid));
+        old.into_iter().chain([(&swap.restore_claim, &swap.restore_claim_uid)])
+    });
     let present: Vec<&ClaimSeen> =
         recorded.filter_map(|(name, uid)| seen.claims.get(name).filter(|claim| claim.uid == *uid)).collect();
     if present.is_empty() {
@@ -265,8 +285,8 @@ fn put_together(draft: &mut Draft<'_>, pairs: &[Pair<'_>], models: &[ClaimSeen])
     let seen = draft.seen;
     let (mut reserving, mut free) = (Vec::new(), true);
     for Pair { swap, old, new } in pairs.iter().copied() {
-        let reserved =
-            [(new, &swap.claim, &swap.restore_claim_uid), (old, &swap.quarantine_claim, &swap.claim_uid)];
+        let kept = old.zip(swap.claim_uid.as_ref()).map(|(old, uid)| (old, &swap.quarantine_claim, uid));
+        let reserved = kept.into_iter().chain([(new, &swap.claim, &swap.restore_claim_uid)]);
         for (volume, claim, before) in reserved {
             if seen.claims.contains_key(claim) {
                 continue;
@@ -285,15 +305,15 @@ fn put_together(draft: &mut Draft<'_>, pairs: &[Pair<'_>], models: &[ClaimSeen])
         return Progress::acting(Vec::new(), "waiting until the volumes are Available");
     }
     let mut creating = Vec::new();
-    for Pair { swap, new, .. } in pairs.iter().copied() {
+    for Pair { swap, old, new } in pairs.iter().copied() {
         let Some(model) = models.iter().find(|model| model.name == swap.claim) else {
             return stop::forgotten(&swap.policy);
         };
         if !seen.claims.contains_key(&swap.claim) {
             creating.push(Effect::CreateClaim(successor(seen, model, new)));
         }
-        if !seen.claims.contains_key(&swap.quarantine_claim) {
-            creating.push(Effect::CreateClaim(keeper(seen, swap, model)));
+        if let Some(old) = old.filter(|_| !seen.claims.contains_key(&swap.quarantine_claim)) {
+            creating.push(Effect::CreateClaim(keeper(seen, swap, model, old)));
         }
     }
     let each: Vec<String> = pairs
@@ -370,7 +390,7 @@ pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim
 }
 
 /// The claim that keeps the old volume.
-fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
+fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen, old: &VolumeSeen) -> NewClaim {
     NewClaim {
         name: swap.quarantine_claim.clone(),
         labels: BTreeMap::from([
@@ -380,7 +400,7 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen) -> NewClaim {
         ]),
         annotations: BTreeMap::from([binding::begun(seen.now)]),
         owners: Vec::new(),
-        volume: Some(swap.old_volume.clone()),
+        volume: Some(old.name.clone()),
         class: model.class.clone(),
         size: model.size.clone(),
         access_modes: model.access_modes.clone(),
@@ -407,16 +427,23 @@ fn whole(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Progress {
     let message = format!("claim {} is whole", claims.join(", "));
     draft.condition("Fenced", Status::False, "FenceLifted", message);
     let mut exchanged = Vec::with_capacity(pairs.len());
-    for Pair { swap, .. } in pairs {
+    for Pair { swap, old, .. } in pairs {
+        let Some(old) = old else {
+            exchanged.push(format!(
+                "{} is now {}; no volume was left of the old one",
+                swap.claim, swap.new_volume
+            ));
+            continue;
+        };
         draft.status.quarantine.retain(|kept| kept.claim != swap.quarantine_claim);
         draft.status.quarantine.push(QuarantinedVolume {
             claim: swap.quarantine_claim.clone(),
             policy: swap.policy.clone(),
-            volume: swap.old_volume.clone(),
+            volume: old.name.clone(),
         });
         exchanged.push(format!(
             "{} is now {}; the old volume {} is kept as {}",
-            swap.claim, swap.new_volume, swap.old_volume, swap.quarantine_claim
+            swap.claim, swap.new_volume, old.name, swap.quarantine_claim
         ));
     }
     Progress::Done(exchanged.join("; "))

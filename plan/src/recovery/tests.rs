@@ -5,6 +5,7 @@ mod cluster;
 mod everything;
 mod gate;
 mod measure;
+mod nothing_left;
 mod refuse;
 mod retry;
 mod stage;

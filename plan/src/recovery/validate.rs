@@ -119,6 +119,8 @@ fn look(draft: &Draft<'_>, index: usize, policy: &str) -> Result<Vec<CheckResult
             url,
             auth: component.auth.clone(),
         },
+        before: Vec::new(),
+        account: None,
         keys: Some(access.keys.clone()),
         source: None,
         targets: BTreeMap::new(),

@@ -1,38 +1,38 @@
-//! The order of the steps. What concerns the whole run comes first and last; between them every component has a lane of its own, and the lanes
-//! go on side by side. A lane waits for another only where its component depends on that one (`start`), and one that fails ends none but those.
+//! The order of the steps. Some concern the whole run; between them every component has a lane of its own, and the lanes go on side by side. A lane waits for another only where its component depends on that one (`start`), and one that fails ends none but those.
 
-use crds::run::{RecoveryRunStatus, StepPhase};
+use std::collections::BTreeSet;
+
+use crds::run::{RecoveryRunStatus, StepPhase, StepStatus};
 use jiff::Timestamp;
 
 use super::steps::{self, Step};
 use super::{Draft, Progress, assess, gate, settle, swap, texts};
 use crate::effect::Event;
 
-/// The steps by their indices.
-struct Lanes {
-    before: Vec<usize>,
-    lanes: Vec<(String, Vec<usize>)>,
-    after: Vec<usize>,
+/// Steps that follow each other: one of the whole run, or some of every component, side by side.
+enum Stage {
+    Whole(usize),
+    Lanes(Vec<(String, Vec<usize>)>),
 }
 
-impl Lanes {
-    fn of(status: &RecoveryRunStatus) -> Self {
-        let mut all = Self { before: Vec::new(), lanes: Vec::new(), after: Vec::new() };
-        for (index, step) in status.steps.iter().enumerate() {
-            match &step.policy {
-                None if all.lanes.is_empty() => all.before.push(index),
-                None => all.after.push(index),
-                Some(policy) => match all.lanes.iter_mut().find(|(name, _)| name == policy) {
+fn stages(status: &RecoveryRunStatus) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = Vec::new();
+    for (index, step) in status.steps.iter().enumerate() {
+        match (&step.policy, stages.last_mut()) {
+            (None, _) => stages.push(Stage::Whole(index)),
+            (Some(policy), Some(Stage::Lanes(lanes))) => {
+                match lanes.iter_mut().find(|(name, _)| name == policy) {
                     Some((_, lane)) => lane.push(index),
-                    None => all.lanes.push((policy.clone(), vec![index])),
-                },
+                    None => lanes.push((policy.clone(), vec![index])),
+                }
             }
+            (Some(policy), _) => stages.push(Stage::Lanes(vec![(policy.clone(), vec![index])])),
         }
-        all
     }
+    stages
 }
 
-/// How far some steps are that come one after the other.
+/// How far some steps are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stretch {
     /// One of them is not through.
@@ -43,63 +43,86 @@ pub(crate) enum Stretch {
     Failed,
 }
 
-fn stretch(status: &RecoveryRunStatus, indices: &[usize]) -> Stretch {
-    let phase = |index: &usize| status.steps[*index].phase;
-    if indices.iter().any(|index| phase(index) == StepPhase::Failed) {
+fn stretch<'a>(steps: impl Iterator<Item = &'a StepStatus> + Clone) -> Stretch {
+    if steps.clone().any(|step| step.phase == StepPhase::Failed) {
         Stretch::Failed
-    } else if indices.iter().all(|index| matches!(phase(index), StepPhase::Done | StepPhase::Skipped)) {
+    } else if steps.clone().all(through) {
         Stretch::Done
     } else {
         Stretch::Open
     }
 }
 
+fn through(step: &StepStatus) -> bool {
+    matches!(step.phase, StepPhase::Done | StepPhase::Skipped)
+}
+
 /// How far the component of `policy` is; absent when the run is not about it.
 pub(crate) fn lane(status: &RecoveryRunStatus, policy: &str) -> Option<Stretch> {
-    let lanes = Lanes::of(status).lanes;
-    lanes.iter().find(|(name, _)| name == policy).map(|(_, lane)| stretch(status, lane))
+    let own = status.steps.iter().filter(|step| step.policy.as_deref() == Some(policy));
+    own.clone().next()?;
+    Some(stretch(own))
 }
 
 /// Whether something has failed and nothing else can go on.
 pub(crate) fn has_failed(status: &RecoveryRunStatus) -> bool {
-    let Lanes { before, lanes, after } = Lanes::of(status);
-    let of_lanes: Vec<Stretch> = lanes.iter().map(|(_, lane)| stretch(status, lane)).collect();
-    let whole = [&before, &after].into_iter().any(|steps| stretch(status, steps) == Stretch::Failed);
-    whole || (of_lanes.contains(&Stretch::Failed) && !of_lanes.contains(&Stretch::Open))
+    let whole = status.steps.iter().filter(|step| step.policy.is_none());
+    if stretch(whole) == Stretch::Failed {
+        return true;
+    }
+    let policies: BTreeSet<&str> = status.steps.iter().filter_map(|step| step.policy.as_deref()).collect();
+    let lanes: Vec<Stretch> = policies.into_iter().filter_map(|policy| lane(status, policy)).collect();
+    lanes.contains(&Stretch::Failed) && !lanes.contains(&Stretch::Open)
 }
 
 /// The steps that are not through and would be the next ones.
 pub(crate) fn frontier(status: &RecoveryRunStatus) -> Vec<usize> {
-    let Lanes { before, lanes, after } = Lanes::of(status);
-    let next = |steps: &[usize]| {
-        let ended = |phase| matches!(phase, StepPhase::Done | StepPhase::Skipped);
-        steps.iter().copied().find(|index| !ended(status.steps[*index].phase))
-    };
-    if let Some(index) = next(&before) {
-        return vec![index];
+    let next = |steps: &[usize]| steps.iter().copied().find(|index| !through(&status.steps[*index]));
+    for stage in stages(status) {
+        let open: Vec<usize> = match &stage {
+            Stage::Whole(index) => next(&[*index]).into_iter().collect(),
+            Stage::Lanes(lanes) => lanes
+                .iter()
+                .filter(|(policy, _)| lane(status, policy) != Some(Stretch::Failed))
+                .filter_map(|(_, steps)| next(steps))
+                .collect(),
+        };
+        if !open.is_empty() {
+            return open;
+        }
     }
-    let open: Vec<usize> = lanes
-        .iter()
-        .filter(|(_, lane)| stretch(status, lane) == Stretch::Open)
-        .filter_map(|(_, lane)| next(lane))
-        .collect();
-    if open.is_empty() { next(&after).into_iter().collect() } else { open }
+    Vec::new()
 }
 
 /// Carries all steps forward as far as they go now.
 pub(crate) fn walk(draft: &mut Draft<'_>, deadline: Timestamp) {
     settle::delete_spent_jobs(draft);
-    let Lanes { before, lanes, after } = Lanes::of(&draft.status);
-    if carry(draft, &before, deadline) != Stretch::Done {
-        return;
-    }
-    let mut all = Stretch::Done;
-    for (_, lane) in &lanes {
-        let this = carry(draft, lane, deadline);
-        all = if this == Stretch::Done { all } else { Stretch::Open };
-    }
-    if all == Stretch::Done {
-        carry(draft, &after, deadline);
+    let mut failed = false;
+    for stage in stages(&draft.status) {
+        let open = match stage {
+            // The end of a run that has failed in part is another one.
+            Stage::Whole(index)
+                if failed && Step::of(&draft.status.steps[index]).is_some_and(|s| s.is_last()) =>
+            {
+                true
+            }
+            Stage::Whole(index) => carry(draft, &[index], deadline) != Stretch::Done,
+            Stage::Lanes(lanes) => {
+                let mut open = false;
+                for (policy, steps) in lanes {
+                    let reached = match lane(&draft.status, &policy) {
+                        Some(Stretch::Failed) => Stretch::Failed,
+                        _ => carry(draft, &steps, deadline),
+                    };
+                    failed |= reached == Stretch::Failed;
+                    open |= reached == Stretch::Open;
+                }
+                open
+            }
+        };
+        if open {
+            return;
+        }
     }
 }
 

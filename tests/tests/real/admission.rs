@@ -419,19 +419,44 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
         binding("holdfast-snapshots", user_of_nobody),
         // That of hooks to an account whose commands nobody would look at.
         binding("holdfast-hooks", account("chromadb-snapshots", &namespace)),
+        binding("holdfast-recreate", account("chromadb-snapshots", &namespace)),
     ] {
         let said = create(server(), &namespace, &user, &refused).refusal();
         assert!(
-            said.contains("Holdfast binds ClusterRoles holdfast-snapshots and holdfast-hooks"),
+            said.contains(
+                "Holdfast binds ClusterRoles holdfast-snapshots, holdfast-recreate and holdfast-hooks"
+            ),
             "{refused}: {said}"
         );
     }
     let right = binding("holdfast-snapshots", account("chromadb-snapshots", &namespace));
     let _ = create(server(), &namespace, &user, &right).success();
+    let mut of_a_run = binding("holdfast-recreate", account("hf-recreate-u-1", &namespace));
+    of_a_run["metadata"] = json!({"name": "hf-recreate-u-1", "ownerReferences": [
+        {"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "name": "total", "uid": "u-1"}]});
+    let _ = create(server(), &namespace, &user, &of_a_run).success();
     // Without more rights than the chart gives, another role is refused before anybody asks about subjects.
     let said =
         create(server(), &namespace, CONTROLLER, &binding("edit", account("mine", &namespace))).refusal();
     assert!(said.contains("is attempting to grant RBAC permissions") || said.contains("orbidden"), "{said}");
+}
+
+/// A policy whose parameters are missing must not answer for whoever it isn't about.
+#[test]
+fn where_there_is_neither_a_policy_nor_a_run_everybody_creates_and_execs_as_before() {
+    let namespace = server().namespace("bystander");
+    for object in [
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}}),
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "theirs"},
+            "spec": {"containers": [{"name": "a", "image": "localhost/none:1"}]}}),
+    ] {
+        let made = server().kubectl_reading(&format!("create -n {namespace} -f -"), &object.to_string());
+        let _ = made.success();
+    }
+    let exec = format!("get --raw /api/v1/namespaces/{namespace}/pods/theirs/exec?command=true&stderr=true");
+    let said = server().kubectl(&exec).err;
+    assert!(said.contains("does not have a host assigned"), "{said}");
 }
 
 #[test]

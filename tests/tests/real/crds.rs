@@ -441,7 +441,7 @@ fn a_value_outside_an_enumeration_or_a_pattern_is_refused_by_name() {
         (
             "RecoveryRun",
             json!({"scenario": "Flood"}),
-            r#"spec.scenario: Unsupported value: "Flood": supported values: "DatabaseCorruption""#,
+            r#"spec.scenario: Unsupported value: "Flood": supported values: "CompleteFailure", "DatabaseCorruption""#,
         ),
         (
             "RecoveryRepository",

@@ -25,6 +25,7 @@ mod mover_jobs;
 mod older_servers;
 mod pod;
 mod power_loss;
+mod recreate;
 mod rival;
 mod s3;
 mod server_auth;

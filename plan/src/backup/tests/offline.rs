@@ -36,6 +36,7 @@ fn offline() -> World {
         replicas: 1,
         ready: 1,
         deletes_claims: false,
+        recreated: None,
     }];
     world.pods = vec![pod()];
     world

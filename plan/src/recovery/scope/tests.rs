@@ -15,10 +15,18 @@ fn arxiv() -> Vec<PolicySeen> {
 }
 
 fn members(spec: serde_json::Value, policies: &[PolicySeen]) -> Vec<(String, Role)> {
-    let mut spec = spec;
+    members_with(spec, policies, &[])
+}
+
+fn members_with(
+    mut spec: serde_json::Value,
+    policies: &[PolicySeen],
+    forgotten: &[PolicySeen],
+) -> Vec<(String, Role)> {
     spec["target"] = serde_json::json!({"inPlace": {"confirm": "arxiv"}});
     let spec = serde_json::from_value(spec).unwrap();
-    scope(&spec, policies).into_iter().map(|member| (member.policy, member.role)).collect()
+    let members = scope((&spec, &[]), policies, forgotten);
+    members.into_iter().map(|member| (member.policy, member.role)).collect()
 }
 
 fn named(list: &[(&str, Role)]) -> Vec<(String, Role)> {
@@ -81,4 +89,69 @@ fn a_circle_is_found_and_named_and_ends_nothing() {
     assert_eq!(of(&own).as_deref(), Some("a -> a"));
     let elsewhere = [policy("a", false, Priority::Low, &["gone"])];
     assert_eq!(of(&elsewhere), None);
+}
+
+#[test]
+fn what_only_the_repository_knows_comes_back_when_it_is_named_or_nothing_else_is_left() {
+    let lost = [policy("retired", true, Priority::Medium, &[])];
+    let of = |spec: serde_json::Value, policies: &[PolicySeen]| {
+        let all = members_with(spec, policies, &lost);
+        all.iter().any(|(name, role)| name == "retired" && *role == Role::Restored)
+    };
+    let everything = || serde_json::json!({"scenario": "CompleteFailure"});
+    let named = |scenario: &str| serde_json::json!({"scenario": scenario, "policies": [{"name": "retired"}]});
+    assert!(of(everything(), &[]));
+    assert!(!of(everything(), &arxiv()), "a component that was given up would come back");
+    assert!(of(named("CompleteFailure"), &arxiv()));
+    assert!(!of(named("DatabaseCorruption"), &[]));
+    assert!(!of(serde_json::json!({"scenario": "DatabaseCorruption"}), &[]));
+}
+
+#[test]
+fn once_a_run_has_steps_it_is_about_these_whatever_becomes_of_the_policies() {
+    let step = |name: &str, policy: Option<&str>| StepStatus {
+        name: name.into(),
+        policy: policy.map(str::to_owned),
+        phase: crds::run::StepPhase::Waiting,
+        start: None,
+        end: None,
+        attempts: 0,
+        message: String::new(),
+        reason: None,
+    };
+    let steps = [
+        step("Assess", None),
+        step("Start/scholar", Some("scholar")),
+        step("Quarantine/chromadb", Some("chromadb")),
+        step("Start/chromadb", Some("chromadb")),
+        step("Report", None),
+    ];
+    let spec = serde_json::from_value(
+        serde_json::json!({"scenario": "CompleteFailure", "target": {"inPlace": {"confirm": "arxiv"}}}),
+    )
+    .unwrap();
+    let members = scope((&spec, &steps), &arxiv(), &[]);
+    let members: Vec<_> = members.into_iter().map(|member| (member.policy, member.role)).collect();
+    assert_eq!(members, named(&[("scholar", Role::Dependent), ("chromadb", Role::Restored)]));
+}
+
+#[test]
+fn a_forgotten_component_is_what_its_newest_point_is() {
+    let point = |policy: &str, time: &str, chroma: bool| PointSeen {
+        name: format!("{policy}-{time}"),
+        id: String::new(),
+        policy: policy.into(),
+        repository: "primary".into(),
+        state: crate::recovery::seen::PointState::Available,
+        consistency_time: Some(time.parse().unwrap()),
+        bytes: 0,
+        chroma,
+        migrations: None,
+    };
+    let points = [
+        point("a", "2026-11-23T09:00:00Z", true),
+        point("a", "2026-11-22T09:00:00Z", false),
+        point("chromadb", "2026-11-22T09:00:00Z", true),
+    ];
+    assert_eq!(forgotten(&points, &arxiv()), [policy("a", false, Priority::Medium, &[])]);
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use crds::job::Report;
 use crds::names;
-use crds::reference::{BINDING, WorkloadKind};
+use crds::reference::{BINDING, RUN_LABEL, STANDS_FOR, WorkloadKind};
 use crds::run::RecoveryRunStatus;
 use jiff::SignedDuration;
 
@@ -12,7 +13,7 @@ use super::stage::*;
 use crate::effect::JobState;
 use crate::recovery::seen::*;
 use crate::recovery::{Effect, Plan, plan};
-use crate::workload::Scale;
+use crate::workload::{Recreated, Scale};
 
 /// What happened to the cluster that a test asks for.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,8 @@ pub(super) struct Cluster {
     pub(super) answers: BTreeMap<&'static str, Vec<JobState>>,
     pub(super) fence_works: bool,
     pub(super) binder: Binder,
+    /// What the points hold, as a namespace in order.
+    pub(super) recorded: Observed,
     serial: u32,
 }
 
@@ -54,6 +57,7 @@ impl Cluster {
 
     pub(super) fn of(seen: Observed) -> Self {
         Self {
+            recorded: seen.clone(),
             seen,
             log: Log::default(),
             answers: BTreeMap::new(),
@@ -175,6 +179,10 @@ impl Cluster {
                         None => JobState::Ended(good(&job.request)),
                     };
                     let ended = (!matches!(state, JobState::Running { .. })).then_some(self.seen.now);
+                    if matches!(state, JobState::Ended(Report::Recreated(_))) {
+                        let policy = policy.clone();
+                        self.recreate(&policy);
+                    }
                     self.seen.jobs.insert(job.name.clone(), JobSeen { uid, deleting: false, ended, state });
                 }
             }
@@ -199,13 +207,59 @@ impl Cluster {
         }
     }
 
+    /// What a mover creates of the component of `policy`: the policy, workloads, and a stand-in for each claim that is lost.
+    fn recreate(&mut self, policy: &str) {
+        let of = self.recorded.components.iter().find(|component| component.policy == policy);
+        let of = of.unwrap().clone();
+        if let Some(known) = self.recorded.policies.iter().find(|known| known.name == policy)
+            && self.seen.policies.iter().all(|seen| seen.name != policy)
+        {
+            self.seen.policies.push(known.clone());
+        }
+        let run = self.seen.run.uid.clone();
+        let component = self.seen.components.iter_mut().find(|seen| seen.policy == policy).unwrap();
+        let there = std::mem::take(&mut component.workloads);
+        *component = Component { missing: Vec::new(), workloads: Vec::new(), ..of.clone() };
+        for workload in of.workloads {
+            let created = || WorkloadSeen {
+                replicas: 0,
+                ready: 0,
+                recreated: Some(Recreated { by: run.clone(), replicas: workload.replicas }),
+                ..workload.clone()
+            };
+            let known = there.iter().find(|seen| seen.workload == workload.workload).cloned();
+            component.workloads.push(known.unwrap_or_else(created));
+        }
+        for name in of.source.unwrap().claims {
+            let lost = self.recorded.claims[&name].clone();
+            let stand_in = names::restore_claim(&name, &run);
+            if self.seen.claims.contains_key(&name) || self.seen.claims.contains_key(&stand_in) {
+                continue;
+            }
+            let told =
+                serde_json::json!({"labels": lost.labels, "annotations": lost.annotations}).to_string();
+            let claim = ClaimSeen {
+                name: stand_in.clone(),
+                uid: self.next("claim"),
+                labels: BTreeMap::from([(RUN_LABEL.to_owned(), self.seen.run.name.clone())]),
+                annotations: BTreeMap::from([(STANDS_FOR.to_owned(), told)]),
+                class: lost.class,
+                size: lost.size,
+                access_modes: lost.access_modes,
+                ..ClaimSeen::default()
+            };
+            self.seen.claims.insert(stand_in, claim);
+        }
+    }
+
     /// No claim is deleted without its mark in the stored status, the fence, Retain on both volumes, and no pod on it.
     fn check_delete(&self, name: &str, uid: &str) {
         let claim = &self.seen.claims[name];
         assert_eq!(claim.uid, uid, "the claim of another uid");
-        let swap = self.status().swaps.iter().find(|s| s.claim_uid == uid || s.restore_claim_uid == uid);
+        let mut swaps = self.status().swaps.iter();
+        let swap = swaps.find(|s| s.claim_uid.as_deref() == Some(uid) || s.restore_claim_uid == uid);
         let swap = swap.expect("a claim is deleted without a recorded swap");
-        for volume in [&swap.old_volume, &swap.new_volume] {
+        for volume in swap.old_volume.iter().chain([&swap.new_volume]) {
             assert_eq!(
                 self.seen.volumes[volume].reclaim, "Retain",
                 "{volume} would be deleted with its claim"

@@ -1,7 +1,7 @@
 //! A complete failure: several components side by side, each as soon as what it depends on is back.
 
 use super::*;
-use crate::recovery::seen::{PointSeen, PointState, PolicySeen, Role};
+use crate::recovery::seen::{PointSeen, PointState, Role};
 
 fn step<'a>(cluster: &'a Cluster, name: &str) -> &'a crds::run::StepStatus {
     cluster.status().steps.iter().find(|step| step.name == name).unwrap()
@@ -42,6 +42,7 @@ fn every_component_comes_back_with_all_its_volumes_and_waits_for_what_it_depends
     let (validated, started) = (step(&cluster, "Validate/chromadb").end, step(&cluster, "Start/scholar"));
     assert!(started.end > validated, "it was started before what it depends on was validated");
     assert!(step(&cluster, "Start/mailer").end < validated, "it waited for somebody it doesn't depend on");
+    assert_eq!(step(&cluster, "Objects/mailer").phase, StepPhase::Done);
     for name in ["Quarantine", "Provision", "Restore", "VerifyOffline", "Swap"] {
         assert_eq!(step(&cluster, &format!("{name}/mailer")).phase, StepPhase::Skipped, "{name}");
     }
@@ -212,12 +213,4 @@ fn an_application_in_a_corruption_is_refused_with_the_scenario_that_fits() {
     cluster.run(1);
     assert!(message(&cluster, "Failed").contains("scenario: CompleteFailure"));
     assert!(cluster.log.marks.is_empty());
-}
-
-#[test]
-fn a_namespace_without_policies_is_told_so() {
-    let mut cluster = arxiv_cluster();
-    (cluster.seen.policies, cluster.seen.components) = (Vec::<PolicySeen>::new(), Vec::new());
-    cluster.run(1);
-    assert!(message(&cluster, "Failed").contains("has no BackupPolicy, so nothing says what to recover"));
 }

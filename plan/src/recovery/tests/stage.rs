@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crds::Span;
-use crds::job::{CheckResult, Checked, Finding, Report, RepositoryAccess, Request, Restored, Verified};
+use crds::job::{
+    CheckResult, Checked, Finding, Recreated, Report, RepositoryAccess, Request, Restored, Verified,
+};
 use crds::policy::{Objectives, Priority};
 use crds::reference::{NameRef, WorkloadKind, WorkloadRef};
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus, Verdict};
@@ -102,6 +104,7 @@ fn workload(kind: WorkloadKind, name: &str) -> WorkloadSeen {
         replicas: 1,
         ready: 1,
         deletes_claims: false,
+        recreated: None,
     }
 }
 
@@ -123,6 +126,7 @@ fn chromadb() -> Component {
     Component {
         policy: "chromadb".into(),
         role: Role::Restored,
+        forgotten: false,
         depends_on: Vec::new(),
         objectives: Objectives { rto: Span::from_hours(2), rpo: Span::from_mins(30) },
         repository: "primary".into(),
@@ -162,6 +166,7 @@ pub(super) fn corrupted() -> Observed {
         executed: None,
         others: Vec::new(),
         policies: vec![policy("chromadb", false, Priority::Critical, &[])],
+        repositories: vec![RepositorySeen { name: "primary".into(), catalogued: Ok(()) }],
         components: vec![chromadb()],
         points: vec![
             point("p3", "2026-11-23T09:15:02Z", PointState::Quarantined("OfflineCheckFailed".into())),
@@ -238,6 +243,7 @@ pub(super) fn access() -> Access {
 pub(super) fn kind(request: &Request) -> &'static str {
     match request {
         Request::CheckIntegrity { .. } => "CheckIntegrity",
+        Request::Recreate { .. } => "Objects",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } => "Validate",
@@ -252,6 +258,9 @@ pub(super) fn good(request: &Request) -> Report {
             finding_count: 1,
             migrations: None,
         }),
+        Request::Recreate { .. } => {
+            Report::Recreated(Recreated { created: vec!["Secret env".into()], created_count: 9, existing: 1 })
+        }
         Request::Restore { .. } => {
             Report::Restored(Restored { bytes: 733_000_000, files: 16, reused_bytes: 0 })
         }

@@ -1,0 +1,40 @@
+//! Reads the objects of a point and leaves them for the next container of the pod, which has a token and no key. The run is marked in the
+//! repository first, as before a restore: what was carried out once creates nothing again.
+
+use std::fs;
+
+use crds::job::{FailureReason, Report, RepositoryAccess, RunMark};
+
+use super::recreate::{Bundle, FILE};
+use super::{Desk, restore};
+use crate::access;
+use crate::body::Body;
+use crate::failure::{Failure, Result};
+use crate::recorded;
+
+pub(super) async fn extract(
+    desk: &Desk,
+    access: &RepositoryAccess,
+    point: &str,
+    run: &RunMark,
+) -> Result<Report> {
+    let repository = desk.open(access).await?;
+    let point = access::point(&repository, point).await?;
+    let body = Body::of(&point)?;
+    if body.objects == 0 {
+        let why = format!("point {} holds no objects: it was not captured for a policy", point.id);
+        return Err(Failure::new(FailureReason::PointUnreadable, why));
+    }
+    restore::mark(&repository, run, access.read_only).await?;
+    let to = desk.places.recreate();
+    desk.telling.say(format!("read the objects of point {}", point.id));
+    for missing in &body.objects_missing {
+        tracing::warn!("{missing} belongs to the component and was missing or empty when it was captured");
+    }
+    let objects = recorded::read(&repository, &point, &to).await?;
+    let count = objects.len() as u64;
+    let bundle = serde_json::to_vec(&Bundle { volumes: body.volumes, objects }).expect("a bundle is JSON");
+    let file = to.join(FILE);
+    fs::write(&file, bundle).map_err(|e| crate::capture::unwritable(&file, &e))?;
+    Ok(Report::Extracted { objects: count })
+}
