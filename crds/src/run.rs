@@ -1,6 +1,7 @@
 //! RecoveryRun (`hfrun`): one recovery. The spec is what a human asked for, once; the status is what happened.
 
 mod decision;
+mod incident;
 mod status;
 
 use jiff::Timestamp;
@@ -14,6 +15,7 @@ use crate::Span;
 use crate::reference::NameRef;
 
 pub use decision::{Answer, Decision, DesiredState, Gate, GateName, GateStatus};
+pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use status::*;
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.
@@ -206,28 +208,6 @@ pub enum RunMode {
     DryRun,
 }
 
-/// What is known of the incident.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Incident {
-    /// What happened, in a sentence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub summary: Option<String>,
-    /// When the failure was declared, the start of both clocks; omitted: the creation of the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Time>")]
-    pub detected_at: Option<Timestamp>,
-    /// What users felt.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub impact: Option<String>,
-    /// Why it happened, as far as known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub root_cause: Option<String>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,7 +223,15 @@ mod tests {
     fn incident_texts_are_no_part_of_a_runs_identity_but_its_clock_is() {
         let plain = run();
         let mut told = run();
-        told.incident = Some(Incident { summary: Some("pages overwritten".into()), ..Incident::default() });
+        let texts = serde_json::json!({
+            "summary": "pages overwritten", "severity": "Critical", "impact": "500", "usersAffected": 120, "dataLossRisk": "Unknown",
+            "coordinator": "admin", "commander": "ops", "technicalLead": "tech-lead", "rootCause": "a stray dd",
+            "contributingFactors": ["root shell"], "prevention": ["read-only mounts"],
+            "lessons": {"workedWell": ["the gate"], "toImprove": ["paging"]},
+            "processImprovements": ["page sooner"], "updatedProcedures": ["runbook 7"],
+        });
+        told.incident = serde_json::from_value(texts.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&told.incident).unwrap(), texts, "nothing of it is lost");
         assert_eq!(plain.identity_hash(), told.identity_hash());
         told.incident.as_mut().unwrap().detected_at = Some(Timestamp::UNIX_EPOCH);
         assert_ne!(plain.identity_hash(), told.identity_hash());

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use tests::apiserver::{ApiServer, repository};
 
-fn server() -> &'static ApiServer {
+/// A server that knows the kinds.
+pub fn server() -> &'static ApiServer {
     static SERVER: OnceLock<ApiServer> = OnceLock::new();
     ApiServer::shared(&SERVER, |server| {
         let definitions = repository().join("crds/yaml");
@@ -310,6 +311,9 @@ fn the_smallest_object_of_every_kind_is_accepted() {
         let _ =
             server().kubectl_reading("create --dry-run=server -f -", &smallest(kind).to_string()).success();
     }
+    let told = server()
+        .kubectl_reading("create --dry-run=server --validate=strict -f -", &with("RecoveryRun", &incident()));
+    let _ = told.success();
 }
 
 #[test]
@@ -358,6 +362,17 @@ fn patched(namespace: &str, kind: &str, patch: &str) -> tests::apiserver::Answer
     server().kubectl_reading(&arguments, patch)
 }
 
+/// All that people may write of an incident.
+fn incident() -> Value {
+    json!({"incident": {
+        "summary": "pages overwritten", "severity": "Critical", "impact": "search answers 500", "usersAffected": 120,
+        "dataLossRisk": "Unknown", "coordinator": "admin@yourorg.com", "commander": "ops@yourorg.com", "technicalLead": "tech-lead@yourorg.com",
+        "rootCause": "a stray dd", "contributingFactors": vec!["a root shell"; 16], "prevention": ["read-only mounts"],
+        "lessons": {"workedWell": ["the gate"], "toImprove": ["paging"]},
+        "processImprovements": ["page sooner"], "updatedProcedures": ["r".repeat(1024)],
+    }})
+}
+
 #[test]
 fn incident_texts_may_follow_and_what_is_not_identity_may_change() {
     let namespace = server().namespace("mutable");
@@ -368,6 +383,11 @@ fn incident_texts_may_follow_and_what_is_not_identity_may_change() {
     }
     for (kind, patch) in [
         ("RecoveryRun", json!({"incident": {"summary": "pages overwritten", "rootCause": "a stray dd"}})),
+        ("RecoveryRun", incident()),
+        (
+            "RecoveryRun",
+            json!({"incident": {"severity": null, "prevention": ["another"], "lessons": {"toImprove": null}}}),
+        ),
         ("RecoveryRun", json!({"incident": null})),
         ("RecoveryRepository", json!({"s3": {"endpoint": "https://s3.new.example.com", "region": "eu"}})),
         ("RecoveryRepository", json!({"mode": "ReadOnly"})),
@@ -462,6 +482,42 @@ fn a_value_outside_an_enumeration_or_a_pattern_is_refused_by_name() {
             "RecoveryRun",
             json!({"target": {"inPlace": {"confirm": null}}}),
             "spec.target.inPlace.confirm: Required value",
+        ),
+        (
+            "RecoveryRun",
+            json!({"incident": {"severity": "Urgent"}}),
+            r#"spec.incident.severity: Unsupported value: "Urgent": supported values: "Critical", "High", "Medium", "Low""#,
+        ),
+        (
+            "RecoveryRun",
+            json!({"incident": {"dataLossRisk": "Maybe"}}),
+            r#"spec.incident.dataLossRisk: Unsupported value: "Maybe": supported values: "Yes", "No", "Unknown""#,
+        ),
+        // What YAML makes of a bare Yes.
+        (
+            "RecoveryRun",
+            json!({"incident": {"dataLossRisk": true}}),
+            r#"spec.incident.dataLossRisk: Invalid value: "boolean""#,
+        ),
+        (
+            "RecoveryRun",
+            json!({"incident": {"usersAffected": -1}}),
+            "spec.incident.usersAffected: Invalid value: -1",
+        ),
+        (
+            "RecoveryRun",
+            json!({"incident": {"prevention": vec!["p"; 17]}}),
+            "spec.incident.prevention: Too many: 17: must have at most 16 items",
+        ),
+        (
+            "RecoveryRun",
+            json!({"incident": {"lessons": {"workedWell": vec!["w"; 17]}}}),
+            "spec.incident.lessons.workedWell: Too many: 17: must have at most 16 items",
+        ),
+        (
+            "RecoveryRun",
+            json!({"incident": {"contributingFactors": ["f".repeat(1025)]}}),
+            "spec.incident.contributingFactors[0]: Too long",
         ),
     ] {
         let said = server().kubectl_reading("create --dry-run=server -f -", &with(kind, &input)).refusal();
