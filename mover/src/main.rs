@@ -13,6 +13,7 @@ mod environment;
 mod exit;
 mod failure;
 mod holds;
+mod incident;
 mod job;
 mod objects;
 mod places;

@@ -19,6 +19,7 @@ mod pax;
 mod points;
 mod prune;
 mod repo;
+mod report;
 mod restore;
 mod unpack;
 mod verify;
@@ -78,6 +79,8 @@ enum Command {
     /// Check a ChromaDB directory that no server has open, without changing it: its structure, whether a server serves it, whether
     /// it holds what a point holds
     Check(check::CheckArgs),
+    /// Write the report of an incident, from the RecoveryRun that dealt with it
+    Report(report::ReportArgs),
     /// Make keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -132,7 +135,11 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
         return crate::job::run(args, environment).await;
     }
     let telling = Telling::new();
-    let archives = matches!(command, Command::Export(_) | Command::Objects(_));
+    let archives = match &command {
+        Command::Export(_) | Command::Objects(_) => true,
+        Command::Report(args) => args.prints(),
+        _ => false,
+    };
     let done = tokio::select! {
         done = answer(command, output, &environment, &telling) => done,
         _ = tokio::signal::ctrl_c() => {
@@ -171,6 +178,7 @@ async fn answer(
         Command::Import(args) => import::run(args, output, environment, telling).await,
         Command::Objects(args) => objects::run(args, environment).await,
         Command::Check(args) => check::run(args, output, environment, telling).await,
+        Command::Report(args) => report::run(&args, output),
         Command::Key(command) => key::run(&command, output),
         Command::Job(_) => {
             Err(Failure::new(FailureReason::InvalidRequest, "`holdfast job` was handled before"))

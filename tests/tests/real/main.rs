@@ -18,6 +18,7 @@ mod crds;
 mod cut;
 mod examples;
 mod hooks;
+mod incident_report;
 mod lock_phases;
 mod maintenance;
 mod mover_cli;

@@ -1,0 +1,283 @@
+//! The third section: what was promised, what was measured, and what is lost.
+
+use crds::Span;
+use crds::run::{Measured, ObjectiveVerdict, ObjectiveVerdicts};
+
+use super::cause;
+use super::document::{Block, Cell, Section, Table, Text, Tone, field, section};
+use super::facts::{Facts, Stage};
+use super::words::{between, count, minutes, seconds, time, whole_seconds};
+
+/// The section.
+pub fn effectiveness(facts: &Facts) -> Section {
+    let mut blocks = vec![Block::heading("RTO and RPO")];
+    blocks.extend(objectives(facts));
+    for (number, measured) in facts.run.status.measured.iter().enumerate() {
+        // Components that took the same time in the same parts are told of once.
+        let earlier = &facts.run.status.measured[..number];
+        if !earlier.iter().any(|other| other.breakdown == measured.breakdown && other.rto == measured.rto) {
+            blocks.extend(breakdown(facts, measured));
+        }
+    }
+    blocks.extend(not_measured(facts));
+    blocks.push(Block::heading("Data loss"));
+    blocks.extend(loss(facts));
+    blocks.push(Block::heading("Points used"));
+    blocks.push(points(facts));
+    blocks.push(Block::heading("Volumes in quarantine"));
+    blocks.extend(quarantine(facts));
+    blocks.extend(cause::listed(
+        "Process improvements",
+        &facts.incident.process_improvements,
+        "processImprovements",
+    ));
+    section("Recovery effectiveness", blocks)
+}
+
+fn objectives(facts: &Facts) -> Vec<Block> {
+    let status = &facts.run.status;
+    let Some(objectives) = &status.objectives else {
+        let (rto, rpo) = facts.promised();
+        let due = facts.clocks.detected.checked_add(rto.to_duration()).map(time).unwrap_or_default();
+        let scenario = facts.run.spec.scenario.as_str();
+        let state = match facts.stage {
+            Stage::Interim => format!(
+                "Not measured yet. {scenario} promises an RTO of {rto}, until {due}, and an RPO of {rpo}."
+            ),
+            Stage::Ended | Stage::Plan => format!(
+                "Not measured: no recovery was proved. {scenario} promises an RTO of {rto}, until {due}, and an RPO of {rpo}."
+            ),
+        };
+        let own = Text::from(state)
+            .then(" What is promised for a component stands in its BackupPolicy, ")
+            .code("spec.objectives")
+            .then(".");
+        return vec![Block::Note(own.toned(if facts.stage == Stage::Interim {
+            Tone::Warn
+        } else {
+            Tone::Bad
+        }))];
+    };
+    let mut table = Table::new("", ["For", "Objective", "Promised", "Measured", "Verdict"]);
+    let scenario = format!("{}, its slowest component", facts.run.spec.scenario.as_str());
+    held(
+        &mut table,
+        &scenario.as_str().into(),
+        &objectives.scenario,
+        &worst(&status.measured, |m| &m.rto),
+        &worst(&status.measured, |m| &m.rpo),
+    );
+    for policy in &objectives.policies {
+        let measured = status.measured.iter().find(|measured| measured.policy == policy.policy);
+        let of = |part: fn(&Measured) -> &String| {
+            measured.map_or_else(|| "not measured".to_owned(), |m| part(m).clone())
+        };
+        held(
+            &mut table,
+            &Text::from("component ").code(&policy.policy).into(),
+            &policy.verdicts,
+            &of(|m| &m.rto),
+            &of(|m| &m.rpo),
+        );
+    }
+    vec![
+        Block::Table(table),
+        Block::paragraph(
+            "A component's own objectives decide its verdict; the scenario's are shown beside them.",
+        ),
+    ]
+}
+
+fn held(table: &mut Table, of: &Cell, verdicts: &ObjectiveVerdicts, rto: &str, rpo: &str) {
+    for (name, promised, verdict, measured) in
+        [("RTO", verdicts.rto, verdicts.rto_verdict, rto), ("RPO", verdicts.rpo, verdicts.rpo_verdict, rpo)]
+    {
+        table.row([of.clone(), name.into(), promised.to_string().into(), measured.into(), met(verdict)]);
+    }
+}
+
+/// Whether a promise was kept.
+pub fn met(verdict: ObjectiveVerdict) -> Cell {
+    match verdict {
+        ObjectiveVerdict::Met => Text::from("met").toned(Tone::Good),
+        ObjectiveVerdict::Missed => Text::from("missed").toned(Tone::Bad),
+    }
+}
+
+/// The longest of what was measured.
+pub fn worst(measured: &[Measured], of: fn(&Measured) -> &String) -> String {
+    let longest = measured.iter().max_by_key(|measured| seconds(of(measured)));
+    longest.map_or_else(|| "not measured".to_owned(), |measured| of(measured).clone())
+}
+
+/// The recovery time in its parts, in whole seconds that add up to it.
+fn breakdown(facts: &Facts, measured: &Measured) -> Vec<Block> {
+    if measured.breakdown.is_empty() {
+        return Vec::new();
+    }
+    let of =
+        if facts.run.status.measured.len() > 1 { format!(" of {}", measured.policy) } else { String::new() };
+    let mut table = Table::new(
+        format!("The recovery time{of} by its parts, in whole seconds that add up"),
+        ["Part", "What it is", "Time"],
+    );
+    let millis: Vec<i64> = measured.breakdown.iter().map(|part| part.millis).collect();
+    let whole = whole_seconds(&millis);
+    for (part, seconds) in measured.breakdown.iter().zip(&whole) {
+        let shown = if *seconds == 0 && part.millis > 0 {
+            "under 1s".to_owned()
+        } else {
+            Span::from_secs(*seconds).to_string()
+        };
+        table.row([Text::name(&part.part).into(), meaning(&part.part).into(), shown.into()]);
+    }
+    let sum = Span::from_secs(whole.iter().sum()).to_string();
+    let differs = sum != measured.rto;
+    table.row(["Sum".into(), "from the detection to the proved recovery".into(), sum.as_str().into()]);
+    table.total = true;
+    let mut blocks = vec![Block::Table(table)];
+    if differs {
+        let text = format!(
+            "The parts add up to {sum}, and the run says {}: the status was written by another version.",
+            measured.rto
+        );
+        blocks.push(Block::Note(Text::from(text).toned(Tone::Bad)));
+    }
+    blocks
+}
+
+/// What a part of the recovery time is.
+fn meaning(part: &str) -> &'static str {
+    match part {
+        "beforeRun" => "from the detection to the creation of the run",
+        "queued" => "until the controller began",
+        "decision" => "what people took to decide",
+        "between" => "between two steps",
+        "others" => "steps of other components",
+        "assess" => "looking whether it can be carried out",
+        "stop" => "stopping the workloads",
+        "quarantine" => "keeping the old volume as it is",
+        "integrity" => "finding out what is broken",
+        "select" => "choosing the point",
+        "provision" => "making the new volume",
+        "restore" => "restoring the point into it",
+        "verify" => "holding every file and collection against the point",
+        "swap" => "exchanging the volumes",
+        "start" => "starting the workloads",
+        "validate" => "holding what is served against the point",
+        _ => "a step of this name",
+    }
+}
+
+fn not_measured(facts: &Facts) -> Vec<Block> {
+    let mut items: Vec<Text> = Vec::new();
+    for measured in &facts.run.status.measured {
+        for what in &measured.not_measured {
+            let text = Text::from(what.as_str());
+            if !items.contains(&text) {
+                items.push(text);
+            }
+        }
+    }
+    if items.is_empty() {
+        return Vec::new();
+    }
+    vec![Block::heading("What was not measured"), Block::List(items)]
+}
+
+/// What is lost: by the state that was restored, or not at all where nothing was replaced.
+fn loss(facts: &Facts) -> Vec<Block> {
+    let status = &facts.run.status;
+    if facts.stage == Stage::Ended && facts.clocks.recovered.is_none() && !facts.replaced() {
+        let text =
+            "This run lost nothing: no volume was replaced. What the failure itself damaged is not measured.";
+        return vec![Block::paragraph(text)];
+    }
+    if status.points.is_empty() {
+        let text = match facts.stage {
+            Stage::Interim => "Not known yet: no point is chosen until the volume is stopped.",
+            Stage::Ended | Stage::Plan => "Not known: the run names no point.",
+        };
+        return vec![Block::Note(Text::from(text).toned(Tone::Warn))];
+    }
+    let clocks = &facts.clocks;
+    let mut fields = Vec::new();
+    let not = match clocks.recovered.is_some() || facts.replaced() {
+        true => "is not in the restored state",
+        false => "will not be in the restored state",
+    };
+    for point in &status.points {
+        let from = point.consistency_time;
+        let rpo = status.measured.iter().find(|measured| measured.policy == point.policy);
+        let computed = u64::try_from(clocks.detected.duration_since(from).as_secs()).unwrap_or(0);
+        let lost = rpo.and_then(|measured| seconds(&measured.rpo)).unwrap_or(computed);
+        let until = match clocks.stopped {
+            Some(stopped) => format!(
+                "; until the writers stood still, at {} at the latest, {} ({})",
+                time(stopped),
+                between(from, stopped),
+                minutes(u64::try_from(stopped.duration_since(from).as_secs()).unwrap_or(0))
+            ),
+            None => "; the run has not stopped the writers, so it grows".to_owned(),
+        };
+        let text = format!(
+            "what was written after {} {not}. Until the detection that is {} ({}), the RPO{until}",
+            time(from),
+            Span::from_secs(lost),
+            minutes(lost)
+        );
+        fields.push(field(format!("Time, {}", point.policy), text));
+    }
+    let counted = "their number is not known, for they are not counted. What was written in that time has to be ingested again from its source";
+    fields.push(field("Records", Text::from(counted).toned(Tone::Quiet)));
+    let kept = match status.quarantine.len() {
+        0 => "no volume was put into quarantine yet",
+        _ => "in the volumes in quarantine, which are as they were found: whatever of it is not damaged",
+    };
+    fields.push(field("Where it may still be", kept));
+    vec![Block::Fields(fields)]
+}
+
+fn points(facts: &Facts) -> Block {
+    if facts.run.status.points.is_empty() {
+        let text = if facts.stage == Stage::Interim {
+            "None yet."
+        } else {
+            "None: the run ended before it chose one."
+        };
+        return Block::paragraph(text);
+    }
+    let mut table =
+        Table::new("", ["Component", "Point", "Consistent at", "Before the detection", "Repository", "Id"]);
+    for point in &facts.run.status.points {
+        table.row([
+            Text::name(&point.policy).into(),
+            Text::name(&point.name).into(),
+            time(point.consistency_time).into(),
+            between(point.consistency_time, facts.clocks.detected).into(),
+            Text::name(&point.repository).into(),
+            Text::name(&point.id).into(),
+        ]);
+    }
+    Block::Table(table)
+}
+
+fn quarantine(facts: &Facts) -> Vec<Block> {
+    let kept = &facts.run.status.quarantine;
+    if kept.is_empty() {
+        return vec![Block::paragraph("None.")];
+    }
+    let mut table = Table::new(
+        format!("{} kept as found", count(kept.len(), "volume")),
+        ["Component", "Claim", "Volume", "Kept"],
+    );
+    for volume in kept {
+        table.row([
+            Text::name(&volume.policy).into(),
+            Text::name(&volume.claim).into(),
+            Text::name(&volume.volume).into(),
+            "until somebody deletes the claim and then the volume: Holdfast removes neither, and the volume is set to Retain".into(),
+        ]);
+    }
+    vec![Block::Table(table)]
+}
