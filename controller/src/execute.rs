@@ -93,7 +93,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Recreate { .. } => "Objects",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
-        Request::Validate { .. } => "Validate",
+        Request::Validate { .. } | Request::Check { .. } => "Validate",
     }
 }
 

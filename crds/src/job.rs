@@ -18,8 +18,8 @@ pub use report::{
     Verified,
 };
 pub use request::{
-    CaptureSource, ComponentRules, HeldDatabase, HeldPoint, RepositoryAccess, Request, RunMark, Snapshots,
-    SourceContent, Turn,
+    Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, RepositoryAccess, Request, RunMark,
+    Snapshots, SourceContent, Turn,
 };
 
 /// Environment variable that carries the [`Request`] as JSON.

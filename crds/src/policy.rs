@@ -14,10 +14,12 @@ use crate::run::StoppedWorkload;
 
 mod auth;
 mod capture;
+mod check;
 mod component;
 mod hooks;
 pub use auth::{ServerAuth, TokenRef};
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
+pub use check::{ChromaCount, HttpCheck, PolicyCheck};
 pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
 };
@@ -67,6 +69,9 @@ pub use hooks::{Hook, HookStage, Hooked, Hooks};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!has(self.checks) || has(self.component.chromaDB) || self.checks.all(check, !has(check.chromaCount))",
+     "fieldPath": ".checks", "message": "chromaCount counts the records of a ChromaDB, and this component is none; use http, or put it into the ChromaDB's policy"}]))]
 pub struct BackupPolicySpec {
     /// What is protected.
     pub component: Component,
@@ -90,6 +95,10 @@ pub struct BackupPolicySpec {
     /// What a recovery of the component needs.
     #[serde(default)]
     pub recovery: Recovery,
+    /// Lines that it adds to the validation checklist of a recovery.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 6), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub checks: Vec<PolicyCheck>,
     /// Which points are kept. The maintenance of the repository removes the others.
     #[serde(default)]
     pub retention: Retention,

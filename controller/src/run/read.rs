@@ -6,7 +6,7 @@ use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use crds::run::{RecoveryRunStatus, RunMode};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, condition};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt;
 use plan::recovery::scope;
 use plan::recovery::seen::{
@@ -177,6 +177,12 @@ pub(super) fn memory(map: &ConfigMap, proof: Proof) -> Result<Memory, Error> {
             field: "data.claims",
         })?;
     Ok(Memory { uid: uid(map), remembered, proof })
+}
+
+/// A Service and its ports.
+pub(super) fn ports(service: &Service) -> (String, Vec<u16>) {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    (service.name_any(), ports.filter_map(|port| u16::try_from(port.port).ok()).collect())
 }
 
 /// A repository, and whether all of its points are recorded.

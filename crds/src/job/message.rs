@@ -305,6 +305,7 @@ mod tests {
                 files: u64::MAX,
                 collections_equal: u64::MAX,
                 collections: u64::MAX,
+                free_percent: Some(u8::MAX),
                 findings: findings(),
             }),
             Report::Validated {

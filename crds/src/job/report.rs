@@ -308,6 +308,9 @@ pub struct Verified {
     pub collections_equal: u64,
     /// Collections of the point.
     pub collections: u64,
+    /// How much of the fullest volume is free, in percent; absent where that could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_percent: Option<u8>,
     /// Everything that differs or is broken; empty means verified.
     pub findings: Vec<Finding>,
 }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Cut, Hook, ServerAuth};
+use crate::policy::{ChromaCount, Cut, Hook, ServerAuth};
 
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,6 +165,17 @@ pub enum Request {
         /// [`SERVER_USER_ENV`](super::SERVER_USER_ENV) and [`SERVER_PASSWORD_ENV`](super::SERVER_PASSWORD_ENV).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         auth: Option<ServerAuth>,
+        /// Collections that have to have so many records, and the names of these checks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        counts: Vec<(String, ChromaCount)>,
+        /// Services that have to answer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        answers: Vec<Answer>,
+    },
+    /// See whether Services answer.
+    Check {
+        /// Which.
+        answers: Vec<Answer>,
     },
 }
 
@@ -184,9 +195,11 @@ impl Request {
             | Self::Restore { repository, .. }
             | Self::VerifyOffline { repository, .. }
             | Self::Validate { repository, .. } => Some(repository),
-            Self::Cut { .. } | Self::Hook { .. } | Self::CheckIntegrity { .. } | Self::Recreate { .. } => {
-                None
-            }
+            Self::Cut { .. }
+            | Self::Hook { .. }
+            | Self::CheckIntegrity { .. }
+            | Self::Recreate { .. }
+            | Self::Check { .. } => None,
         }
     }
 
@@ -318,6 +331,20 @@ pub enum SourceContent {
     },
     /// Files of any kind.
     Application,
+}
+
+/// A URL that has to be answered with a status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// Name of the check.
+    pub name: String,
+    /// URL of a GET.
+    pub url: String,
+    /// The status that is wanted.
+    pub status: u16,
+    /// How long it may take to come true.
+    pub patience: SignedDuration,
 }
 
 /// Identity of a run in the repository's replay guard.

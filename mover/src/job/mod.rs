@@ -2,6 +2,7 @@
 //! process ends, and a lock that is held is released by the end of the process at the latest. Only a kill leaves no Report;
 //! then the controller asks again with Confirm.
 
+mod answers;
 mod capture;
 mod catalogue;
 mod clones;
@@ -139,9 +140,11 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::VerifyOffline { repository, point, claims, data_path } => {
             verify::verify(desk, &repository, &point, &claims, data_path.as_deref()).await
         }
-        Request::Validate { repository, point, url, auth } => {
-            validate::validate(desk, &repository, &point, &url, auth.as_ref()).await
+        Request::Validate { repository, point, url, auth, counts, answers } => {
+            let own = validate::Own { counts: &counts, answers: &answers };
+            validate::validate(desk, &repository, &point, &url, auth.as_ref(), own).await
         }
+        Request::Check { answers } => answers::check(desk, &answers).await,
     }
 }
 

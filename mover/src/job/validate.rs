@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use chroma::client::{Client, ClientError, NotReady, Readiness, Scope};
 use chroma::fingerprint::{CollectionFingerprint, Key, of_server};
-use crds::job::{CheckResult, FailureReason, Report, RepositoryAccess};
-use crds::policy::ServerAuth;
+use crds::job::{Answer, CheckResult, FailureReason, Report, RepositoryAccess};
+use crds::policy::{ChromaCount, ServerAuth};
 use crds::run::Verdict;
 
-use super::{Desk, server_auth};
+use super::{Desk, answers, server_auth};
 use crate::access;
 use crate::body::ChromaFacts;
 use crate::content::differing;
@@ -22,12 +22,19 @@ const START: Duration = Duration::from_secs(90);
 /// The longest wait between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// What the policy asks for besides.
+pub(super) struct Own<'a> {
+    pub(super) counts: &'a [(String, ChromaCount)],
+    pub(super) answers: &'a [Answer],
+}
+
 pub(super) async fn validate(
     desk: &Desk,
     access: &RepositoryAccess,
     point: &str,
     url: &str,
     auth: Option<&ServerAuth>,
+    own: Own<'_>,
 ) -> Result<Report> {
     let credential = server_auth::credential(&desk.environment, auth)?;
     let repository = desk.open(access).await?;
@@ -53,6 +60,8 @@ pub(super) async fn validate(
     let seen =
         of_server(&client, &Key::new(repository.digest_key()), &scopes).await.map_err(|e| sentence(&e));
     let mut checks = checks(&expected.collections, &ready, &seen, equals);
+    checks.extend(own.counts.iter().map(|(name, floor)| floor_of(name, floor, &ready, &seen)));
+    checks.extend(answers::all(desk, own.answers).await?);
     if auth.is_some() {
         checks.push(server_auth::wanted(url, &scopes, PATIENCE).await);
     }
@@ -198,6 +207,30 @@ fn queries(ready: &std::result::Result<Readiness, NotReady>, equals: usize) -> C
         result.verdict = Verdict::Inconclusive;
     }
     result
+}
+
+/// Whether a collection has at least so many records, in whichever database it is.
+fn floor_of(
+    name: &str,
+    floor: &ChromaCount,
+    ready: &std::result::Result<Readiness, NotReady>,
+    seen: &std::result::Result<Vec<CollectionFingerprint>, String>,
+) -> CheckResult {
+    let expected = format!(">= {}", floor.at_least);
+    let counts: Vec<u64> = match (ready, seen) {
+        (Ok(ready), _) => {
+            let of = ready.collections.iter().filter(|c| c.collection.name == floor.collection);
+            of.map(|c| c.count).collect()
+        }
+        (Err(_), Ok(seen)) => {
+            seen.iter().filter(|c| c.collection == floor.collection).map(|c| c.count).collect()
+        }
+        (Err(error), Err(_)) => return check(name, false, expected, sentence(error)),
+    };
+    match counts.iter().max() {
+        Some(count) => check(name, *count >= floor.at_least, expected, count.to_string()),
+        None => check(name, false, expected, format!("no collection {}", floor.collection)),
+    }
 }
 
 /// In how many collections the nearest of a record's vector is another record with the same vector.

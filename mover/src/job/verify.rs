@@ -1,7 +1,7 @@
 //! Holds restored volumes against their point: every file's digest, and of a ChromaDB the structure check and every collection's
 //! fingerprint.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chroma::check::{CheckOptions, check_dir_with};
 use chroma::fingerprint::{CollectionFingerprint, Key, of_dir_with};
@@ -27,8 +27,14 @@ pub(super) async fn verify(
     let point = access::point(&repository, point).await?;
     // Before anything long is done: what was asked for can't be held against this point.
     let expected = data_path.map(|_| ChromaFacts::of(&point)).transpose()?;
-    let mut verified =
-        Verified { files_equal: 0, files: 0, collections_equal: 0, collections: 0, findings: Vec::new() };
+    let mut verified = Verified {
+        files_equal: 0,
+        files: 0,
+        collections_equal: 0,
+        collections: 0,
+        free_percent: None,
+        findings: Vec::new(),
+    };
     for (claim, part) in Body::of(&point)?.parts(&point, claims)? {
         let target = desk.places.target(&claim)?;
         desk.telling.say(format!("hold {} against point {}", target.display(), point.id));
@@ -37,8 +43,9 @@ pub(super) async fn verify(
             .map_err(|e| Failure::from(e).while_reading_a_point())?;
         desk.telling.end_stage();
         verified.files += files.files;
+        verified.free_percent = [verified.free_percent, free(&target)].into_iter().flatten().min();
         verified.files_equal += files.files_equal;
-        let named = |path: &std::path::Path| match claims {
+        let named = |path: &Path| match claims {
             [_] => path.display().to_string(),
             _ => format!("{claim}/{}", path.display()),
         };
@@ -49,6 +56,13 @@ pub(super) async fn verify(
         database(desk, Key::new(repository.digest_key()), &expected, data, &mut verified).await?;
     }
     Ok(Report::Verified(verified))
+}
+
+/// How much of the filesystem at `path` an unprivileged writer may still use, in percent.
+fn free(path: &Path) -> Option<u8> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    let percent = stat.f_bavail.checked_mul(100)?.checked_div(stat.f_blocks)?;
+    u8::try_from(percent).ok()
 }
 
 /// Holds the structure and the collections of a restored ChromaDB against what was captured.

@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::seen::{Access, Component};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
-use super::{Draft, Progress, texts};
+use super::{Draft, Progress, texts, validate};
 use crate::backoff;
 use crate::backup::source::{Content, Source};
 use crate::effect::{Account, Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
@@ -310,6 +310,9 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
         Outcome::Pending(progress) => progress,
         Outcome::Said(Report::Verified(verified)) => {
             let equal = equal(&verified, component.application);
+            if let Some(free) = verified.free_percent {
+                validate::disk(draft, component, free);
+            }
             if verified.findings.is_empty()
                 && verified.files_equal == verified.files
                 && verified.collections_equal == verified.collections

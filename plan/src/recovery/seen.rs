@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::job::RepositoryAccess;
-use crds::policy::{Objectives, Priority, ServerAuth};
+use crds::policy::{Objectives, PolicyCheck, Priority, ServerAuth};
 use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
 use jiff::Timestamp;
@@ -45,6 +45,8 @@ pub struct Observed {
     pub volumes: BTreeMap<String, VolumeSeen>,
     /// Pods that mount one of the claims.
     pub pods: Vec<PodSeen>,
+    /// Ports of every Service of the namespace, by its name.
+    pub services: BTreeMap<String, Vec<u16>>,
     /// What the run remembers of the claims it replaces, and whether its fence holds.
     pub memory: Option<Memory>,
 }
@@ -183,6 +185,8 @@ pub struct Component {
     pub approval: bool,
     /// How a ChromaDB's server is asked.
     pub auth: Option<ServerAuth>,
+    /// Checks of its policy.
+    pub checks: Vec<PolicyCheck>,
     /// Its workloads that exist.
     pub workloads: Vec<WorkloadSeen>,
     /// Those that don't.

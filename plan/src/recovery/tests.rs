@@ -1,6 +1,7 @@
 //! Recoveries carried through a small cluster in memory, and killed at every write.
 
 mod binding;
+mod checks;
 mod cluster;
 mod everything;
 mod gate;
@@ -208,8 +209,14 @@ fn what_the_integrity_check_says_never_holds_a_recovery_up() {
 #[test]
 fn a_restored_volume_that_differs_from_the_point_is_never_swapped_in() {
     let mut cluster = Cluster::new();
-    let differs =
-        Verified { files_equal: 15, files: 16, collections_equal: 3, collections: 3, findings: Vec::new() };
+    let differs = Verified {
+        files_equal: 15,
+        files: 16,
+        collections_equal: 3,
+        collections: 3,
+        free_percent: None,
+        findings: Vec::new(),
+    };
     cluster.answers.insert("VerifyOffline", vec![JobState::Ended(Report::Verified(differs))]);
     cluster.run(1000);
     assert_eq!(reason(&cluster, "Failed"), "IntegrityMismatch");

@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 
 use crds::condition::{Status, get};
-use crds::job::{CREDENTIAL_WANTED, CheckResult, Report, Request};
+use crds::job::{Answer, CREDENTIAL_WANTED, CheckResult, Report, Request};
 use crds::reference::{WorkloadKind, WorkloadRef};
 use crds::run::{CheckGroup, CheckStatus, StepPhase, StoppedWorkload, Verdict};
 
 use super::mover::{self, Outcome, Wanted, chosen};
-use super::seen::{Component, PodSeen, Role};
+use super::seen::{Component, Observed, PodSeen, Role};
 use super::steps::{Kind, Step};
 use super::{Draft, Progress, assess, stop, texts};
 use crate::backup::source::{Address, Source};
-use crate::effect::Event;
+use crate::effect::{Event, Identity, Place};
 
 /// The step.
 pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
@@ -22,16 +22,13 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     if draft.status.steps.iter().any(|step| step.name == start && step.phase == StepPhase::Skipped) {
         return unstarted(draft, component);
     }
-    let mut checks = match component {
-        Component { role: Role::Restored, application: false, .. } => match look(draft, index, policy) {
-            Ok(checks) => checks,
-            Err(progress) => return progress,
-        },
-        Component { role: Role::Dependent, .. } | Component { application: true, .. } => Vec::new(),
+    let mut checks = match look(draft, index, component) {
+        Ok(checks) => checks,
+        Err(progress) => return progress,
     };
     checks.extend(own(draft, component));
-    let prefix = draft.seen.components.len() > 1;
-    let checks: Vec<CheckStatus> = checks.into_iter().map(|check| line(prefix, policy, check)).collect();
+    let several = draft.seen.components.len() > 1;
+    let checks: Vec<CheckStatus> = checks.into_iter().map(|check| line(several, component, check)).collect();
     draft.events.extend(open_to_everybody(policy, &checks));
     draft.status.checks.retain(|known| checks.iter().all(|check| check.name != known.name));
     draft.status.checks.extend(checks.iter().cloned());
@@ -104,44 +101,93 @@ fn verdict(draft: &mut Draft<'_>, checks: &[CheckStatus]) -> Progress {
     Progress::failed("ValidationFailed", message)
 }
 
-/// What a mover sees of a running ChromaDB.
-fn look(draft: &Draft<'_>, index: usize, policy: &str) -> Result<Vec<CheckResult>, Progress> {
-    let (component, access, source) = mover::parts(draft, policy)?;
-    let namespace = &draft.seen.run.namespace;
-    let url = url(namespace, source).map_err(|why| Progress::failed("ValidationFailed", why))?;
-    let point = chosen(draft, policy).unwrap_or_default();
-    let wanted = Wanted {
-        kind: Kind::Validate,
-        policy: policy.to_owned(),
-        request: Request::Validate {
+/// What a mover sees of the running component: a ChromaDB that was restored is held against its point, and the policy's own checks are made.
+fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<CheckResult>, Progress> {
+    let (answers, unasked) = asked(draft.seen, component);
+    let restored = component.role == Role::Restored && !component.application;
+    if !restored && answers.is_empty() {
+        return Ok(unasked);
+    }
+    let (request, keys, place) = if restored {
+        let (_, access, source) = mover::parts(draft, &component.policy)?;
+        let url = url(&draft.seen.run.namespace, source)
+            .map_err(|why| Progress::failed("ValidationFailed", why))?;
+        let request = Request::Validate {
             repository: access.access.clone(),
-            point,
+            point: chosen(draft, &component.policy).unwrap_or_default(),
             url,
             auth: component.auth.clone(),
-        },
+            counts: component
+                .checks
+                .iter()
+                .filter_map(|check| Some((check.name.clone(), check.chroma_count.clone()?)))
+                .collect(),
+            answers,
+        };
+        (request, Some(access.keys.clone()), source.place.clone())
+    } else {
+        (Request::Check { answers }, None, Place::default())
+    };
+    let wanted = Wanted {
+        kind: Kind::Validate,
+        policy: component.policy.clone(),
+        request,
         before: Vec::new(),
         account: None,
-        keys: Some(access.keys.clone()),
+        keys,
         source: None,
         targets: BTreeMap::new(),
-        place: source.place.clone(),
-        identity: crate::effect::Identity::default(),
+        place,
+        identity: Identity::default(),
     };
-    match mover::drive(draft, index, wanted) {
-        Outcome::Pending(progress) => Err(progress),
-        Outcome::Said(Report::Validated { checks }) => Ok(checks),
-        Outcome::Said(other) => Err(mover::unexpected(&other)),
-        Outcome::GaveUp(failure) => Ok(vec![CheckResult {
-            name: "chromadb-responds".to_owned(),
+    let mut checks = match mover::drive(draft, index, wanted) {
+        Outcome::Pending(progress) => return Err(progress),
+        Outcome::Said(Report::Validated { checks }) => checks,
+        Outcome::Said(other) => return Err(mover::unexpected(&other)),
+        Outcome::GaveUp(failure) => vec![CheckResult {
+            name: if restored { "chromadb-responds" } else { "checks" }.to_owned(),
             verdict: if failure.reason == crds::job::FailureReason::NotServing {
                 Verdict::Failed
             } else {
                 Verdict::Inconclusive
             },
-            expected: "heartbeat, counts, queries".to_owned(),
+            expected: if restored { "heartbeat, counts, queries" } else { "the policy's checks made" }
+                .to_owned(),
             observed: format!("{:?}: {}", failure.reason, failure.message),
-        }]),
+        }],
+    };
+    checks.extend(unasked);
+    Ok(checks)
+}
+
+/// The Services that the policy wants to answer, and what comes of those that can't be asked.
+fn asked(seen: &Observed, component: &Component) -> (Vec<Answer>, Vec<CheckResult>) {
+    let (mut answers, mut unasked) = (Vec::new(), Vec::new());
+    for (check, http) in component.checks.iter().filter_map(|check| Some((check, check.http.as_ref()?))) {
+        let service = &http.service_ref.name;
+        let port = match (seen.services.get(service).map(Vec::as_slice), http.port) {
+            (None, _) => Err(format!("no Service {service}")),
+            (Some(ports), Some(port)) if ports.contains(&port) => Ok(port),
+            (Some([only]), None) => Ok(*only),
+            (Some(_), Some(port)) => Err(format!("Service {service} has no port {port}")),
+            (Some(ports), None) => Err(format!("Service {service} has {} ports: set http.port", ports.len())),
+        };
+        match port {
+            Ok(port) => answers.push(Answer {
+                name: check.name.clone(),
+                url: format!("http://{service}.{}.svc:{port}{}", seen.run.namespace, http.path),
+                status: http.status,
+                patience: check.timeout.to_duration(),
+            }),
+            Err(why) => unasked.push(CheckResult {
+                name: check.name.clone(),
+                verdict: Verdict::Failed,
+                expected: http.status.to_string(),
+                observed: why,
+            }),
+        }
     }
+    (answers, unasked)
 }
 
 /// Base URL of the server behind the Service, or a sentence why there is none.
@@ -203,15 +249,40 @@ fn restarts_text(restarts: i32) -> String {
     if restarts == 1 { "1 restart".to_owned() } else { format!("{restarts} restarts") }
 }
 
-/// A line of the checklist. With one component it has the plain name; with several each has its own.
-fn line(prefix: bool, policy: &str, check: CheckResult) -> CheckStatus {
+/// A line of the checklist. What is checked of every component has the plain name in a run with one; the policy's own is always told by both.
+fn line(several: bool, component: &Component, check: CheckResult) -> CheckStatus {
+    let own = component.checks.iter().find(|own| own.name == check.name);
     CheckStatus {
-        group: group(&check.name),
-        name: if prefix { format!("{policy}/{}", check.name) } else { check.name },
+        group: own.map_or_else(|| group(&check.name), |own| own.group),
+        name: if several || own.is_some() {
+            format!("{}/{}", component.policy, check.name)
+        } else {
+            check.name
+        },
         verdict: check.verdict,
         expected: texts::cut(&check.expected, 256),
         observed: texts::cut(&check.observed, 256),
     }
+}
+
+/// The line about the room on the restored volumes. What is nearly full is recovered all the same: somebody is told.
+pub(crate) fn disk(draft: &mut Draft<'_>, component: &Component, free_percent: u8) {
+    let check = CheckResult {
+        name: "disk".to_owned(),
+        verdict: if free_percent > 20 { Verdict::Passed } else { Verdict::Failed },
+        expected: "> 20% free".to_owned(),
+        observed: format!("{free_percent}% free"),
+    };
+    let line = line(draft.seen.components.len() > 1, component, check);
+    if line.verdict == Verdict::Failed {
+        let message = format!(
+            "the volumes of policy {} are nearly full, {}: make them larger before writers fill them",
+            component.policy, line.observed
+        );
+        draft.events.push(Event::warning("DiskNearlyFull", message));
+    }
+    draft.status.checks.retain(|known| known.name != line.name);
+    draft.status.checks.push(line);
 }
 
 fn group(check: &str) -> CheckGroup {
@@ -225,6 +296,7 @@ fn group(check: &str) -> CheckGroup {
         | "credentials-rotated"
         | "audit-logs-reviewed"
         | "security-monitoring" => CheckGroup::Security,
+        "checks" => CheckGroup::ApplicationFunctions,
         _ => CheckGroup::DataIntegrity,
     }
 }

@@ -94,7 +94,50 @@ struct Refusal {
 
 fn refused_on_creation() -> Vec<Refusal> {
     let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
+    let http = json!({"serviceRef": {"name": "scholar"}});
+    let floor = json!({"collection": "papers", "atLeast": 1});
+    let check = |name: &str, more: Value| {
+        let mut check = json!({"name": name});
+        merge(&mut check, &more);
+        json!({"checks": [check]})
+    };
     vec![
+        case(
+            "BackupPolicy",
+            check("a", json!({"http": http, "chromaCount": floor})),
+            "spec.checks[0]",
+            "set exactly one of http, chromaCount",
+        ),
+        case(
+            "BackupPolicy",
+            check("counts", json!({"http": http})),
+            "spec.checks[0].name",
+            "is the name of a check that every recovery makes; choose another",
+        ),
+        case(
+            "BackupPolicy",
+            check("Papers", json!({"http": http})),
+            "spec.checks[0].name",
+            "write lower-case letters, digits and dashes, as in papers-floor",
+        ),
+        case(
+            "BackupPolicy",
+            check("a", json!({"http": http, "timeout": "11m"})),
+            "spec.checks[0].timeout",
+            "write 1s to 10m",
+        ),
+        case(
+            "BackupPolicy",
+            check("a", json!({"http": {"serviceRef": {"name": "scholar"}, "path": "healthz"}})),
+            "spec.checks[0].http.path",
+            "write a path, as in /healthz",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"component": {"chromaDB": null, "application": {}}, "checks": [{"name": "a", "chromaCount": floor}]}),
+            "spec.checks",
+            "chromaCount counts the records of a ChromaDB, and this component is none; use http, or put it into the ChromaDB's policy",
+        ),
         case(
             "RecoveryRepository",
             json!({"s3": {"endpoint": "s3.example.com"}}),

@@ -2,6 +2,7 @@
 //! of these tests and waiting more than that: several at a time share the servers and the two cores.
 
 mod admission;
+mod answers;
 mod application;
 mod bad_line;
 mod chart;

@@ -14,9 +14,10 @@ use std::{
 
 use crds::{
     job::{
-        CA_DIR, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report, RepositoryAccess, Request,
-        SourceContent,
+        Answer, CA_DIR, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report, RepositoryAccess,
+        Request, SourceContent,
     },
+    policy::ChromaCount,
     repository::{Lock, Strength},
     run::Verdict,
 };
@@ -132,8 +133,26 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
         point: captured.point.clone(),
         url: url.into(),
         auth: None,
+        counts: [("floor", 1), ("too-high", 1 << 40)]
+            .map(|(name, at_least)| {
+                let collection = chroma(&captured).collections[0].name.clone();
+                (name.to_owned(), ChromaCount { collection, at_least })
+            })
+            .into(),
+        answers: vec![Answer {
+            name: "heartbeat".into(),
+            url: format!("{}/api/v2/heartbeat", restored.url()),
+            status: 200,
+            patience: jiff::SignedDuration::from_secs(30),
+        }],
     };
     let Report::Validated { checks } = pod.run(&validate(restored.url())).0 else { panic!("not validated") };
+    let own = |name: &str| checks.iter().find(|check| check.name == name).expect(name);
+    assert_eq!((own("floor").verdict, own("heartbeat").verdict), (Verdict::Passed, Verdict::Passed));
+    assert_eq!(
+        (own("too-high").verdict, own("too-high").expected.as_str()),
+        (Verdict::Failed, ">= 1099511627776")
+    );
     for name in ["chromadb-responds", "collections-accessible", "counts", "corruption", "queries"] {
         let check = checks.iter().find(|check| check.name == name).expect(name);
         assert_eq!(check.verdict, Verdict::Passed, "{check:?}");
@@ -147,7 +166,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     let Report::Validated { checks } = pod.run(&validate(restored.url())).0 else { panic!("not validated") };
     let failed: Vec<&str> =
         checks.iter().filter(|c| c.verdict == Verdict::Failed).map(|c| c.name.as_str()).collect();
-    assert_eq!(failed, ["counts", "corruption"], "{checks:?}");
+    assert_eq!(failed, ["counts", "corruption", "too-high"], "{checks:?}");
     restored.stop().unwrap();
 
     let Report::Verified(differs) = pod.run(&pod.verify(&captured.point)).0 else { panic!("not verified") };

@@ -136,6 +136,8 @@ async fn validated(release: &str) {
         point: captured.point.clone(),
         url: url.to_owned(),
         auth: auth.cloned(),
+        counts: vec![],
+        answers: vec![],
     };
     let copied = || {
         let data = tempfile::tempdir().unwrap();

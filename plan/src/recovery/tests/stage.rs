@@ -133,6 +133,7 @@ fn chromadb() -> Component {
         application: false,
         approval: false,
         auth: None,
+        checks: Vec::new(),
         access: Ok(access()),
         workloads: vec![workload(WorkloadKind::StatefulSet, "chromadb")],
         missing: Vec::new(),
@@ -177,6 +178,7 @@ pub(super) fn corrupted() -> Observed {
         volumes: BTreeMap::from([("pv-old".into(), volume("pv-old", ("arxiv", CLAIM, "claim-old")))]),
         claims: BTreeMap::from([(CLAIM.into(), claim(CLAIM, "claim-old", "pv-old"))]),
         pods: vec![pod("chromadb-0", &[CLAIM])],
+        services: BTreeMap::from([("chromadb".into(), vec![8000])]),
         memory: None,
     }
 }
@@ -246,7 +248,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Recreate { .. } => "Objects",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
-        Request::Validate { .. } => "Validate",
+        Request::Validate { .. } | Request::Check { .. } => "Validate",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -269,8 +271,20 @@ pub(super) fn good(request: &Request) -> Report {
             files: 16,
             collections_equal: 3,
             collections: 3,
+            free_percent: Some(66),
             findings: Vec::new(),
         }),
+        Request::Check { answers } => Report::Validated {
+            checks: answers
+                .iter()
+                .map(|answer| CheckResult {
+                    name: answer.name.clone(),
+                    verdict: Verdict::Passed,
+                    expected: answer.status.to_string(),
+                    observed: format!("{} from {}", answer.status, answer.url),
+                })
+                .collect(),
+        },
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
                 .map(|name| CheckResult {
