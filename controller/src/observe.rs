@@ -172,10 +172,10 @@ pub fn held_by(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<String> {
     runs.iter().find(|run| is_active(run) && names(run, policy)).map(ResourceExt::name_any)
 }
 
-/// Whether a run has yet to end. A DryRun works on nothing.
+/// Whether a run has yet to end. One that only looks works on nothing.
 #[must_use]
 pub fn is_active(run: &RecoveryRun) -> bool {
-    if run.spec.mode == crds::run::RunMode::DryRun {
+    if run.spec.mode != crds::run::RunMode::Run {
         return false;
     }
     match run.status.as_ref().and_then(|status| status.phase) {
@@ -184,12 +184,15 @@ pub fn is_active(run: &RecoveryRun) -> bool {
     }
 }
 
-/// Whether a run concerns `policy`: it names it, or names none and so means every ChromaDB.
+/// Whether a run concerns `policy`: by its steps, or, while it has none, because it names it or names none.
 #[must_use]
 pub fn names(run: &RecoveryRun, policy: &BackupPolicy) -> bool {
-    match &run.spec.policies {
-        Some(named) => named.iter().any(|named| named.name == policy.name_any()),
-        None => policy.spec.component.chroma_db.is_some(),
+    let steps = run.status.iter().flat_map(|status| &status.steps);
+    let mut planned = steps.filter_map(|step| step.policy.as_deref()).peekable();
+    match (planned.peek().is_some(), &run.spec.policies) {
+        (true, _) => planned.any(|known| known == policy.name_any()),
+        (false, Some(named)) => named.iter().any(|named| named.name == policy.name_any()),
+        (false, None) => true,
     }
 }
 

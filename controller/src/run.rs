@@ -5,6 +5,7 @@ mod execute;
 mod observe;
 mod probe;
 mod read;
+mod surroundings;
 
 use std::sync::Arc;
 

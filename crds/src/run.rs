@@ -1,5 +1,6 @@
 //! RecoveryRun (`hfrun`): one recovery. The spec is what a human asked for, once; the status is what happened.
 
+mod assessment;
 mod decision;
 mod incident;
 mod status;
@@ -14,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::Span;
 use crate::reference::NameRef;
 
+pub use assessment::{Assessed, Health};
 pub use decision::{Answer, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use status::*;
@@ -71,7 +73,7 @@ pub struct RecoveryRunSpec {
     pub point: PointChoice,
     /// Where to restore it to.
     pub target: Target,
-    /// Run, or DryRun: the plan is written to status and nothing is changed.
+    /// Run; or DryRun: the plan is written to status and nothing is changed; or Assess: so is what is seen, without a plan.
     #[serde(default)]
     pub mode: RunMode,
     /// When the run gives up; omitted: twice the scenario's RTO.
@@ -206,6 +208,8 @@ pub enum RunMode {
     Run,
     /// Write the plan to status and stop.
     DryRun,
+    /// Look at everything, write what is seen to status, and stop.
+    Assess,
 }
 
 #[cfg(test)]

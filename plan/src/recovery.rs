@@ -7,6 +7,7 @@
 //! between any two writes goes on from what is there, and no destructive effect lacks its mark.
 
 mod assess;
+mod assessment;
 mod binding;
 mod choice;
 mod dry_run;
@@ -25,6 +26,7 @@ mod settle;
 mod start;
 mod steps;
 mod stop;
+pub mod surroundings;
 mod swap;
 mod texts;
 mod validate;
@@ -180,6 +182,10 @@ fn decide(draft: &mut Draft<'_>) {
     }
     if walk::has_failed(&draft.status) {
         settle::finish_failed(draft);
+        return;
+    }
+    if draft.seen.run.spec.mode == RunMode::Assess {
+        assessment::carry(draft);
         return;
     }
     if gate::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {

@@ -16,7 +16,7 @@ use plan::recovery::seen::{
 };
 use plan::recovery::{Member, forgotten, scope};
 
-use super::{probe, read};
+use super::{probe, read, surroundings};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -40,15 +40,34 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let services: Vec<Service> = look.list(&ListParams::default()).await?;
     let workers: Vec<Pod> = pods.iter().filter(|pod| !read::is_mover(pod)).cloned().collect();
     let around = Around { workloads: &[], claims: &all_claims, pods: &workers, services: &services };
+    let mut mine = Vec::new();
     let mut components = Vec::new();
     for Member { policy, role } in scope((&run.spec, &run.status.steps), &known, &forgotten) {
         if let Some(policy) = policies.iter().find(|known| known.name_any() == policy) {
             components.push(look.component(policy, role, around).await?);
+            mine.push(policy);
         } else if let Some(lost) = forgotten.iter().find(|lost| lost.name == policy) {
             components.push(look.forgotten(lost, role, &points).await?);
         }
     }
     let repositories: Vec<RecoveryRepository> = look.list(&ListParams::default()).await?;
+    // Only before anything is done: it costs a dozen requests.
+    let surroundings = match run.status.steps.is_empty() {
+        false => None,
+        true => Some(
+            surroundings::look(
+                ctx,
+                surroundings::Listed {
+                    namespace: &run.namespace,
+                    pods: &workers,
+                    services: &services,
+                    repositories: &repositories,
+                    policies: &mine,
+                },
+            )
+            .await,
+        ),
+    };
     let executed: Option<ConfigMap> = look.get(&names::executed(&run.name)).await?;
     let memory = look.memory(&names::memory(&run.name, &run.uid), &run.status.fenced).await?;
     let claims = wanted(&all_claims, &run.uid, &components, memory.as_ref(), &run.status.swaps);
@@ -74,6 +93,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         claims,
         volumes,
         memory,
+        surroundings,
         run,
     })
 }

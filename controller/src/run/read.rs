@@ -53,7 +53,7 @@ pub(super) fn other(
     forgotten: &[PolicySeen],
 ) -> Option<OtherRun> {
     let status: RecoveryRunStatus = other.status.clone().unwrap_or_default();
-    if other.spec.mode == RunMode::DryRun || plan::recovery::ended(&status) {
+    if other.spec.mode != RunMode::Run || plan::recovery::ended(&status) {
         return None;
     }
     Some(OtherRun {

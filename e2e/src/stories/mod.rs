@@ -2,6 +2,7 @@
 
 mod anomaly_keeps_points;
 mod approval_and_cancel;
+mod assess_only;
 mod bad_input;
 mod by_cli;
 mod capture_application;
@@ -51,6 +52,7 @@ pub const ALL: &[&Story] = &[
     &capture_live::STORY,
     &rpo_condition::STORY,
     &capture_application::STORY,
+    &assess_only::STORY,
     &capture_offline::STORY,
     &capture_snapshot::STORY,
     &capture_hooks::STORY,

@@ -147,7 +147,9 @@ pub fn completing(facts: &Facts) -> Option<Section> {
     }
     let when = match facts.stage {
         Stage::Ended => ". They may be written now that the run has ended, and written again",
-        Stage::Interim | Stage::Plan => ". They may be written while the run goes on and after its end",
+        Stage::Interim | Stage::Plan | Stage::Assessment => {
+            ". They may be written while the run goes on and after its end"
+        }
     };
     let example: Map<String, Value> =
         open.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();

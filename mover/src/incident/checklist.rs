@@ -44,7 +44,7 @@ pub fn checklist(facts: &Facts) -> Section {
         if checks.is_empty() {
             let text = match facts.stage {
                 Stage::Interim => format!("Not looked at yet. To look at: {by_hand}."),
-                Stage::Ended | Stage::Plan => {
+                Stage::Ended | Stage::Plan | Stage::Assessment => {
                     format!("Not looked at by this run. To look at by hand: {by_hand}.")
                 }
             };

@@ -44,7 +44,7 @@ fn objectives(facts: &Facts) -> Vec<Block> {
             Stage::Interim => format!(
                 "Not measured yet. {scenario} promises an RTO of {rto}, until {due}, and an RPO of {rpo}."
             ),
-            Stage::Ended | Stage::Plan => format!(
+            Stage::Ended | Stage::Plan | Stage::Assessment => format!(
                 "Not measured: no recovery was proved. {scenario} promises an RTO of {rto}, until {due}, and an RPO of {rpo}."
             ),
         };
@@ -196,7 +196,7 @@ fn loss(facts: &Facts) -> Vec<Block> {
     if status.points.is_empty() {
         let text = match facts.stage {
             Stage::Interim => "Not known yet: no point is chosen until the volume is stopped.",
-            Stage::Ended | Stage::Plan => "Not known: the run names no point.",
+            Stage::Ended | Stage::Plan | Stage::Assessment => "Not known: the run names no point.",
         };
         return vec![Block::Note(Text::from(text).toned(Tone::Warn))];
     }

@@ -15,6 +15,8 @@ use super::words;
 pub enum Stage {
     /// It changes nothing: its report is a plan.
     Plan,
+    /// It only looks: its report is what was seen.
+    Assessment,
     /// It goes on.
     Interim,
     /// It has ended.
@@ -57,6 +59,7 @@ impl Facts {
     /// What follows from `run`.
     pub fn of(run: Run) -> Self {
         let stage = match run.phase {
+            _ if run.spec.mode == RunMode::Assess => Stage::Assessment,
             RunPhase::Planned => Stage::Plan,
             _ if run.spec.mode == RunMode::DryRun => Stage::Plan,
             RunPhase::Succeeded | RunPhase::Failed | RunPhase::Cancelled => Stage::Ended,

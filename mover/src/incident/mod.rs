@@ -3,6 +3,7 @@
 //! into it, for none is in the object; whatever is in it is taken for words, never for markup.
 
 mod aftermath;
+mod assessment;
 mod cause;
 mod checklist;
 mod document;

@@ -7,13 +7,14 @@ use super::document::{Block, Cell, Document, Field, Meter, Section, Text, Tone, 
 use super::effectiveness::{effectiveness, worst};
 use super::facts::{Facts, Stage};
 use super::words::{count, seconds, time};
-use super::{aftermath, cause, checklist, story};
+use super::{aftermath, assessment, cause, checklist, story};
 
 /// The whole report.
 pub fn document(facts: &Facts) -> Document {
     let (outcome, tone) = facts.outcome();
     let kind = match facts.stage {
         Stage::Plan => "Recovery plan",
+        Stage::Assessment => "Emergency assessment",
         Stage::Interim => "Interim incident report",
         Stage::Ended => "Incident report",
     };
@@ -24,9 +25,16 @@ pub fn document(facts: &Facts) -> Document {
         outcome: Text::from(outcome).toned(tone),
         lead: lead(facts),
         notice: notice(facts),
-        meters: if facts.stage == Stage::Plan { Vec::new() } else { meters(facts) },
+        meters: match facts.stage {
+            Stage::Plan | Stage::Assessment => Vec::new(),
+            Stage::Interim | Stage::Ended => meters(facts),
+        },
         head: head(facts),
-        sections: if facts.stage == Stage::Plan { plan(facts) } else { sections(facts) },
+        sections: match facts.stage {
+            Stage::Plan => plan(facts),
+            Stage::Assessment => assessment::assessment(facts).into_iter().collect(),
+            Stage::Interim | Stage::Ended => sections(facts),
+        },
         source: source(facts),
     }
 }
@@ -52,6 +60,7 @@ fn sections(facts: &Facts) -> Vec<Section> {
         cause::lessons(facts),
         checklist::checklist(facts),
     ];
+    sections.extend(assessment::assessment(facts));
     sections.extend(aftermath::decision(facts));
     sections.extend(aftermath::left(facts));
     sections.push(aftermath::plan(facts));
@@ -87,6 +96,8 @@ fn notice(facts: &Facts) -> Option<Text> {
         (Stage::Interim, _) => Some(
             Text::from(format!("This is an interim report: the run goes on. The last that it tells of happened at {}. For a newer one: ", time(facts.clocks.latest))).code(again),
         ),
+        (Stage::Assessment, RunPhase::Succeeded) => Some("This run only looked: it changed nothing.".into()),
+        (Stage::Assessment, _) => Some(Text::from("This run only looks, and has not seen everything yet. For a newer report: ").code(again)),
         (Stage::Plan, RunPhase::Planned) => Some("This run is a DryRun: it changed nothing.".into()),
         (Stage::Plan, RunPhase::Failed | RunPhase::Cancelled) => Some("This run is a DryRun: it changed nothing, and it did not come to a plan.".into()),
         (Stage::Plan, _) => Some(Text::from("This run is a DryRun, and its plan is not made yet. For a newer report: ").code(again)),
@@ -191,7 +202,7 @@ fn head(facts: &Facts) -> Vec<Field> {
         field("Namespace", namespace),
         field("Components", components(facts)),
     ];
-    if facts.stage == Stage::Plan {
+    if matches!(facts.stage, Stage::Plan | Stage::Assessment) {
         return fields;
     }
     let severity = match facts.incident.severity {

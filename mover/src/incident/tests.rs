@@ -1,4 +1,4 @@
-//! Reports of four runs as they are to be read, and what holds for every report.
+//! Reports of five runs as they are to be read, and what holds for every report.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Format, Run, html, render};
 
-const RUNS: [&str; 4] = ["succeeded", "failed", "awaiting", "planned"];
+const RUNS: [&str; 5] = ["succeeded", "failed", "awaiting", "planned", "assessed"];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/incident/golden").join(name)

@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::scope::circle;
 use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
-use super::{Draft, Progress, dry_run, settle, texts};
+use super::{Draft, Progress, assessment, dry_run, settle, texts};
 
 /// When both clocks start: what was declared, else the creation of the run.
 pub(crate) fn declared(run: &RunSeen) -> Timestamp {
@@ -50,6 +50,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>) -> bool {
                 .iter()
                 .map(|step| steps::waiting(step, &dry_run::foretell(seen, step, &choices)))
                 .collect();
+            draft.status.assessment = assessment::assess(seen, draft.now);
             draft.status.plan = Some(dry_run::summary(&draft.status.steps, seen.components.len()));
             draft.condition(
                 "PlanReady",
@@ -389,7 +390,11 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
         );
     }
     if seen.executed.is_some() {
-        return Progress::Done(assessed(seen));
+        let found = match draft.status.assessment.as_slice() {
+            [] => String::new(),
+            lines => format!("{}. ", assessment::summary(lines)),
+        };
+        return Progress::Done(format!("{found}{}", assessed(seen)));
     }
     let data = BTreeMap::from([
         ("run".to_owned(), run.name.clone()),

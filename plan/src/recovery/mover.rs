@@ -22,6 +22,9 @@ use crate::effect::{Account, Identity, JobState, MoverJob, Place, RepositoryKeys
 /// How often a step is tried when nothing says that trying again is useless.
 const MAX_ATTEMPTS: u32 = 3;
 
+/// How long an assessment waits for what only a mover can see.
+const ASSESSED: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
+
 /// A Job of a step, but for its name, which follows from the attempt.
 pub(crate) struct Wanted {
     pub(crate) kind: Kind,
@@ -55,8 +58,8 @@ pub(crate) fn job_name(draft: &Draft<'_>, kind: Kind, policy: &str, attempt: u32
 /// Looks at the Job of step `index`, or makes it.
 pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome {
     let attempt = draft.status.steps[index].attempts.max(1);
-    // What CheckIntegrity finds is worth knowing, not worth waiting for.
-    let last = if wanted.kind == Kind::CheckIntegrity { 1 } else { MAX_ATTEMPTS };
+    // What these find is worth knowing, not worth waiting for.
+    let last = if matches!(wanted.kind, Kind::CheckIntegrity | Kind::Assess) { 1 } else { MAX_ATTEMPTS };
     let name = job_name(draft, wanted.kind, &wanted.policy, attempt);
     let state = draft.seen.jobs.get(&name).map(|job| &job.state);
     match state {
@@ -123,6 +126,7 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
     let end = deadline(&seen.run);
     let left = match wanted.kind {
         Kind::CheckIntegrity => end.duration_since(seen.run.created) / 8,
+        Kind::Assess => ASSESSED,
         _ => end.duration_since(draft.now),
     };
     let deadline = crds::Span::from_secs(crds::Span::floor(left).as_secs().max(60));

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
+pub use super::surroundings::{NodeSeen, PodLook, Surroundings, Warning};
 use crate::backup::source::Source;
 use crate::effect::{Identity, JobState, RepositoryKeys};
 pub use crate::workload::{PodSeen, WorkloadSeen};
@@ -49,6 +50,8 @@ pub struct Observed {
     pub services: BTreeMap<String, Vec<u16>>,
     /// What the run remembers of the claims it replaces, and whether its fence holds.
     pub memory: Option<Memory>,
+    /// What is around the components; only before the run has begun.
+    pub surroundings: Option<Surroundings>,
 }
 
 impl Observed {

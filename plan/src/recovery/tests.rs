@@ -1,5 +1,6 @@
 //! Recoveries carried through a small cluster in memory, and killed at every write.
 
+mod assessment;
 mod binding;
 mod checks;
 mod cluster;

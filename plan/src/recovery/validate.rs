@@ -191,7 +191,7 @@ fn asked(seen: &Observed, component: &Component) -> (Vec<Answer>, Vec<CheckResul
 }
 
 /// Base URL of the server behind the Service, or a sentence why there is none.
-fn url(namespace: &str, source: &Source) -> Result<String, String> {
+pub(crate) fn url(namespace: &str, source: &Source) -> Result<String, String> {
     match source.service() {
         Ok(Some(Address { service, port })) => Ok(format!("http://{service}.{namespace}.svc:{port}")),
         Ok(None) => Err(format!(

@@ -180,6 +180,7 @@ pub(super) fn corrupted() -> Observed {
         pods: vec![pod("chromadb-0", &[CLAIM])],
         services: BTreeMap::from([("chromadb".into(), vec![8000])]),
         memory: None,
+        surroundings: None,
     }
 }
 
