@@ -111,6 +111,11 @@ impl RecoveryRunSpec {
     }
 }
 
+/// Most components that a run can be about: what its status holds of each is bounded.
+pub const MAX_COMPONENTS: usize = 32;
+/// Most claims whose volumes it can replace.
+pub const MAX_CLAIMS: usize = 256;
+
 /// The kinds of disaster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Scenario {

@@ -3,13 +3,13 @@
 
 use std::fs;
 
-use crds::job::{FailureReason, Report, RepositoryAccess, RunMark};
+use crds::job::{Report, RepositoryAccess, RunMark};
 
 use super::recreate::{Bundle, FILE};
 use super::{Desk, restore};
 use crate::access;
 use crate::body::Body;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::recorded;
 
 pub(super) async fn extract(
@@ -21,17 +21,17 @@ pub(super) async fn extract(
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
     let body = Body::of(&point)?;
-    if body.objects == 0 {
-        let why = format!("point {} holds no objects: it was not captured for a policy", point.id);
-        return Err(Failure::new(FailureReason::PointUnreadable, why));
-    }
     restore::mark(&repository, run, access.read_only).await?;
     let to = desk.places.recreate();
     desk.telling.say(format!("read the objects of point {}", point.id));
     for missing in &body.objects_missing {
         tracing::warn!("{missing} belongs to the component and was missing or empty when it was captured");
     }
-    let objects = recorded::read(&repository, &point, &to).await?;
+    // One that was captured by hand holds none: whether that will do is not judged here.
+    let objects = match body.objects {
+        0 => Vec::new(),
+        _ => recorded::read(&repository, &point, &to).await?,
+    };
     let count = objects.len() as u64;
     let bundle = serde_json::to_vec(&Bundle { volumes: body.volumes, objects }).expect("a bundle is JSON");
     let file = to.join(FILE);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::Span;
 use crds::condition::{Status, clear};
 use crds::names;
-use crds::run::{RunMode, Scenario, StepPhase};
+use crds::run::{MAX_CLAIMS, MAX_COMPONENTS, RunMode, Scenario, StepPhase};
 use jiff::{SignedDuration, Timestamp};
 
 use super::choice::{self, Choice};
@@ -263,7 +263,28 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
-    shared_claim(seen)
+    too_many(seen).or_else(|| shared_claim(seen))
+}
+
+/// More than the status of one run can hold.
+fn too_many(seen: &Observed) -> Option<(&'static str, String)> {
+    let components = seen.components.len();
+    let claims = seen
+        .restored()
+        .flat_map(|component| &component.source)
+        .map(|source| source.claims.len())
+        .sum::<usize>();
+    let (what, most) = match (components > MAX_COMPONENTS, claims > MAX_CLAIMS) {
+        (true, _) => (format!("{components} components"), format!("{MAX_COMPONENTS}")),
+        (false, true) => (format!("{claims} claims"), format!("{MAX_CLAIMS}")),
+        (false, false) => return None,
+    };
+    Some((
+        "InvalidSpec",
+        format!(
+            "this run is about {what}, and one can be about {most} at most; create several, each with some of them in spec.policies"
+        ),
+    ))
 }
 
 /// What is waited for where only the repositories tell what there was: until all that they hold is recorded here.

@@ -119,6 +119,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
 
 fn told(recreated: &Recreated) -> String {
     let existed = format!("{} were there", recreated.existing);
+    if recreated.created_count == 0 && recreated.existing == 0 {
+        return "the point holds no objects".to_owned();
+    }
     if recreated.created_count == 0 {
         return format!("nothing was missing, {existed}");
     }

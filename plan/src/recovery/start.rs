@@ -1,7 +1,10 @@
 //! The step Start: what the run stopped runs again, with the replicas it had and never more, as soon as what it depends on is validated.
 
+use crds::run::{StepPhase, StepStatus};
+
 use super::effect::Effect;
 use super::seen::Component;
+use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
 use super::{Draft, Progress, assess, stop};
 use crate::workload;
@@ -66,10 +69,37 @@ fn needed(draft: &Draft<'_>, component: &Component) -> Option<Progress> {
             ),
         ));
     }
+    // A workload of several components starts when the volumes of all of them are in place.
+    let shared: Vec<&str> = draft
+        .seen
+        .restored()
+        .filter(|other| other.policy != component.policy && shares(component, other))
+        .map(|other| other.policy.as_str())
+        .filter(|policy| !swapped(draft, policy))
+        .collect();
+    if !shared.is_empty() {
+        let note = format!(
+            "waiting until the volumes of {} are in place, which share a workload with it",
+            shared.join(", ")
+        );
+        return Some(Progress::acting(Vec::new(), note));
+    }
     (!open.is_empty()).then(|| {
         Progress::acting(
             Vec::new(),
             format!("waiting until {} is validated, which it depends on", open.join(", ")),
         )
     })
+}
+
+fn shares(one: &Component, other: &Component) -> bool {
+    one.workloads.iter().any(|seen| other.workloads.iter().any(|known| known.workload == seen.workload))
+}
+
+/// Whether nothing of the component's volumes is exchanged any more, or will be.
+fn swapped(draft: &Draft<'_>, policy: &str) -> bool {
+    let name = Step { kind: Kind::Swap, policy: Some(policy.to_owned()) }.name();
+    let through = |step: &StepStatus| matches!(step.phase, StepPhase::Done | StepPhase::Skipped);
+    let step = draft.status.steps.iter().find(|step| step.name == name);
+    step.is_none_or(through) || lane(&draft.status, policy) == Some(Stretch::Failed)
 }

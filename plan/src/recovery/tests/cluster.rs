@@ -45,6 +45,8 @@ pub(super) struct Cluster {
     pub(super) answers: BTreeMap<&'static str, Vec<JobState>>,
     pub(super) fence_works: bool,
     pub(super) binder: Binder,
+    /// Whether a point holds objects, so that what is missing is created.
+    pub(super) creates: bool,
     /// What the points hold, as a namespace in order.
     pub(super) recorded: Observed,
     serial: u32,
@@ -63,6 +65,7 @@ impl Cluster {
             answers: BTreeMap::new(),
             fence_works: true,
             binder: Binder::Prompt,
+            creates: true,
             serial: 0,
         }
     }
@@ -179,7 +182,7 @@ impl Cluster {
                         None => JobState::Ended(good(&job.request)),
                     };
                     let ended = (!matches!(state, JobState::Running { .. })).then_some(self.seen.now);
-                    if matches!(state, JobState::Ended(Report::Recreated(_))) {
+                    if self.creates && matches!(state, JobState::Ended(Report::Recreated(_))) {
                         let policy = policy.clone();
                         self.recreate(&policy);
                     }

@@ -214,3 +214,47 @@ fn an_application_in_a_corruption_is_refused_with_the_scenario_that_fits() {
     assert!(message(&cluster, "Failed").contains("scenario: CompleteFailure"));
     assert!(cluster.log.marks.is_empty());
 }
+
+#[test]
+fn a_workload_of_two_components_is_started_when_the_volumes_of_both_are_in_place() {
+    let mut seen = arxiv();
+    let shared = seen.components[2].workloads[0].clone();
+    seen.components[0].workloads.push(shared);
+    let mut cluster = Cluster::of(seen);
+    let silent = || JobState::Silent { why: "evicted".into() };
+    cluster.answers.insert("Restore/chromadb", vec![silent(), silent()]);
+    let mut started = None;
+    for _ in 0..600 {
+        let before = cluster.log.scaled.len();
+        cluster.reconcile(1);
+        let up = |(name, replicas): &(String, i32)| name == "mailer" && *replicas == 1;
+        if started.is_none() && cluster.log.scaled[before..].iter().any(up) {
+            started = Some(step(&cluster, "Swap/chromadb").phase);
+        }
+        cluster.settle();
+        cluster.seen.now += jiff::SignedDuration::from_secs(1);
+    }
+    assert_eq!(started, Some(StepPhase::Done), "it ran on a volume that was about to be replaced");
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded), "{}", message(&cluster, "Ready"));
+}
+
+#[test]
+fn more_components_or_claims_than_a_status_holds_are_refused_before_anything_is_touched() {
+    let many = |components: usize, claims: usize| {
+        let mut seen = arxiv();
+        let mailer = seen.components.remove(2);
+        seen.components.truncate(1);
+        seen.components.extend((0..components).map(|n| {
+            let mut more = mailer.clone();
+            more.policy = format!("mailer-{n}");
+            more.source.as_mut().unwrap().claims = (0..claims).map(|c| format!("claim-{n}-{c}")).collect();
+            more
+        }));
+        let mut cluster = Cluster::of(seen);
+        cluster.run(1);
+        assert!(cluster.log.marks.is_empty());
+        message(&cluster, "Failed")
+    };
+    assert!(many(32, 0).contains("about 33 components, and one can be about 32 at most"));
+    assert!(many(30, 9).contains("about 271 claims, and one can be about 256 at most"));
+}

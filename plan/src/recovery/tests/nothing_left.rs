@@ -178,3 +178,30 @@ fn a_claim_that_somebody_makes_in_between_is_not_taken_for_the_lost_one() {
         message(&cluster, "Failed")
     );
 }
+
+#[test]
+fn a_point_without_objects_will_do_where_nothing_is_missing_and_not_where_something_is() {
+    use crds::job::Recreated;
+    let none = || {
+        let none = Recreated { created: Vec::new(), created_count: 0, existing: 0 };
+        vec![JobState::Ended(Report::Recreated(none))]
+    };
+    let mut cluster = Cluster::of(arxiv());
+    cluster.answers.insert("Objects/mailer", none());
+    cluster.run(1);
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded), "{}", message(&cluster, "Ready"));
+
+    let mut seen = arxiv();
+    let gone = seen.components[2].workloads.remove(0);
+    seen.components[2].missing.push(gone.workload);
+    let mut cluster = Cluster::of(seen);
+    cluster.creates = false;
+    cluster.answers.insert("Objects/mailer", none());
+    cluster.run(1);
+    let told = message(&cluster, "Failed");
+    assert!(
+        told.contains("Deployment mailer of policy mailer does not exist")
+            && told.contains("(the point holds no objects)"),
+        "{told}"
+    );
+}
