@@ -9,7 +9,8 @@ mod surroundings;
 
 use std::sync::Arc;
 
-use crds::{BackupPolicy, RecoveryRepository, RecoveryRun};
+use crds::run::QuarantinedVolume;
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
@@ -46,11 +47,17 @@ pub async fn carry(ctx: Arc<Context>) {
         .owns(Api::<Job>::all(client.clone()), watcher::Config::default())
         // The last pod of a stopped workload went.
         .watches(every::<Pod>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
-        // A claim was bound, or is gone at last.
+        // A claim was bound, or is gone at last; also one that kept a replaced volume.
         .watches(
             every::<PersistentVolumeClaim>(client),
             watcher::Config::default(),
-            by_namespace(neighbours(&store)),
+            by_namespace(keepers(&store, |kept| kept.keep_until.is_some())),
+        )
+        // What a replaced volume is kept for was captured.
+        .watches(
+            every::<RecoveryPoint>(client),
+            watcher::Config::default(),
+            by_namespace(keepers(&store, |kept| kept.kept_because.is_some())),
         )
         // A volume became Available. It has no namespace and its claim is no metadata: every unfinished run looks.
         .watches(
@@ -98,6 +105,24 @@ fn unfinished(store: &Store<RecoveryRun>, namespace: Option<&str>) -> Vec<Object
         .filter(|run| !run.status.as_ref().is_some_and(recovery::ended))
         .map(|run| ObjectRef::from_obj(run.as_ref()))
         .collect()
+}
+
+/// The runs of a namespace that have not ended, and those that keep a replaced volume of which this is true.
+fn keepers(
+    store: &Store<RecoveryRun>,
+    concerned: fn(&QuarantinedVolume) -> bool,
+) -> impl Fn(Option<String>) -> Vec<ObjectRef<RecoveryRun>> + use<> {
+    let store = store.clone();
+    move |namespace| {
+        let mut runs = unfinished(&store, namespace.as_deref());
+        let keeps = |run: &RecoveryRun| {
+            let kept = run.status.iter().flat_map(|status| &status.quarantine);
+            kept.into_iter().any(|kept| kept.released.is_none() && concerned(kept))
+        };
+        let ended = store.state().into_iter().filter(|run| run.metadata.namespace == namespace);
+        runs.extend(ended.filter(|run| keeps(run)).map(|run| ObjectRef::from_obj(run.as_ref())));
+        runs
+    }
 }
 
 /// Carries `run` as far as it goes now.

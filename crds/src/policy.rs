@@ -110,11 +110,19 @@ pub struct BackupPolicySpec {
 }
 
 /// What a recovery of a component needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Recovery {
     /// Required: a RecoveryRun waits at gate Start until somebody has approved its plan.
     pub approval: Approval,
+    /// How long the volumes are kept that a recovery has replaced, once it has ended well. None goes before a newer point was captured.
+    pub quarantine_for: Span,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self { approval: Approval::default(), quarantine_for: Span::from_hours(336) }
+    }
 }
 
 /// Whether a human has to agree.

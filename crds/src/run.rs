@@ -51,7 +51,7 @@ pub use status::*;
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self.scenario == oldSelf.scenario && self.target == oldSelf.target && self.mode == oldSelf.mode && self.point == oldSelf.point && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
+    "rule": "self.scenario == oldSelf.scenario && self.target == oldSelf.target && self.mode == oldSelf.mode && self.point == oldSelf.point && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.quarantineFor) == has(oldSelf.quarantineFor) && (!has(self.quarantineFor) || self.quarantineFor == oldSelf.quarantineFor) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
     "message": "a RecoveryRun can't be changed, except desiredState, decisions and incident texts; create a new run"
 }, {
     "rule": "(has(self.incident) && has(self.incident.detectedAt)) == (has(oldSelf.incident) && has(oldSelf.incident.detectedAt)) && (!has(self.incident) || !has(self.incident.detectedAt) || self.incident.detectedAt == oldSelf.incident.detectedAt)",
@@ -79,6 +79,9 @@ pub struct RecoveryRunSpec {
     /// When the run gives up; omitted: twice the scenario's RTO.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
+    /// How long replaced volumes are kept after the end; omitted: as each policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine_for: Option<Span>,
     /// Where the run waits for a decision, besides what its policies ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

@@ -20,6 +20,7 @@ mod mover;
 mod objects;
 mod provision;
 pub mod quantity;
+mod quarantine;
 mod scope;
 pub mod seen;
 mod settle;
@@ -174,6 +175,7 @@ pub fn holds(run: &crds::RecoveryRun, policy: &str) -> bool {
 fn decide(draft: &mut Draft<'_>) {
     if settled(&draft.status) {
         settle::tidy(draft);
+        quarantine::release(draft);
         return;
     }
     if draft.seen.run.deleting {

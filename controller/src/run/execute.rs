@@ -87,7 +87,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             crate::execute::ensure_job(ctx, run, job).await
         }
         Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,
-        Effect::DeleteClaim { name, uid } => {
+        Effect::DeleteClaim { name, uid } | Effect::ReleaseClaim { name, uid } => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
             delete_of_uid(&claims, (name, Some(uid.clone())), "PersistentVolumeClaim", None).await.map(drop)
         }

@@ -417,6 +417,22 @@ pub struct QuarantinedVolume {
     /// PersistentVolume.
     #[schemars(length(max = 253))]
     pub volume: String,
+    /// Its capacity, which it takes for as long as it is kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 32))]
+    pub size: String,
+    /// Until when it is kept; absent: until somebody deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub keep_until: Option<Timestamp>,
+    /// Why it is kept although its time has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub kept_because: Option<String>,
+    /// When it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub released: Option<Timestamp>,
 }
 
 /// The state of the world after a run that ended without success.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crds::point::PointPhase;
-use crds::{BackupPolicy, RecoveryPoint};
+use crds::run::QuarantinedVolume;
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRun};
 use futures::FutureExt;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tests::writer::Writer;
 
@@ -48,11 +50,38 @@ async fn play(stage: &Stage) -> Result<()> {
     by_hand(stage, &good, &bad).await?;
     stage.say("the command line says so too");
 
-    let run = manifests::run("recover", &stage.namespace);
+    let mut run = manifests::run("recover", &stage.namespace);
+    run["spec"]["quarantineFor"] = "1s".into();
     let run = written.recovered_by(stage, &run).await?;
     let conditions = run.status.context("no status")?.conditions;
     let resolved = wait::condition(&conditions, "SourceResolved").context("no condition")?;
     ensure!(resolved.reason == "LatestHealthy", "{}: {}", resolved.reason, resolved.message);
+    released(stage).await
+}
+
+/// The damaged volume is kept until what serves now was captured, although its time is long over.
+async fn released(stage: &Stage) -> Result<()> {
+    let runs = stage.api::<RecoveryRun>();
+    let first = |run: Option<&RecoveryRun>| -> Option<QuarantinedVolume> {
+        run?.status.as_ref()?.quarantine.first().cloned()
+    };
+    let kept = wait::object(&runs, "recover", "why the volume is kept", PATIENCE, |run| {
+        Ok(first(run).filter(|kept| kept.kept_because.is_some()))
+    })
+    .await?;
+    ensure!(kept.kept_because.as_deref().is_some_and(|why| why.contains("no Available point")), "{kept:?}");
+    stage.get::<PersistentVolumeClaim>(&kept.claim).await?;
+    stage.capture(CHROMADB).await?;
+    wait::object(&runs, "recover", "the volume to be released", PATIENCE, |run| {
+        Ok(first(run).filter(|kept| kept.released.is_some()))
+    })
+    .await?;
+    let volumes: Api<PersistentVolume> = Api::all(stage.place.client.clone());
+    wait::object(&volumes, &kept.volume, "the volume to be gone", PATIENCE, |volume| {
+        Ok(volume.is_none().then_some(()))
+    })
+    .await?;
+    stage.say("the damaged volume went when what serves was captured");
     Ok(())
 }
 

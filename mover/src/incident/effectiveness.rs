@@ -1,7 +1,7 @@
 //! The third section: what was promised, what was measured, and what is lost.
 
 use crds::Span;
-use crds::run::{Measured, ObjectiveVerdict, ObjectiveVerdicts};
+use crds::run::{Measured, ObjectiveVerdict, ObjectiveVerdicts, QuarantinedVolume};
 
 use super::cause;
 use super::document::{Block, Cell, Section, Table, Text, Tone, field, section};
@@ -262,6 +262,23 @@ fn points(facts: &Facts) -> Block {
     Block::Table(table)
 }
 
+/// How long a volume is kept, and what it takes to be rid of it.
+fn kept_until(volume: &QuarantinedVolume) -> String {
+    let size = if volume.size.is_empty() { String::new() } else { format!("{}, ", volume.size) };
+    match (volume.released, volume.keep_until, &volume.kept_because) {
+        (Some(at), ..) => format!("{size}deleted at {}", time(at)),
+        (None, Some(until), Some(why)) => {
+            format!("{size}since {} no longer than needed, and still: {why}", time(until))
+        }
+        (None, Some(until), None) => {
+            format!("{size}until {}, and until a newer point was captured", time(until))
+        }
+        (None, None, _) => format!(
+            "{size}until somebody deletes the claim and then the volume: Holdfast removes neither, and the volume is set to Retain"
+        ),
+    }
+}
+
 fn quarantine(facts: &Facts) -> Vec<Block> {
     let kept = &facts.run.status.quarantine;
     if kept.is_empty() {
@@ -276,7 +293,7 @@ fn quarantine(facts: &Facts) -> Vec<Block> {
             Text::name(&volume.policy).into(),
             Text::name(&volume.claim).into(),
             Text::name(&volume.volume).into(),
-            "until somebody deletes the claim and then the volume: Holdfast removes neither, and the volume is set to Retain".into(),
+            kept_until(volume).into(),
         ]);
     }
     vec![Block::Table(table)]

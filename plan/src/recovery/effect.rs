@@ -79,6 +79,13 @@ pub enum Effect {
         /// Uid that is recorded.
         uid: String,
     },
+    /// Deletes a claim that keeps a replaced volume, and with it the volume, whose reclaim policy is Delete by now.
+    ReleaseClaim {
+        /// Name.
+        name: String,
+        /// Uid that was seen.
+        uid: String,
+    },
     /// Reserves a volume for a claim of the run's namespace that does not exist yet.
     PatchVolume {
         /// Name of the volume.
@@ -130,6 +137,7 @@ impl Effect {
             Self::CreateJob { step, .. } => format!("CreateJob/{step}"),
             Self::DeleteJob { .. } => "DeleteJob".into(),
             Self::DeleteClaim { .. } => "DeleteClaims".into(),
+            Self::ReleaseClaim { .. } => "ReleaseClaim".into(),
             Self::PatchVolume { .. } => "PatchVolume".into(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crds::Span;
 use crds::job::RepositoryAccess;
 use crds::policy::{Objectives, PolicyCheck, Priority, ServerAuth};
 use crds::reference::WorkloadRef;
@@ -186,6 +187,8 @@ pub struct Component {
     pub application: bool,
     /// Its policy wants a human to approve what is done to it.
     pub approval: bool,
+    /// How long its policy has replaced volumes kept.
+    pub quarantine_for: Span,
     /// How a ChromaDB's server is asked.
     pub auth: Option<ServerAuth>,
     /// Checks of its policy.

@@ -440,6 +440,10 @@ fn whole(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Progress {
             claim: swap.quarantine_claim.clone(),
             policy: swap.policy.clone(),
             volume: old.name.clone(),
+            size: old.size.clone(),
+            keep_until: None,
+            kept_because: None,
+            released: None,
         });
         exchanged.push(format!(
             "{} is now {}; the old volume {} is kept as {}",

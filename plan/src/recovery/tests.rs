@@ -6,6 +6,7 @@ mod checks;
 mod cluster;
 mod everything;
 mod gate;
+mod kept;
 mod measure;
 mod nothing_left;
 mod refuse;

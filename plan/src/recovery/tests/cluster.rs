@@ -200,6 +200,14 @@ impl Cluster {
                 self.log.claims_deleted.push(name.clone());
                 self.seen.claims.get_mut(name).unwrap().deleting = true;
             }
+            Effect::ReleaseClaim { name, uid } => {
+                let claim = self.seen.claims.get_mut(name).unwrap();
+                assert!(
+                    claim.uid == *uid && claim.labels.contains_key(crds::reference::QUARANTINE_LABEL),
+                    "{name}"
+                );
+                claim.deleting = true;
+            }
             Effect::PatchVolume { volume, resource_version, claim } => {
                 let version = self.next("v");
                 let volume = self.seen.volumes.get_mut(volume).unwrap();
@@ -294,6 +302,12 @@ impl Cluster {
             if let Some(volume) = claim.volume.as_ref().and_then(|name| self.seen.volumes.get_mut(name))
                 && volume.claim.as_ref().and_then(|owner| owner.uid.clone()) == Some(claim.uid.clone())
             {
+                if claim.labels.contains_key(crds::reference::QUARANTINE_LABEL) && volume.reclaim == "Delete"
+                {
+                    let name = volume.name.clone();
+                    self.seen.volumes.remove(&name);
+                    continue;
+                }
                 assert_eq!(volume.reclaim, "Retain", "volume {} is lost", volume.name);
                 volume.phase = "Released".into();
             }

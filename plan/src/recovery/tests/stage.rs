@@ -132,6 +132,7 @@ fn chromadb() -> Component {
         repository: "primary".into(),
         application: false,
         approval: false,
+        quarantine_for: Span::from_hours(336),
         auth: None,
         checks: Vec::new(),
         access: Ok(access()),
