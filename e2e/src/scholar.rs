@@ -24,6 +24,8 @@ pub const CLAIM: &str = "scholar-state";
 pub const DOTENV: &str = "TOKEN=a-token-of-nobody-else\n";
 
 const PROGRAM: &str = include_str!("../../examples/arxiv/scholar/scholar.py");
+const COLLECTION: &str = include_str!("../../examples/arxiv/scholar/collection.py");
+const SHARED: &str = include_str!("../../examples/arxiv/service.py");
 
 /// Deployment, claim, configuration, .env Secret, Service, CronJob, NetworkPolicy. It runs as nobody in particular.
 pub fn objects(image: &str) -> Vec<Value> {
@@ -55,7 +57,7 @@ pub fn objects(image: &str) -> Vec<Value> {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scholar-config"},
             "data": {"OFFLINE_MODE": "false"}}),
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scholar-program"},
-            "data": {"scholar.py": PROGRAM}}),
+            "data": {"scholar.py": PROGRAM, "collection.py": COLLECTION, "service.py": SHARED}}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "scholar-env"}, "stringData": {".env": DOTENV}}),
         json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM}, "spec": {
             "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "256Mi"}}}}),

@@ -4,6 +4,7 @@
 mod admission;
 mod answers;
 mod application;
+mod arxiv;
 mod bad_line;
 mod chart;
 mod chroma_capture;
