@@ -60,3 +60,30 @@ fn a_run_is_never_applied_twice_by_its_file() {
         );
     }
 }
+
+/// What the head of a file says that a ConfigMap is made of is there, and has the program that the file runs.
+#[test]
+fn the_programs_of_every_example_are_there() {
+    let examples = files(&repository().join("examples"));
+    let from = |text: &str, path: &Path| -> Vec<PathBuf> {
+        let named = text.split_whitespace().filter_map(|word| word.strip_prefix("--from-file="));
+        let programs = named
+            .filter(|name| name.ends_with('/') || Path::new(name).extension().is_some_and(|e| e == "py"));
+        programs.map(|name| path.with_file_name(name)).collect()
+    };
+    let texts: Vec<(PathBuf, String)> =
+        examples.into_iter().map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap())).collect();
+    let sources: Vec<PathBuf> = texts.iter().flat_map(|(path, text)| from(text, path)).collect();
+    assert!(sources.len() >= 6, "only {sources:?} found");
+    for source in &sources {
+        assert!(source.exists(), "{} is not there", source.display());
+    }
+    let run = texts.iter().flat_map(|(path, text)| {
+        let named = text.split("/program/").skip(1).map(|rest| rest.split(']').next().unwrap_or(rest));
+        named.map(|program| (path.clone(), program.to_owned())).collect::<Vec<_>>()
+    });
+    for (path, program) in run {
+        let there = sources.iter().any(|source| source.join(&program).is_file());
+        assert!(there, "{} runs {program}, which is in none of {sources:?}", path.display());
+    }
+}
