@@ -4,6 +4,7 @@
 #![allow(missing_docs, reason = "a program, not a library")]
 #![allow(clippy::disallowed_methods, reason = "the stories' clock is the real one")]
 
+mod arxiv;
 mod bucket;
 mod damage;
 mod deaths;
@@ -16,6 +17,7 @@ mod program;
 mod reach;
 mod runner;
 mod scholar;
+mod service;
 mod solo;
 mod stage;
 mod stories;

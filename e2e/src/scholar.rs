@@ -1,78 +1,71 @@
-//! A small real service beside the ChromaDB, `examples/arxiv/scholar`: its objects, and whoever feeds it and reads it.
+//! The scholar of `examples/arxiv/scholar`: its objects, whoever feeds it and reads it. Alone it has no ChromaDB and only keeps papers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::apps::v1::Deployment;
 use rusqlite::Connection;
 use serde_json::{Value, json};
-use tests::writer::Address;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::stage::{PATIENCE, Stage};
-use crate::wait;
+use crate::service::{self, Client, Deployed};
+use crate::stage::Stage;
 
 /// Name of the Deployment, its Service and its policy.
 pub const SCHOLAR: &str = "scholar";
 /// Its claim.
 pub const CLAIM: &str = "scholar-state";
+/// The ConfigMap with the programs of every scholar.
+pub const PROGRAMS: &str = "scholar-program";
 /// What its .env file holds.
 pub const DOTENV: &str = "TOKEN=a-token-of-nobody-else\n";
+/// What its papers are on.
+const SUBJECT: &str = "the number";
 
-const PROGRAM: &str = include_str!("../../examples/arxiv/scholar/scholar.py");
-const COLLECTION: &str = include_str!("../../examples/arxiv/scholar/collection.py");
-const SHARED: &str = include_str!("../../examples/arxiv/service.py");
-
-/// Deployment, claim, configuration, .env Secret, Service, CronJob, NetworkPolicy. It runs as nobody in particular.
+/// Programs, and everything of the only scholar.
 pub fn objects(image: &str) -> Vec<Value> {
-    let labels = json!({"app": SCHOLAR});
-    let pod = |command: Value| {
-        json!({
-            "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
-            "securityContext": {"runAsUser": 1500, "runAsGroup": 1500, "fsGroup": 1500},
-            "containers": [{
-                "name": SCHOLAR, "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
-                "env": [{"name": "STATE", "value": "/state"}, {"name": "DOTENV", "value": "/secret/.env"}],
-                "envFrom": [{"configMapRef": {"name": "scholar-config"}}],
-                "volumeMounts": [
-                    {"name": "state", "mountPath": "/state"}, {"name": "program", "mountPath": "/program"},
-                    {"name": "secret", "mountPath": "/secret"}],
-            }],
-            "volumes": [
-                {"name": "state", "persistentVolumeClaim": {"claimName": CLAIM}},
-                {"name": "program", "configMap": {"name": "scholar-program"}},
-                {"name": "secret", "secret": {"secretName": "scholar-env"}}],
-        })
+    let alone = Deployed {
+        name: SCHOLAR,
+        programs: PROGRAMS,
+        program: "scholar.py",
+        settings: json!({"OFFLINE_MODE": "false"}),
+        dotenv: Some(DOTENV),
     };
-    let mut serving = pod(json!(["python3", "/program/scholar.py"]));
-    serving["containers"][0]["readinessProbe"] =
-        json!({"httpGet": {"path": "/healthz", "port": 8000}, "periodSeconds": 1});
-    let mut fetching = pod(json!(["true"]));
+    let mut made = vec![programs()];
+    made.extend(objects_of(&alone, image));
+    made
+}
+
+/// The programs.
+pub fn programs() -> Value {
+    service::programs(
+        PROGRAMS,
+        &[
+            ("scholar.py", include_str!("../../examples/arxiv/scholar/scholar.py")),
+            ("collection.py", include_str!("../../examples/arxiv/scholar/collection.py")),
+            ("fetch.py", include_str!("../../examples/arxiv/scholar/fetch.py")),
+        ],
+    )
+}
+
+/// What one scholar consists of, besides the programs: the service, who may reach it, and the CronJob that brings papers.
+pub fn objects_of(scholar: &Deployed<'_>, image: &str) -> Vec<Value> {
+    let name = scholar.name;
+    let mut fetching = scholar.pod(image, "fetch.py");
     fetching["restartPolicy"] = "Never".into();
-    vec![
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scholar-config"},
-            "data": {"OFFLINE_MODE": "false"}}),
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scholar-program"},
-            "data": {"scholar.py": PROGRAM, "collection.py": COLLECTION, "service.py": SHARED}}),
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "scholar-env"}, "stringData": {".env": DOTENV}}),
-        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM}, "spec": {
-            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "256Mi"}}}}),
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": SCHOLAR},
-            "spec": {"selector": labels, "ports": [{"name": "http", "port": 8000}]}}),
-        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "scholar-in"},
-            "spec": {"podSelector": {"matchLabels": labels}, "policyTypes": ["Ingress"], "ingress": [{}]}}),
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": SCHOLAR}, "spec": {
-            "replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": serving}}}),
+    let labels = json!({"app": format!("{name}-fetch")});
+    let mut made = scholar.objects(image);
+    made.extend([
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": format!("{name}-in")},
+            "spec": {"podSelector": {"matchLabels": {"app": name}}, "policyTypes": ["Ingress"], "ingress": [{}]}}),
         // On a day that there hardly is.
-        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "scholar-fetch"}, "spec": {
-            "schedule": "0 0 29 2 *",
-            "jobTemplate": {"spec": {"template": {"metadata": {"labels": {"app": "scholar-fetch"}}, "spec": fetching}}}}}),
-    ]
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": format!("{name}-fetch")}, "spec": {
+            "schedule": "0 0 29 2 *", "jobTemplate": {"spec": {"backoffLimit": 0,
+                "template": {"metadata": {"labels": labels}, "spec": fetching}}}}}),
+    ]);
+    made
 }
 
 /// Its policy, without a slot near now.
@@ -85,29 +78,39 @@ pub fn policy(repository: &str) -> Value {
         "repositoryRef": {"name": repository}}})
 }
 
-/// Whoever talks to it.
+/// Whoever talks to it. Its papers are numbered and all on one subject.
 #[derive(Clone, Debug)]
 pub struct Scholar {
-    http: reqwest::Client,
-    address: Arc<dyn Address>,
+    client: Client,
+    subject: &'static str,
 }
 
 impl Scholar {
-    pub fn new(address: Arc<dyn Address>) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?;
-        Ok(Self { http, address })
+    /// The scholar `name` once it answers.
+    pub async fn serving(stage: &Stage, name: &str, subject: &'static str) -> Result<Self> {
+        Ok(Self { client: Client::serving(stage, name).await?, subject })
+    }
+
+    /// The same, showing a token.
+    pub fn with_token(self, token: &'static str) -> Self {
+        Self { client: self.client.with_token(token), ..self }
     }
 
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let url = format!("{}/{path}", self.address.url().await?);
-        Ok(self.http.get(url).send().await?.error_for_status()?.json().await?)
+        self.client.get(path).await
     }
 
-    async fn post(&self, paper: u64) -> Result<()> {
-        let url = format!("{}/papers", self.address.url().await?);
-        let body = json!({"id": paper, "title": title(paper)});
-        self.http.post(url).json(&body).send().await?.error_for_status()?;
-        Ok(())
+    pub async fn post(&self, paper: u64) -> Result<()> {
+        self.client.post("papers", &json!({"id": paper, "title": self.title(paper)})).await.map(drop)
+    }
+
+    pub fn title(&self, paper: u64) -> String {
+        title(self.subject, paper)
+    }
+
+    /// The file that it writes for a paper.
+    pub fn file(&self, paper: u64) -> String {
+        file(self.subject, paper)
     }
 
     /// Every paper that it serves: they are the first ones without a gap, each as it was sent. Returns how many.
@@ -118,22 +121,15 @@ impl Scholar {
             let digest = served
                 .get(&paper.to_string())
                 .with_context(|| format!("paper {paper} of {last} is missing"))?;
-            ensure!(*digest == digest_of(paper), "paper {paper} is not as it was sent");
+            ensure!(*digest == hex(self.file(paper).as_bytes()), "paper {paper} is not as it was sent");
         }
         Ok(last)
     }
 }
 
-/// The service once it answers.
+/// The only scholar once it answers.
 pub async fn serving(stage: &Stage) -> Result<Scholar> {
-    wait::object(&stage.api::<Deployment>(), SCHOLAR, "a ready scholar", PATIENCE, |deployment| {
-        let ready = deployment.and_then(|d| d.status.as_ref()).and_then(|status| status.ready_replicas);
-        Ok((ready == Some(1)).then_some(()))
-    })
-    .await?;
-    let scholar = Scholar::new(stage.place.reach.service(&stage.namespace, SCHOLAR).await?)?;
-    wait::answer("the scholar's health", PATIENCE, || scholar.get("healthz")).await?;
-    Ok(scholar)
+    Scholar::serving(stage, SCHOLAR, SUBJECT).await
 }
 
 /// Every paper that its state in `directory` holds: the first ones without a gap, each in the database and as it was sent. Returns how many.
@@ -143,19 +139,19 @@ pub fn papers_in(directory: &Path) -> Result<u64> {
     let ids: Vec<i64> = ids.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     for (paper, id) in (1_u64..).zip(&ids) {
         ensure!(i64::try_from(paper) == Ok(*id), "paper {paper} of {} is missing", ids.len());
-        let file = std::fs::read(directory.join("papers").join(format!("{paper}.json")))?;
-        ensure!(hex(&file) == digest_of(paper), "paper {paper} is not as it was sent");
+        let found = std::fs::read_to_string(directory.join("papers").join(format!("{paper}.json")))?;
+        ensure!(found == file(SUBJECT, paper), "paper {paper} is not as it was sent");
     }
     Ok(ids.len() as u64)
 }
 
-fn title(paper: u64) -> String {
-    format!("On the number {paper}")
+fn title(subject: &str, paper: u64) -> String {
+    format!("On {subject} {paper}")
 }
 
-/// SHA-256 of the file that Python writes for a paper.
-fn digest_of(paper: u64) -> String {
-    hex(format!("{{\"id\": {paper}, \"title\": \"{}\"}}", title(paper)).as_bytes())
+/// As Python writes it.
+fn file(subject: &str, paper: u64) -> String {
+    format!("{{\"id\": {paper}, \"title\": \"{}\"}}", title(subject, paper))
 }
 
 fn hex(file: &[u8]) -> String {
