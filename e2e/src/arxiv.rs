@@ -107,9 +107,12 @@ pub fn objects(image: &str) -> Vec<Value> {
 /// Their policies with the priorities and recovery times of the plan, and without a slot near now.
 pub fn policies(repository: &str) -> Vec<Value> {
     let policy = |name: &str, component: Value, priority: &str, rto: &str, depends_on: Value| {
+        let service = if name == MONITORING { MONITOR } else { name };
+        let path = if name == CHROMADB { "/api/v2/heartbeat" } else { "/healthz" };
+        let check = json!({"name": "operational", "http": {"serviceRef": {"name": service}, "path": path}});
         json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "BackupPolicy", "metadata": {"name": name}, "spec": {
             "component": component, "priority": priority, "dependsOn": depends_on,
-            "schedule": {"cron": "0 0 29 2 *"}, "objectives": {"rto": rto, "rpo": "48000h"},
+            "checks": [check], "schedule": {"cron": "0 0 29 2 *"}, "objectives": {"rto": rto, "rpo": "48000h"},
             "repositoryRef": {"name": repository}}})
     };
     let application = |workloads: Value| json!({"application": {}, "workloads": workloads});

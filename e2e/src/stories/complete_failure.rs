@@ -182,6 +182,7 @@ fn recovered(run: &RecoveryRun, points: &BTreeMap<&str, RecoveryPoint>) -> Resul
     ensure!(status.quarantine.is_empty(), "in quarantine: {:?}", status.quarantine);
     let mut checks = vec!["chromadb/corruption".to_owned(), "chromadb/counts".to_owned()];
     checks.extend(arxiv::POLICIES[1..].iter().map(|policy| format!("{policy}/workloads-ready")));
+    checks.extend(arxiv::POLICIES.iter().map(|policy| format!("{policy}/operational")));
     checks.extend(SCHOLARS.iter().map(|instance| format!("{}/cronjobs-scheduled", instance.name)));
     for check in &checks {
         let found = status.checks.iter().find(|found| found.name == *check);
