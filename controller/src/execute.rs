@@ -88,6 +88,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Hook { all_or_none: true, .. } => "HookBefore",
         Request::Hook { .. } => "HookAfter",
         Request::Confirm { .. } => "Confirm",
+        Request::Diagnose { .. } => "Diagnose",
         Request::CheckIntegrity { .. } => "CheckIntegrity",
         Request::Extract { .. } => "Extract",
         Request::Recreate { .. } => "Objects",

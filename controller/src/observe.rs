@@ -2,7 +2,7 @@
 //! destructive.
 
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, WorkloadKind, WorkloadRef};
-use crds::run::RunPhase;
+use crds::run::{RunMode, RunPhase, Scenario};
 use crds::{BackupPolicy, RecoveryRun};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -13,6 +13,7 @@ use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Api, Resource, ResourceExt};
 use plan::backup::source::{self, Around, Problem, Source, Workload};
 use plan::effect::label_value;
+use plan::recovery;
 use plan::workload::PodSeen;
 use serde::de::DeserializeOwned;
 
@@ -169,13 +170,15 @@ pub async fn ended_jobs<K: Resource>(ctx: &Context, owner: &K, label: &str) -> R
 /// The run that works on `policy` and has not ended, if any.
 #[must_use]
 pub fn held_by(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<String> {
-    runs.iter().find(|run| is_active(run) && names(run, policy)).map(ResourceExt::name_any)
+    let restarts = |run: &&RecoveryRun| recovery::restarts(run, &policy.name_any());
+    let holds = |run: &&RecoveryRun| is_active(run) && names(run, policy) || restarts(run);
+    runs.iter().find(holds).map(ResourceExt::name_any)
 }
 
-/// Whether a run has yet to end. One that only looks works on nothing.
+/// Whether a run has yet to end. One that only looks works on nothing, and a network failure on no point and no volume: captures go on.
 #[must_use]
 pub fn is_active(run: &RecoveryRun) -> bool {
-    if run.spec.mode != crds::run::RunMode::Run {
+    if run.spec.mode != RunMode::Run || run.spec.scenario == Scenario::NetworkFailure {
         return false;
     }
     match run.status.as_ref().and_then(|status| status.phase) {

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// A workload in the words of the plan.
 pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
-    let (meta, replicas, ready, deletes_claims) = match found {
+    let (meta, replicas, ready, pods, deletes_claims) = match found {
         Workload::StatefulSet(set) => {
             let spec = set.spec.as_ref();
             let retention = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
@@ -27,6 +27,10 @@ pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
                         .then_some(status.ready_replicas)
                         .flatten()
                 }),
+                set.status
+                    .as_ref()
+                    .filter(|status| status.observed_generation >= set.metadata.generation)
+                    .map(|status| status.replicas),
                 retention.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete"),
             )
         }
@@ -38,12 +42,17 @@ pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
                     .then_some(status.ready_replicas)
                     .flatten()
             }),
+            deployment
+                .status
+                .as_ref()
+                .filter(|status| status.observed_generation >= deployment.metadata.generation)
+                .map(|status| status.replicas.unwrap_or(0)),
             false,
         ),
         Workload::CronJob(job) => {
             // Suspended it has no replica, and none is waited for.
             let runs = job.spec.as_ref().is_some_and(|spec| spec.suspend != Some(true));
-            (&job.metadata, Some(i32::from(runs)), Some(i32::from(runs)), false)
+            (&job.metadata, Some(i32::from(runs)), Some(i32::from(runs)), Some(0), false)
         }
     };
     WorkloadSeen {
@@ -52,6 +61,7 @@ pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
         resource_version: meta.resource_version.clone().unwrap_or_default(),
         replicas: replicas.unwrap_or(1),
         ready: ready.unwrap_or(0),
+        pods,
         deletes_claims,
         recreated: recreated(meta),
     }

@@ -14,8 +14,8 @@ mod request;
 pub use failure::{Failure, FailureReason};
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-    CollectionSummary, Content, Finding, Judged, LockTried, Probed, Pruned, Recreated, Report, Restored,
-    Verified,
+    CollectionSummary, Content, Diagnosed, EndpointSeen, Finding, Judged, LockTried, Probed, Pruned,
+    Recreated, Report, Restored, Verified,
 };
 pub use request::{
     Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, RepositoryAccess, Request, RunMark,
@@ -79,6 +79,8 @@ pub const MAX_OBJECTS: usize = 6;
 pub const MAX_UNSTABLE: usize = 4;
 /// Most findings named in a Report.
 pub const MAX_FINDINGS: usize = 4;
+/// Most endpoints, and lines on the pod's own network, in a Report.
+pub const MAX_ENDPOINTS: usize = 8;
 /// Longest free text in a Report, in bytes; longer text is cut at a character and ends in "...".
 pub const MAX_TEXT: usize = 600;
 /// Longest name or short value in a Report, in bytes.

@@ -17,6 +17,7 @@ mod capture;
 mod check;
 mod component;
 mod hooks;
+mod offline;
 pub use auth::{ServerAuth, TokenRef};
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
 pub use check::{ChromaCount, HttpCheck, PolicyCheck};
@@ -24,6 +25,7 @@ pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
 };
 pub use hooks::{Hook, HookStage, Hooked, Hooks};
+pub use offline::{Endpoint, OfflineMode, Restart, Switch};
 
 /// One component to protect: what, how, how often, where to, with which objectives and priority.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -99,6 +101,9 @@ pub struct BackupPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 6), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub checks: Vec<PolicyCheck>,
+    /// What a network failure does to the component; omitted: it needs nothing from outside, and such a run does not concern it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<OfflineMode>,
     /// Which points are kept. The maintenance of the repository removes the others.
     #[serde(default)]
     pub retention: Retention,

@@ -79,7 +79,7 @@ pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
 pub const STOPPED_FINALIZER: &str = "holdfast.dev/stopped";
 /// Finalizer on a point whose `deletionPolicy` is Delete: its object stays until the point is removed from the repository.
 pub const POINT_FINALIZER: &str = "holdfast.dev/point";
-/// Finalizer on a run while its claims are taken apart: the run stays until they are whole again.
+/// Finalizer on a run while its claims are taken apart or a component is offline: the run stays until that is given back.
 pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
 /// The ClusterRole, from the chart, that lets a mover ask for snapshots; bound in the namespace of a policy that wants them.
 pub const SNAPSHOT_ROLE: &str = "holdfast-snapshots";
@@ -93,6 +93,8 @@ pub const RECREATED_BY: &str = "holdfast.dev/recreated-by";
 pub const REPLICAS: &str = "holdfast.dev/replicas";
 /// Annotation on a claim that is restored into instead of one that is lost: labels and annotations of that one, as JSON.
 pub const STANDS_FOR: &str = "holdfast.dev/stands-for";
+/// Label on a ConfigMap, "true" where the controller may change the value of one of its keys: somebody's consent to be switched offline.
+pub const OFFLINE_SWITCH_LABEL: &str = "holdfast.dev/offline-switch";
 /// Label on everything the controller creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value.

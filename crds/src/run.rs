@@ -3,6 +3,7 @@
 mod assessment;
 mod decision;
 mod incident;
+mod offline;
 mod status;
 
 use jiff::Timestamp;
@@ -18,6 +19,9 @@ use crate::reference::NameRef;
 pub use assessment::{Assessed, Health};
 pub use decision::{Answer, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
+pub use offline::{
+    EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
+};
 pub use status::*;
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.
@@ -51,7 +55,16 @@ pub use status::*;
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "self.scenario == oldSelf.scenario && self.target == oldSelf.target && self.mode == oldSelf.mode && self.point == oldSelf.point && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.quarantineFor) == has(oldSelf.quarantineFor) && (!has(self.quarantineFor) || self.quarantineFor == oldSelf.quarantineFor) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
+    "rule": "self.scenario != 'NetworkFailure' || !has(self.point)", "fieldPath": ".point",
+    "message": "NetworkFailure restores nothing; leave out point and target"
+}, {
+    "rule": "self.scenario != 'NetworkFailure' || !has(self.target)", "fieldPath": ".target",
+    "message": "NetworkFailure restores nothing; leave out point and target"
+}, {
+    "rule": "self.scenario == 'NetworkFailure' || self.mode == 'Assess' || has(self.target)", "fieldPath": ".target",
+    "message": "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out"
+}, {
+    "rule": "self.scenario == oldSelf.scenario && has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target) && self.mode == oldSelf.mode && has(self.point) == has(oldSelf.point) && (!has(self.point) || self.point == oldSelf.point) && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.quarantineFor) == has(oldSelf.quarantineFor) && (!has(self.quarantineFor) || self.quarantineFor == oldSelf.quarantineFor) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
     "message": "a RecoveryRun can't be changed, except desiredState, decisions and incident texts; create a new run"
 }, {
     "rule": "(has(self.incident) && has(self.incident.detectedAt)) == (has(oldSelf.incident) && has(oldSelf.incident.detectedAt)) && (!has(self.incident) || !has(self.incident.detectedAt) || self.incident.detectedAt == oldSelf.incident.detectedAt)",
@@ -68,15 +81,16 @@ pub struct RecoveryRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub policies: Option<Vec<NameRef>>,
-    /// Which point to restore.
-    #[serde(default)]
-    pub point: PointChoice,
-    /// Where to restore it to.
-    pub target: Target,
+    /// Which point to restore; omitted: latest. NetworkFailure restores none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<PointChoice>,
+    /// Where to restore it to. NetworkFailure replaces nothing and has none, and whoever only looks needs none; everything else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
     /// Run; or DryRun: the plan is written to status and nothing is changed; or Assess: so is what is seen, without a plan.
     #[serde(default)]
     pub mode: RunMode,
-    /// When the run gives up; omitted: twice the scenario's RTO.
+    /// When the run gives up; omitted: twice the scenario's RTO, of NetworkFailure 24h: a long outage is no failure of the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
     /// How long replaced volumes are kept after the end; omitted: as each policy says.
@@ -99,6 +113,12 @@ pub struct RecoveryRunSpec {
 }
 
 impl RecoveryRunSpec {
+    /// The volumes that are replaced, where some are.
+    #[must_use]
+    pub fn in_place(&self) -> Option<&InPlace> {
+        self.target.as_ref().and_then(|target| target.in_place.as_ref())
+    }
+
     /// Hash of what the run does, hex: texts of the incident and what follows its creation are left out, so that completing them does not
     /// make the same run look like another one.
     #[must_use]
@@ -126,6 +146,8 @@ pub enum Scenario {
     CompleteFailure,
     /// The database is damaged: stop, keep the damaged volume as it is, restore a healthy point, swap, start, validate.
     DatabaseCorruption,
+    /// What components need from outside does not answer: switch them to offline mode, watch, and back when it answers again.
+    NetworkFailure,
 }
 
 impl Scenario {
@@ -135,15 +157,28 @@ impl Scenario {
         match self {
             Self::CompleteFailure => "CompleteFailure",
             Self::DatabaseCorruption => "DatabaseCorruption",
+            Self::NetworkFailure => "NetworkFailure",
         }
     }
 
-    /// The scenario's own objectives (RTO, RPO); a component's come from its policy.
+    /// The scenario's own objectives (RTO, RPO); a component's come from its policy. What restores nothing has no RPO.
     #[must_use]
-    pub fn objectives(self) -> (Span, Span) {
+    pub fn objectives(self) -> (Span, Option<Span>) {
         match self {
-            Self::CompleteFailure => (Span::from_hours(4), Span::from_hours(1)),
-            Self::DatabaseCorruption => (Span::from_hours(2), Span::from_mins(30)),
+            Self::CompleteFailure => (Span::from_hours(4), Some(Span::from_hours(1))),
+            Self::DatabaseCorruption => (Span::from_hours(2), Some(Span::from_mins(30))),
+            Self::NetworkFailure => (Span::from_hours(1), None),
+        }
+    }
+
+    /// How long a run may take that says nothing else: twice the RTO, and of what lasts as long as the outage does a day.
+    #[must_use]
+    pub fn deadline(self) -> Span {
+        match self {
+            Self::CompleteFailure | Self::DatabaseCorruption => {
+                Span::from_secs(self.objectives().0.as_secs().saturating_mul(2))
+            }
+            Self::NetworkFailure => Span::from_hours(24),
         }
     }
 }
@@ -252,7 +287,7 @@ mod tests {
     #[test]
     fn another_point_makes_another_run() {
         let mut other = run();
-        other.point = PointChoice { latest: None, named: Some(NameRef::new("p")), as_of: None };
+        other.point = Some(PointChoice { latest: None, named: Some(NameRef::new("p")), as_of: None });
         assert_ne!(run().identity_hash(), other.identity_hash());
     }
 }

@@ -130,7 +130,8 @@ async fn tell(place: &Arc<Place>, vectors: &Path) -> Result<()> {
     prove(&stage, &ledger, &point, &found, &status).await?;
     let measured = status.measured.first().context("nothing was measured")?;
     println!("\n  RTO {}   from the declared failure to validation passed", measured.rto);
-    println!("  RPO {}   what was written in that time before the failure is lost", measured.rpo);
+    let rpo = measured.rpo.as_deref().unwrap_or("none");
+    println!("  RPO {rpo}   what was written in that time before the failure is lost");
     println!("  longest wait of a writer during a capture: {:.2} s", pause.as_secs_f32());
     println!("  the whole story took {:.0} s", began.elapsed().as_secs_f32());
     Ok(())

@@ -19,6 +19,8 @@ pub const SCHOLAR: &str = "scholar";
 pub const CLAIM: &str = "scholar-state";
 /// The ConfigMap with the programs of every scholar.
 pub const PROGRAMS: &str = "scholar-program";
+/// Its ConfigMap.
+pub const CONFIG: &str = "scholar-config";
 /// What its .env file holds.
 pub const DOTENV: &str = "TOKEN=a-token-of-nobody-else\n";
 /// What its papers are on.

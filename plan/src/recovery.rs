@@ -17,7 +17,9 @@ mod left;
 mod levels;
 mod measure;
 mod mover;
+mod network;
 mod objects;
+mod offline;
 mod provision;
 pub mod quantity;
 mod quarantine;
@@ -37,7 +39,7 @@ mod walk;
 mod tests;
 
 use crds::condition::{self, Status};
-use crds::run::{RecoveryRunStatus, RunMode, StepPhase};
+use crds::run::{RecoveryRunStatus, RunMode, Scenario, StepPhase};
 use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
@@ -66,6 +68,8 @@ pub(crate) enum Progress {
     Acting { effects: Vec<Effect>, note: String },
     /// The same, to be looked at again at a time although nothing changes.
     Polling { effects: Vec<Effect>, note: String, at: Timestamp },
+    /// The next look is due, which is an attempt like the last and no failure.
+    Another { note: String },
     /// The next attempt is due.
     Again { why: String },
     /// Ended well.
@@ -167,9 +171,17 @@ pub fn begun(status: &RecoveryRunStatus) -> bool {
 pub fn holds(run: &crds::RecoveryRun, policy: &str) -> bool {
     let Some(status) = &run.status else { return false };
     run.spec.mode == RunMode::Run
+        && run.spec.scenario != Scenario::NetworkFailure
         && !settled(status)
         && !status.steps.is_empty()
         && status.steps.iter().any(|step| step.policy.as_deref() == Some(policy))
+}
+
+/// Whether `run` stops and starts the component of `policy` for its switch: what a capture remembers meanwhile would be that it does not run.
+#[must_use]
+pub fn restarts(run: &crds::RecoveryRun, policy: &str) -> bool {
+    let of = |known: &&crds::run::OfflineStatus| known.policy == policy && known.restart.is_some();
+    run.status.as_ref().is_some_and(|status| status.offline.iter().any(|known| of(&known)))
 }
 
 fn decide(draft: &mut Draft<'_>) {

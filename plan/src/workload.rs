@@ -17,6 +17,8 @@ pub struct WorkloadSeen {
     pub replicas: i32,
     /// Replicas ready.
     pub ready: i32,
+    /// Pods that there are; absent while its controller has not seen how many are asked for now.
+    pub pods: Option<i32>,
     /// `persistentVolumeClaimRetentionPolicy.whenScaled` is Delete: scaling down deletes its claims.
     pub deletes_claims: bool,
     /// A run has created it, stopped.

@@ -68,6 +68,10 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
                 .await
         }
         Effect::Scale(scale) => crate::execute::scale(ctx, &namespace, scale).await,
+        Effect::SetSwitch { config_map, resource_version, key, value } => {
+            let patch = json!({"metadata": {"resourceVersion": resource_version}, "data": {key: value}});
+            patched(&maps, config_map, "ConfigMap", &patch).await
+        }
         Effect::CreateClaim(claim) => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
             ensure(&claims, &new_claim(&namespace, claim), "PersistentVolumeClaim").await.map(drop)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::policy::Objectives;
 use crds::reference::RUN_LABEL;
+use crds::run::{OfflineStatus, Scenario};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
@@ -12,7 +13,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::source::{Around, at_rest};
 use plan::recovery::seen::{
-    ClaimSeen, Component, JobSeen, Memory, Observed, PointSeen, PolicySeen, Role, VolumeSeen,
+    ClaimSeen, Component, JobSeen, Memory, Observed, OfflineSeen, PointSeen, PolicySeen, Role, VolumeSeen,
 };
 use plan::recovery::{Member, forgotten, scope};
 
@@ -73,6 +74,10 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let claims = wanted(&all_claims, &run.uid, &components, memory.as_ref(), &run.status.swaps);
     let volumes = look.volumes(&claims, memory.as_ref(), &run.status.swaps).await?;
     let jobs = look.jobs(object, &pods).await?;
+    let offline = match run.spec.scenario {
+        Scenario::NetworkFailure => look.offline(&components, &run.status.offline).await?,
+        Scenario::CompleteFailure | Scenario::DatabaseCorruption => OfflineSeen::default(),
+    };
     Ok(Observed {
         now: (ctx.now)(),
         epoch: ctx.epoch,
@@ -94,6 +99,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         volumes,
         memory,
         surroundings,
+        offline,
         run,
     })
 }
@@ -144,6 +150,7 @@ impl Look<'_> {
             objectives: spec.objectives,
             approval: spec.recovery.approval == crds::policy::Approval::Required,
             quarantine_for: spec.recovery.quarantine_for,
+            offline: spec.offline.clone(),
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
             application: spec.component.application.is_some(),
@@ -175,6 +182,7 @@ impl Look<'_> {
             objectives: Objectives::default(),
             approval: false,
             quarantine_for: crds::policy::Recovery::default().quarantine_for,
+            offline: None,
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
             application: lost.application,
@@ -185,6 +193,35 @@ impl Look<'_> {
             workloads: Vec::new(),
             missing: Vec::new(),
         })
+    }
+
+    /// What offline mode changes: what the policies name, and what the run has taken and gives back whatever they name now.
+    async fn offline(&self, components: &[Component], taken: &[OfflineStatus]) -> Result<OfflineSeen, Error> {
+        let (mut keys, mut references) = (BTreeMap::<&str, BTreeSet<&str>>::new(), BTreeSet::new());
+        for component in components {
+            let Some(mode) = &component.offline else { continue };
+            if let Some(switch) = &mode.switch {
+                keys.entry(&switch.config_map_ref.name).or_default().insert(&switch.key);
+            }
+            references.extend(&mode.suspend);
+            references.extend(component.workloads.iter().map(|seen| &seen.workload));
+        }
+        for known in taken {
+            if let Some(switch) = &known.switch {
+                keys.entry(&switch.config_map).or_default().insert(&switch.key);
+            }
+            references.extend(known.suspended.iter().chain(&known.readers).map(|owed| &owed.workload));
+        }
+        let mut seen = OfflineSeen::default();
+        for (name, keys) in keys {
+            if let Some(map) = self.get::<ConfigMap>(name).await? {
+                seen.switches.insert(name.to_owned(), read::switch(&map, &keys));
+            }
+        }
+        let found = observe::workloads(self.ctx, &self.namespace, references).await?;
+        let existing = found.iter().filter_map(|(reference, found)| Some((reference, found.as_ref()?)));
+        seen.workloads = existing.map(|(reference, found)| workloads::seen(reference, found)).collect();
+        Ok(seen)
     }
 
     async fn memory(&self, name: &str, fenced: &[String]) -> Result<Option<Memory>, Error> {

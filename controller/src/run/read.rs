@@ -1,9 +1,9 @@
 //! Objects of the cluster in the words of a recovery. Pure: what was fetched comes in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
-use crds::run::{RecoveryRunStatus, RunMode};
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, OFFLINE_SWITCH_LABEL};
+use crds::run::{RecoveryRunStatus, RunMode, Scenario};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, condition};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use plan::recovery::scope;
 use plan::recovery::seen::{
     Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PointSeen, PointState, PolicySeen, Proof,
-    RepositorySeen, RunSeen, VolumeSeen,
+    RepositorySeen, RunSeen, SwitchSeen, VolumeSeen,
 };
 
 use crate::error::Error;
@@ -64,6 +64,8 @@ pub(super) fn other(
             .map(|member| member.policy)
             .collect(),
         begun: plan::recovery::begun(&status),
+        network: other.spec.scenario == Scenario::NetworkFailure
+            && status.offline.iter().all(|known| known.restart.is_none()),
     })
 }
 
@@ -221,6 +223,17 @@ pub(super) fn policy(policy: &BackupPolicy) -> PolicySeen {
         application: policy.spec.component.application.is_some(),
         priority: policy.spec.priority,
         depends_on: policy.spec.depends_on.iter().map(|needed| needed.name.clone()).collect(),
+        offline: policy.spec.offline.is_some(),
+    }
+}
+
+/// A ConfigMap with a switch; of its keys only these are read.
+pub(super) fn switch(map: &ConfigMap, keys: &BTreeSet<&str>) -> SwitchSeen {
+    let values = map.data.iter().flatten().filter(|(key, _)| keys.contains(key.as_str()));
+    SwitchSeen {
+        resource_version: version(map),
+        labelled: map.labels().get(OFFLINE_SWITCH_LABEL).is_some_and(|value| value == "true"),
+        values: values.map(|(key, value)| (key.clone(), value.clone())).collect(),
     }
 }
 

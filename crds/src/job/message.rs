@@ -1,8 +1,9 @@
 //! A report as a termination message: every list and text is cut to its bound, so that the largest one fits.
 
 use super::{
-    Captured, CataloguedPoint, Content, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS, MAX_FINDINGS,
-    MAX_OBJECTS, MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
+    Captured, CataloguedPoint, Content, Diagnosed, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS,
+    MAX_ENDPOINTS, MAX_FINDINGS, MAX_OBJECTS, MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT,
+    Report, TURN_REPORT_LIMIT,
 };
 
 impl Report {
@@ -77,6 +78,7 @@ impl Report {
             }
             Self::Pruned(pruned) => bound_points(&mut pruned.left),
             Self::Cut(done) => cut(&mut done.filesystem, 32),
+            Self::Diagnosed(diagnosed) => bound_diagnosed(diagnosed),
             Self::Recreated(recreated) => {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
@@ -134,6 +136,19 @@ fn bound_captured(captured: &mut Captured) {
     bound_findings(&mut captured.findings);
 }
 
+fn bound_diagnosed(diagnosed: &mut Diagnosed) {
+    diagnosed.endpoints.truncate(MAX_ENDPOINTS);
+    for endpoint in &mut diagnosed.endpoints {
+        endpoint.addresses.truncate(3);
+        endpoint.addresses.iter_mut().for_each(|address| cut(address, 40));
+        cut(&mut endpoint.message, 160);
+    }
+    for lines in [&mut diagnosed.interfaces, &mut diagnosed.routes] {
+        lines.truncate(MAX_ENDPOINTS / 2);
+        lines.iter_mut().for_each(|line| cut(line, 64));
+    }
+}
+
 fn bound_points(points: &mut Vec<String>) {
     points.truncate(MAX_POINTS);
     for point in points {
@@ -178,8 +193,8 @@ mod tests {
 
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-        CollectionSummary, Failure, FailureReason, Judged, Probed, Pruned, REPORT_LIMIT, Recreated, Restored,
-        Verified,
+        CollectionSummary, EndpointSeen, Failure, FailureReason, Judged, Probed, Pruned, REPORT_LIMIT,
+        Recreated, Restored, Verified,
     };
     use super::*;
     use crate::run::Verdict;
@@ -294,6 +309,14 @@ mod tests {
                 existing: u64::MAX,
             }),
             Report::Ran,
+            Report::Diagnosed(Diagnosed {
+                endpoints: vec![
+                    EndpointSeen { answers: false, addresses: vec![text(); 100], message: text() };
+                    100
+                ],
+                interfaces: vec![text(); 100],
+                routes: vec![text(); 100],
+            }),
             Report::Checked(Checked {
                 findings: findings(),
                 finding_count: u64::MAX,

@@ -18,6 +18,8 @@ pub enum Report {
     Cut(Cut),
     /// The command ran in every pod that was there, and succeeded.
     Ran,
+    /// Whether the endpoints answer.
+    Diagnosed(Diagnosed),
     /// The capture was left out: by its turn the next one was due.
     LeftOut,
     /// Points of the repository.
@@ -86,6 +88,30 @@ pub enum LockTried {
     Shown,
     /// It is no use to ask for a lock: why, and what to do.
     NotEnforced(String),
+}
+
+/// Result of [`Request::Diagnose`](super::Request::Diagnose): what could be seen from the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Diagnosed {
+    /// One entry an endpoint, in the order of the request.
+    pub endpoints: Vec<EndpointSeen>,
+    /// Its network interfaces, as `eth0 up 10.244.0.12`.
+    pub interfaces: Vec<String>,
+    /// Its routes, as `default via 10.244.0.1 dev eth0`.
+    pub routes: Vec<String>,
+}
+
+/// What came of reaching an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointSeen {
+    /// A connection was made.
+    pub answers: bool,
+    /// The first of the addresses that its name resolves to.
+    pub addresses: Vec<String>,
+    /// How it was reached, or why not, in the resolver's or the network's words.
+    pub message: String,
 }
 
 /// Result of [`Request::Catalogue`](super::Request::Catalogue).

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{ChromaCount, Cut, Hook, ServerAuth};
+use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
 
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,11 @@ pub enum Request {
         hook: Hook,
         /// The first pod in which it fails is the last; otherwise every pod has its turn.
         all_or_none: bool,
+    },
+    /// Look from here whether endpoints answer: resolve each name, and connect.
+    Diagnose {
+        /// The endpoints, [`MAX_ENDPOINTS`](super::MAX_ENDPOINTS) at most.
+        endpoints: Vec<Endpoint>,
     },
     /// Say what points there are, the newest first.
     Catalogue {
@@ -197,6 +202,7 @@ impl Request {
             | Self::Validate { repository, .. } => Some(repository),
             Self::Cut { .. }
             | Self::Hook { .. }
+            | Self::Diagnose { .. }
             | Self::CheckIntegrity { .. }
             | Self::Recreate { .. }
             | Self::Check { .. } => None,

@@ -91,6 +91,7 @@ impl Severity {
         match scenario {
             Scenario::CompleteFailure => Self::Critical,
             Scenario::DatabaseCorruption => Self::High,
+            Scenario::NetworkFailure => Self::Medium,
         }
     }
 

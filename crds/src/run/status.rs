@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Assessed, GateStatus};
+use super::{Assessed, GateStatus, OfflineStatus};
 use crate::Span;
 use crate::reference::WorkloadRef;
 
@@ -56,6 +56,10 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub fenced: Vec<String>,
+    /// Offline mode of each component that a NetworkFailure concerns; what is to be given back stands here before it is taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub offline: Vec<OfflineStatus>,
     /// The steps in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -87,7 +91,7 @@ pub struct RecoveryRunStatus {
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub next_actions: Vec<NextAction>,
     /// Conditions: Ready, Reconciling, Stalled, Complete, Failed, Cancelled, PlanReady, GatesPassed, SourceResolved, Stopped, Fenced,
-    /// TargetReady, DataRestored, ApplicationReady, Validated, ObjectivesMet.
+    /// TargetReady, DataRestored, ApplicationReady, Validated, OfflineMode, ObjectivesMet.
     #[serde(default)]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -333,10 +337,11 @@ pub struct Measured {
     /// Policy.
     #[schemars(length(max = 253))]
     pub policy: String,
-    /// The declared failure minus the point's consistency time.
+    /// The declared failure minus the point's consistency time; absent where nothing was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
-    pub rpo: String,
-    /// Validation passed minus the declared failure.
+    pub rpo: Option<String>,
+    /// Validation passed minus the declared failure; of a network failure until the component works in offline mode.
     #[schemars(length(max = 24))]
     pub rto: String,
     /// The same by step; adds up to `rto`.
@@ -373,10 +378,12 @@ pub struct ObjectivesStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectiveVerdicts {
-    /// Promised.
-    pub rpo: Span,
+    /// Promised; absent where nothing is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo: Option<Span>,
     /// Kept?
-    pub rpo_verdict: ObjectiveVerdict,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo_verdict: Option<ObjectiveVerdict>,
     /// Promised.
     pub rto: Span,
     /// Kept?

@@ -43,7 +43,7 @@ async fn play(stage: &Stage) -> Result<()> {
 
     stage
         .apply(&[json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "metadata": {"name": "look"}, "spec": {
-            "scenario": "CompleteFailure", "mode": "Assess", "target": {"inPlace": {"confirm": stage.namespace}}}})])
+            "scenario": "CompleteFailure", "mode": "Assess"}})])
         .await?;
     let run = stage.succeeded("look").await?;
     let status = run.status.context("the run has no status")?;

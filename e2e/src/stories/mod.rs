@@ -15,6 +15,7 @@ mod complete_failure;
 mod controller_killed_midway;
 mod dry_run;
 mod loss;
+mod network_failure;
 mod one_minute_rpo;
 mod recover_corruption;
 mod replay_guard;
@@ -48,6 +49,7 @@ pub const ALL: &[&Story] = &[
     &verify_finds_corruption::STORY,
     &anomaly_keeps_points::STORY,
     &recover_corruption::STORY,
+    &network_failure::STORY,
     &approval_and_cancel::STORY,
     &capture_live::STORY,
     &rpo_condition::STORY,

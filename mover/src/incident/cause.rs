@@ -21,8 +21,10 @@ pub fn causes(facts: &Facts) -> Section {
 
 /// What the run saw of the damage: a finding, not a cause.
 fn found(facts: &Facts) -> Option<Block> {
-    let steps =
-        facts.begun().filter(|(step, _)| step.name.starts_with("CheckIntegrity") && !step.message.is_empty());
+    let steps = facts.begun().filter(|(step, _)| {
+        let looks = ["CheckIntegrity", "Diagnose"].iter().any(|word| step.name.starts_with(word));
+        looks && !step.message.is_empty()
+    });
     let items: Vec<Text> = steps
         .map(|(step, _)| {
             Text::from("The run found, in ").code(&step.name).then(format!(": {}", step.message))

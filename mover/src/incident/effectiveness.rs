@@ -10,7 +10,8 @@ use super::words::{between, count, minutes, seconds, time, whole_seconds};
 
 /// The section.
 pub fn effectiveness(facts: &Facts) -> Section {
-    let mut blocks = vec![Block::heading("RTO and RPO")];
+    let title = if facts.restores_nothing() { "RTO" } else { "RTO and RPO" };
+    let mut blocks = vec![Block::heading(title)];
     blocks.extend(objectives(facts));
     for (number, measured) in facts.run.status.measured.iter().enumerate() {
         // Components that took the same time in the same parts are told of once.
@@ -37,16 +38,18 @@ pub fn effectiveness(facts: &Facts) -> Section {
 fn objectives(facts: &Facts) -> Vec<Block> {
     let status = &facts.run.status;
     let Some(objectives) = &status.objectives else {
-        let (rto, rpo) = facts.promised();
+        let (rto, _) = facts.promised();
         let due = facts.clocks.detected.checked_add(rto.to_duration()).map(time).unwrap_or_default();
-        let scenario = facts.run.spec.scenario.as_str();
+        let promise = facts.promise(&format!(", until {due}"));
         let state = match facts.stage {
-            Stage::Interim => format!(
-                "Not measured yet. {scenario} promises an RTO of {rto}, until {due}, and an RPO of {rpo}."
-            ),
-            Stage::Ended | Stage::Plan | Stage::Assessment => format!(
-                "Not measured: no recovery was proved. {scenario} promises an RTO of {rto}, until {due}, and an RPO of {rpo}."
-            ),
+            Stage::Interim => format!("Not measured yet. {promise}."),
+            Stage::Ended | Stage::Plan if facts.restores_nothing() && facts.clocks.recovered.is_some() => {
+                let text = format!("Not measured: no component had to go offline. {promise}.");
+                return vec![Block::paragraph(text)];
+            }
+            Stage::Ended | Stage::Plan | Stage::Assessment => {
+                format!("Not measured: no recovery was proved. {promise}.")
+            }
         };
         let own = Text::from(state)
             .then(" What is promised for a component stands in its BackupPolicy, ")
@@ -64,20 +67,20 @@ fn objectives(facts: &Facts) -> Vec<Block> {
         &mut table,
         &scenario.as_str().into(),
         &objectives.scenario,
-        &worst(&status.measured, |m| &m.rto),
-        &worst(&status.measured, |m| &m.rpo),
+        &worst(&status.measured, |m| Some(&m.rto)),
+        &worst(&status.measured, |m| m.rpo.as_ref()),
     );
     for policy in &objectives.policies {
         let measured = status.measured.iter().find(|measured| measured.policy == policy.policy);
-        let of = |part: fn(&Measured) -> &String| {
-            measured.map_or_else(|| "not measured".to_owned(), |m| part(m).clone())
+        let of = |part: fn(&Measured) -> Option<&String>| {
+            measured.and_then(part).map_or_else(|| "not measured".to_owned(), String::clone)
         };
         held(
             &mut table,
             &Text::from("component ").code(&policy.policy).into(),
             &policy.verdicts,
-            &of(|m| &m.rto),
-            &of(|m| &m.rpo),
+            &of(|m| Some(&m.rto)),
+            &of(|m| m.rpo.as_ref()),
         );
     }
     vec![
@@ -89,9 +92,10 @@ fn objectives(facts: &Facts) -> Vec<Block> {
 }
 
 fn held(table: &mut Table, of: &Cell, verdicts: &ObjectiveVerdicts, rto: &str, rpo: &str) {
-    for (name, promised, verdict, measured) in
-        [("RTO", verdicts.rto, verdicts.rto_verdict, rto), ("RPO", verdicts.rpo, verdicts.rpo_verdict, rpo)]
-    {
+    let recovery = Some(("RTO", verdicts.rto, verdicts.rto_verdict, rto));
+    let loss =
+        verdicts.rpo.zip(verdicts.rpo_verdict).map(|(promised, verdict)| ("RPO", promised, verdict, rpo));
+    for (name, promised, verdict, measured) in recovery.into_iter().chain(loss) {
         table.row([of.clone(), name.into(), promised.to_string().into(), measured.into(), met(verdict)]);
     }
 }
@@ -105,9 +109,9 @@ pub fn met(verdict: ObjectiveVerdict) -> Cell {
 }
 
 /// The longest of what was measured.
-pub fn worst(measured: &[Measured], of: fn(&Measured) -> &String) -> String {
-    let longest = measured.iter().max_by_key(|measured| seconds(of(measured)));
-    longest.map_or_else(|| "not measured".to_owned(), |measured| of(measured).clone())
+pub fn worst(measured: &[Measured], of: fn(&Measured) -> Option<&String>) -> String {
+    let longest = measured.iter().filter_map(of).max_by_key(|told| seconds(told));
+    longest.map_or_else(|| "not measured".to_owned(), String::clone)
 }
 
 /// The recovery time in its parts, in whole seconds that add up to it.
@@ -158,6 +162,10 @@ fn meaning(part: &str) -> &'static str {
         "stop" => "stopping the workloads",
         "quarantine" => "keeping the old volume as it is",
         "integrity" => "finding out what is broken",
+        "diagnose" => "looking whether what it needs from outside answers",
+        "offline" => "entering offline mode",
+        "watch" => "waiting for the network",
+        "leave" => "leaving offline mode",
         "select" => "choosing the point",
         "provision" => "making the new volume",
         "restore" => "restoring the point into it",
@@ -188,6 +196,10 @@ fn not_measured(facts: &Facts) -> Vec<Block> {
 /// What is lost: by the state that was restored, or not at all where nothing was replaced.
 fn loss(facts: &Facts) -> Vec<Block> {
     let status = &facts.run.status;
+    if facts.restores_nothing() {
+        let text = "This run restores nothing and replaces no volume, so nothing is lost by it. What could not be fetched meanwhile has to be fetched afterwards.";
+        return vec![Block::paragraph(text)];
+    }
     if facts.stage == Stage::Ended && facts.clocks.recovered.is_none() && !facts.replaced() {
         let text =
             "This run lost nothing: no volume was replaced. What the failure itself damaged is not measured.";
@@ -210,7 +222,7 @@ fn loss(facts: &Facts) -> Vec<Block> {
         let from = point.consistency_time;
         let rpo = status.measured.iter().find(|measured| measured.policy == point.policy);
         let computed = u64::try_from(clocks.detected.duration_since(from).as_secs()).unwrap_or(0);
-        let lost = rpo.and_then(|measured| seconds(&measured.rpo)).unwrap_or(computed);
+        let lost = rpo.and_then(|measured| seconds(measured.rpo.as_ref()?)).unwrap_or(computed);
         let until = match clocks.stopped {
             Some(stopped) => format!(
                 "; until the writers stood still, at {} at the latest, {} ({})",
@@ -240,7 +252,9 @@ fn loss(facts: &Facts) -> Vec<Block> {
 
 fn points(facts: &Facts) -> Block {
     if facts.run.status.points.is_empty() {
-        let text = if facts.stage == Stage::Interim {
+        let text = if facts.restores_nothing() {
+            "None: this run restores nothing."
+        } else if facts.stage == Stage::Interim {
             "None yet."
         } else {
             "None: the run ended before it chose one."

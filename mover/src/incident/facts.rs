@@ -3,7 +3,7 @@
 
 use crds::Span;
 use crds::condition::{get, is_true};
-use crds::run::{CheckStatus, Incident, RunMode, RunPhase, StepPhase, StepStatus, Verdict};
+use crds::run::{CheckStatus, Incident, RunMode, RunPhase, Scenario, StepPhase, StepStatus, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
 use super::document::Tone;
@@ -93,8 +93,8 @@ impl Facts {
         self.run.status.checks.iter().filter(|check: &&CheckStatus| check.verdict == verdict).count()
     }
 
-    /// The scenario's objectives (RTO, RPO).
-    pub fn promised(&self) -> (Span, Span) {
+    /// The scenario's objectives: the RTO, and the RPO where something is restored.
+    pub fn promised(&self) -> (Span, Option<Span>) {
         match &self.run.status.objectives {
             Some(objectives) => (objectives.scenario.rto, objectives.scenario.rpo),
             None => self.run.spec.scenario.objectives(),
@@ -114,6 +114,18 @@ impl Facts {
             RunPhase::Pending => ("Pending", Tone::Quiet),
             RunPhase::Planned => ("Planned", Tone::Plain),
         }
+    }
+
+    /// What the scenario promises, in words.
+    pub fn promise(&self, until: &str) -> String {
+        let (rto, rpo) = self.promised();
+        let rpo = rpo.map(|rpo| format!(", and an RPO of {rpo}")).unwrap_or_default();
+        format!("{} promises an RTO of {rto}{until}{rpo}", self.run.spec.scenario.as_str())
+    }
+
+    /// Whether the run is about the network: it restores nothing, so nothing is lost by it.
+    pub fn restores_nothing(&self) -> bool {
+        self.run.spec.scenario == Scenario::NetworkFailure
     }
 
     /// Since the detection.
@@ -146,7 +158,7 @@ fn clocks(run: &Run, incident: &Incident) -> Clocks {
         detected.checked_add(SignedDuration::from_millis(millis)).unwrap_or(detected)
     });
     let recovered = (run.phase == RunPhase::Succeeded)
-        .then(|| measured.max().or_else(|| done("Validate")).or_else(|| done("Start")))
+        .then(|| measured.max().or_else(|| ["Validate", "Start", "Diagnose"].into_iter().find_map(done)))
         .flatten();
     let known = status.steps.iter().flat_map(|step| [step.start, step.end]);
     let asked = status.gates.iter().flat_map(|gate| [Some(gate.since), gate.time]);

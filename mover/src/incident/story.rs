@@ -1,6 +1,6 @@
 //! The first section: what happened when, who decided what, and how long nobody was served.
 
-use crds::run::{Answer, GateStatus, RunPhase, StepPhase, StepStatus};
+use crds::run::{Answer, GateStatus, OfflineStatus, RunPhase, StepPhase, StepStatus};
 use jiff::Timestamp;
 
 use super::document::{Block, Cell, Field, Section, Table, Text, Tone, field, section};
@@ -34,12 +34,26 @@ fn instants(facts: &Facts) -> Vec<Field> {
         ),
         false => format!("{}, when the run was created", time(clocks.created)),
     };
-    vec![
+    let mut fields = vec![
         field("Detection time", if clocks.declared { detection.into() } else { detection.toned(Tone::Warn) }),
         field("Response time", response),
         field("Recovery completion time", completion(facts)),
         field("Total downtime", downtime(facts)),
-    ]
+    ];
+    fields.extend(facts.run.status.offline.iter().filter_map(offline));
+    fields
+}
+
+/// For how long a component worked offline.
+fn offline(known: &OfflineStatus) -> Option<Field> {
+    let entered = known.entered?;
+    let text = match known.left {
+        Some(left) => {
+            format!("from {} to {}, {}", time(entered), time(left), between(entered, left))
+        }
+        None => format!("since {}", time(entered)),
+    };
+    Some(field(format!("Offline mode, {}", known.policy), text))
 }
 
 fn completion(facts: &Facts) -> Cell {

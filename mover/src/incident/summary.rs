@@ -70,9 +70,7 @@ fn sections(facts: &Facts) -> Vec<Section> {
 
 /// A run that changes nothing has no incident: what it would do is all there is to say.
 fn plan(facts: &Facts) -> Vec<Section> {
-    let (rto, rpo) = facts.promised();
-    let promised =
-        format!("{} promises an RTO of {rto} and an RPO of {rpo}.", facts.run.spec.scenario.as_str());
+    let promised = format!("{}.", facts.promise("").replace(", and", " and"));
     let steps = match facts.waiting().next() {
         Some(_) => Block::Table(story::planned(facts, "In this order")),
         None => Block::paragraph("There are no steps: the plan could not be made."),
@@ -114,11 +112,15 @@ fn too_late(facts: &Facts) -> Option<Text> {
 fn meters(facts: &Facts) -> Vec<Meter> {
     let measured = &facts.run.status.measured;
     let (rto, rpo) = facts.promised();
-    vec![
-        meter(facts, "Recovery time (RTO)", rto, worst(measured, |m| &m.rto), |v| (v.rto, v.rto_verdict)),
-        meter(facts, "Data loss (RPO)", rpo, worst(measured, |m| &m.rpo), |v| (v.rpo, v.rpo_verdict)),
-        validation(facts),
-    ]
+    let recovery = worst(measured, |m| Some(&m.rto));
+    let mut meters =
+        vec![meter(facts, "Recovery time (RTO)", rto, recovery, |v| Some((v.rto, v.rto_verdict)))];
+    meters.extend(rpo.map(|rpo| {
+        let loss = worst(measured, |m| m.rpo.as_ref());
+        meter(facts, "Data loss (RPO)", rpo, loss, |v| v.rpo.zip(v.rpo_verdict))
+    }));
+    meters.push(validation(facts));
+    meters
 }
 
 /// What was measured beside what was promised: for one component its own promise, for several the scenario's, and whoever's was missed.
@@ -127,19 +129,21 @@ fn meter(
     label: &str,
     promised: Span,
     value: String,
-    of: fn(&ObjectiveVerdicts) -> (Span, ObjectiveVerdict),
+    told: fn(&ObjectiveVerdicts) -> Option<(Span, ObjectiveVerdict)>,
 ) -> Meter {
+    let of = |verdicts: &ObjectiveVerdicts| told(verdicts).unwrap_or((promised, ObjectiveVerdict::Met));
     let scenario = facts.run.spec.scenario.as_str();
     let (promised, verdict) = match &facts.run.status.objectives {
         None => (promised, Text::from(format!("{promised} promised for {scenario}")).toned(Tone::Quiet)),
         Some(objectives) => {
-            let missed: Vec<&str> = objectives
-                .policies
+            // A policy promises how soon its component is restored, and of an outage nothing.
+            let policies = if facts.restores_nothing() { &[][..] } else { objectives.policies.as_slice() };
+            let missed: Vec<&str> = policies
                 .iter()
                 .filter(|policy| of(&policy.verdicts).1 == ObjectiveVerdict::Missed)
                 .map(|policy| policy.policy.as_str())
                 .collect();
-            match (objectives.policies.as_slice(), missed.as_slice()) {
+            match (policies, missed.as_slice()) {
                 ([one], []) => (of(&one.verdicts).0, kept(format!("met, {} promised", of(&one.verdicts).0))),
                 ([one], _) => {
                     (of(&one.verdicts).0, broken(format!("missed, {} promised", of(&one.verdicts).0)))
@@ -149,8 +153,12 @@ fn meter(
                         (promised, kept(format!("met, {promised} promised for {scenario}")))
                     }
                     (promised, ObjectiveVerdict::Missed) => {
-                        let text =
-                            format!("met for each component, {promised} missed that {scenario} promises");
+                        let text = match policies {
+                            [] => format!("missed, {promised} promised for {scenario}"),
+                            _ => {
+                                format!("met for each component, {promised} missed that {scenario} promises")
+                            }
+                        };
                         (promised, Text::from(text).toned(Tone::Warn))
                     }
                 },

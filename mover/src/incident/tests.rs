@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Format, Run, html, render};
 
-const RUNS: [&str; 5] = ["succeeded", "failed", "awaiting", "planned", "assessed"];
+const RUNS: [&str; 6] = ["succeeded", "failed", "awaiting", "planned", "assessed", "network"];
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/incident/golden").join(name)
@@ -47,6 +47,21 @@ fn reports_are_written_anew() {
     for (path, text) in reports() {
         std::fs::write(path, text).unwrap();
     }
+}
+
+#[test]
+fn a_run_that_restores_nothing_has_no_rpo_and_loses_nothing() {
+    let text = markdown(&object("network"));
+    for said in [
+        "Offline mode, scholar",
+        "1h28m38s",
+        "restores nothing and replaces no volume",
+        "Medium, as of every NetworkFailure",
+        "met, 1h promised",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(!text.contains("RPO"), "{text}");
 }
 
 /// Numbers that are the same each time.

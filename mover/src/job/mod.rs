@@ -8,6 +8,7 @@ mod catalogue;
 mod clones;
 mod confirm;
 mod cut;
+mod diagnose;
 mod extract;
 mod hold;
 mod hook;
@@ -120,6 +121,7 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Hook { namespace, pods, hook, all_or_none } => {
             hook::hook(desk, &namespace, &pods, &hook, all_or_none).await
         }
+        Request::Diagnose { endpoints } => Ok(diagnose::diagnose(&endpoints).await),
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
         Request::Hold { repository, hold, release } => hold::hold(desk, &repository, &hold, &release).await,

@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::scope::circle;
 use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
-use super::{Draft, Progress, assessment, dry_run, settle, texts};
+use super::{Draft, Progress, assessment, dry_run, network, settle, texts};
 
 /// When both clocks start: what was declared, else the creation of the run.
 pub(crate) fn declared(run: &RunSeen) -> Timestamp {
@@ -27,10 +27,9 @@ pub(crate) fn deadline(run: &RunSeen) -> Timestamp {
     run.created.checked_add(limit.to_duration()).unwrap_or(Timestamp::MAX)
 }
 
-/// Twice the scenario's RTO.
+/// As long as its scenario may take.
 pub(crate) fn default_deadline(run: &RunSeen) -> Span {
-    let (rto, _) = run.spec.scenario.objectives();
-    Span::from_secs(rto.as_secs().saturating_mul(2))
+    run.spec.scenario.deadline()
 }
 
 /// What came out of a first look.
@@ -105,7 +104,11 @@ fn look(seen: &Observed, now: Timestamp) -> First {
     if spec.mode == RunMode::Run
         && let Some(rival) = seen.others.iter().find(|other| {
             let shared = other.policies.iter().any(|policy| seen.component(policy).is_some());
-            shared && (other.begun || (other.created, &other.name) < (seen.run.created, &seen.run.name))
+            // An outage may last for days, and keeps nobody from restoring a volume.
+            let beside = other.network && spec.scenario != Scenario::NetworkFailure;
+            shared
+                && !beside
+                && (other.begun || (other.created, &other.name) < (seen.run.created, &seen.run.name))
         })
     {
         let shared: Vec<&str> = rival
@@ -172,8 +175,9 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
-    let confirm = run.spec.target.in_place.as_ref().map(|target| target.confirm.as_str());
-    if confirm != Some(namespace.as_str()) {
+    let network = run.spec.scenario == Scenario::NetworkFailure;
+    let confirm = run.spec.in_place().map(|target| target.confirm.as_str());
+    if !network && confirm != Some(namespace.as_str()) {
         return Some((
             "ConfirmMismatch",
             format!(
@@ -198,7 +202,7 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
     }
     for asked in run.spec.policies.iter().flatten() {
         if seen.component(&asked.name).is_none() {
-            if catalogue(seen).is_some() {
+            if catalogue(seen).is_some() || (network && seen.policies.iter().any(|p| p.name == asked.name)) {
                 continue;
             }
             let have = if seen.policies.is_empty() {
@@ -231,12 +235,22 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
     if seen.components.is_empty() && catalogue(seen).is_none() {
         let of = match run.spec.scenario {
             Scenario::DatabaseCorruption => " of a ChromaDB",
+            Scenario::NetworkFailure => " with spec.offline",
             Scenario::CompleteFailure => "",
         };
         let points = match run.spec.scenario {
             Scenario::CompleteFailure => ", and no RecoveryRepository of it holds a point",
-            Scenario::DatabaseCorruption => "",
+            Scenario::DatabaseCorruption | Scenario::NetworkFailure => "",
         };
+        if network && !seen.policies.is_empty() {
+            return Some((
+                "InvalidSpec",
+                format!(
+                    "{}. Say in spec.offline of a policy what its component needs from outside, then create a new run",
+                    network::concerned(seen)
+                ),
+            ));
+        }
         return Some((
             "InvalidSpec",
             format!(
@@ -245,7 +259,7 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
         ));
     }
     let depends_on = seen.components.iter().map(|c| (c.policy.as_str(), c.depends_on.as_slice()));
-    if let Some(circle) = circle(depends_on) {
+    if let (Some(circle), false) = (circle(depends_on), network) {
         return Some((
             "InvalidSpec",
             format!(
@@ -253,7 +267,8 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
-    if let (Some(named), true) = (&run.spec.point.named, seen.restored().count() > 1) {
+    let named = run.spec.point.as_ref().and_then(|point| point.named.as_ref());
+    if let (Some(named), true) = (named, seen.restored().count() > 1) {
         return Some((
             "InvalidSpec",
             format!(
@@ -430,6 +445,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
 }
 
 fn assessed(seen: &Observed) -> String {
+    if seen.run.spec.scenario == Scenario::NetworkFailure {
+        return network::concerned(seen);
+    }
     let of = |volumes: Vec<(&ClaimSeen, &VolumeSeen)>| {
         let each =
             volumes.iter().map(|(claim, volume)| format!("claim {} on volume {}", claim.name, volume.name));

@@ -27,8 +27,8 @@ pub(crate) type Refusal = (&'static str, String);
 
 /// Chooses a point for `component`.
 pub(crate) fn choose(seen: &Observed, component: &Component) -> Result<Choice, Refusal> {
-    let choice = &seen.run.spec.point;
-    match choice {
+    let choice = seen.run.spec.point.clone().unwrap_or_default();
+    match &choice {
         PointChoice { named: Some(named), .. } => named_point(seen, component, &named.name),
         PointChoice { as_of: Some(as_of), .. } => newest(seen, component, Some(as_of.time)),
         PointChoice { latest: _, named: None, as_of: None } => behind(seen, component),

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::names::short_hash;
-use crds::run::{PlanSummary, StepStatus, Verdict};
+use crds::run::{PlanSummary, Scenario, StepStatus, Verdict};
 
 use super::assess::{current, declared};
 use super::choice::{Choice, describe};
 use super::seen::{ClaimSeen, Component, Observed, PointSeen, Role, VolumeSeen};
 use super::steps::{Kind, Step};
-use super::{Draft, quantity, stop, texts};
+use super::{Draft, network, quantity, stop, texts};
 
 /// What `step` would do.
 pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, Choice>) -> String {
@@ -19,6 +19,7 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
     match step.kind {
         Kind::Start => return start(component),
         Kind::Validate => return validate(component).to_owned(),
+        kind if component.role == Role::Offline => return network::foretell(component, kind),
         _ => {}
     }
     let Some(choice) = choices.get(policy) else { return String::new() };
@@ -89,6 +90,10 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         | Kind::Objects
         | Kind::Start
         | Kind::Validate
+        | Kind::Diagnose
+        | Kind::EnterOffline
+        | Kind::Watch
+        | Kind::LeaveOffline
         | Kind::Report => String::new(),
     }
 }
@@ -147,7 +152,7 @@ fn validate(component: &Component) -> &'static str {
         (Role::Restored, false) => {
             "hold the running ChromaDB against the point through its API; undo: none needed"
         }
-        (Role::Restored, true) | (Role::Dependent, _) => {
+        (Role::Restored, true) | (Role::Dependent | Role::Offline, _) => {
             "see that its workloads are ready and its CronJobs scheduled; undo: none needed"
         }
     }
@@ -162,10 +167,14 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         all.join(", ")
     };
     match kind {
+        Kind::Assess if seen.run.spec.scenario == Scenario::NetworkFailure => network::concerned(seen),
         Kind::Assess => {
             "look at workloads, claims, volumes, points and the repository; undo: none needed".to_owned()
         }
         Kind::Stop => format!("stop {}; undo: start them", replicas()),
+        Kind::Report if seen.run.spec.scenario == Scenario::NetworkFailure => {
+            "measure the recovery time against the objectives; undo: none needed".to_owned()
+        }
         Kind::Report => {
             "measure recovery time and data loss against the objectives; undo: none needed".to_owned()
         }
@@ -178,13 +187,17 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         | Kind::VerifyOffline
         | Kind::Swap
         | Kind::Start
-        | Kind::Validate => String::new(),
+        | Kind::Validate
+        | Kind::Diagnose
+        | Kind::EnterOffline
+        | Kind::Watch
+        | Kind::LeaveOffline => String::new(),
     }
 }
 
 /// StorageClass of a new volume.
 pub(crate) fn class<'a>(seen: &'a Observed, old: Option<&'a str>) -> Option<&'a str> {
-    seen.run.spec.target.in_place.as_ref().and_then(|target| target.storage_class_name.as_deref()).or(old)
+    seen.run.spec.in_place().and_then(|target| target.storage_class_name.as_deref()).or(old)
 }
 
 /// The plan in short.

@@ -18,7 +18,7 @@ pub enum Effect {
         /// Its content.
         data: BTreeMap<String, String>,
     },
-    /// Puts our finalizer on the run, so that it stays until the claims are whole.
+    /// Puts our finalizer on the run, so that it stays until the claims are whole and nothing is offline.
     AddFinalizer,
     /// Takes it away.
     RemoveFinalizer,
@@ -47,6 +47,17 @@ pub enum Effect {
     },
     /// Scales a workload.
     Scale(Scale),
+    /// Sets the value of one key of a ConfigMap, which has it.
+    SetSwitch {
+        /// Name of the ConfigMap.
+        config_map: String,
+        /// Version that was seen.
+        resource_version: String,
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+    },
     /// Creates a claim.
     CreateClaim(NewClaim),
     /// Writes or removes the annotation [`crds::reference::BINDING`] of a claim, so that whoever binds claims looks at it.
@@ -132,6 +143,7 @@ impl Effect {
             Self::ForgetClaims { .. } => "ForgetClaims".into(),
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
             Self::Scale(_) => "Scale".into(),
+            Self::SetSwitch { .. } => "SetSwitch".into(),
             Self::CreateClaim(_) => "CreateClaim".into(),
             Self::AnnotateClaim { .. } => "AnnotateClaim".into(),
             Self::CreateJob { step, .. } => format!("CreateJob/{step}"),

@@ -3,12 +3,12 @@
 
 use crds::names;
 use crds::reference::WorkloadKind;
-use crds::run::{LeftAs, NextAction, StoppedWorkload};
+use crds::run::{LeftAs, NextAction, Scenario, StoppedWorkload};
 
 use super::seen::{Component, Observed, PointState};
 use super::swap::{between, bound, swapped};
 use super::walk::{Stretch, lane};
-use super::{Draft, stop, texts};
+use super::{Draft, network, stop, texts};
 
 /// The components that were not recovered.
 fn lost<'a>(draft: &Draft<'a>) -> Vec<&'a Component> {
@@ -58,6 +58,9 @@ fn of(draft: &Draft<'_>, component: &Component) -> LeftAs {
 
 /// How what was not recovered was left, and what was.
 pub(crate) fn world(draft: &Draft<'_>) -> String {
+    if draft.seen.run.spec.scenario == Scenario::NetworkFailure {
+        return network::world(draft);
+    }
     let lost = lost(draft);
     let say = |component: &&Component| {
         let text = told(draft, component);
@@ -107,6 +110,9 @@ fn told(draft: &Draft<'_>, component: &Component) -> String {
 /// What a human can do next, the recommended first.
 pub(crate) fn next_actions(draft: &Draft<'_>) -> Vec<NextAction> {
     let namespace = &draft.seen.run.namespace;
+    if draft.seen.run.spec.scenario == Scenario::NetworkFailure {
+        return network::next_actions(draft);
+    }
     let lost = lost(draft);
     if lost.iter().any(|component| of(draft, component).claims == "Between") {
         return vec![NextAction {

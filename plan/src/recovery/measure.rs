@@ -3,21 +3,26 @@
 use crds::Span;
 use crds::condition::Status;
 use crds::run::{
-    Measured, ObjectiveVerdict, ObjectiveVerdicts, ObjectivesStatus, Part, PolicyObjectiveVerdicts,
+    Measured, ObjectiveVerdict, ObjectiveVerdicts, ObjectivesStatus, Part, PolicyObjectiveVerdicts, Scenario,
     StepPhase, Verdict,
 };
 use jiff::{SignedDuration, Timestamp};
 
 use super::assess::declared;
+use super::seen::{Component, Role};
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress};
+use super::{Draft, Progress, network};
 use crate::effect::Event;
 
 /// Measures, and completes the run.
 pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
-    let numbers = measure(draft).unwrap_or_default();
+    let numbers = measure(draft);
     draft.status.verdict.get_or_insert(Verdict::Passed);
+    if draft.seen.run.spec.scenario == Scenario::NetworkFailure {
+        return network::report(draft, numbers);
+    }
+    let numbers = numbers.unwrap_or_default();
     let served: Vec<String> = draft
         .status
         .points
@@ -35,25 +40,20 @@ pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
 pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
     let start = declared(&draft.seen.run);
     let (mut policies, mut measured) = (Vec::new(), Vec::new());
-    let (mut worst_rpo, mut worst_rto) = (SignedDuration::ZERO, SignedDuration::ZERO);
-    for component in draft.seen.restored() {
-        let point = draft.status.points.iter().find(|point| point.policy == component.policy);
-        let Some(point) = point.filter(|_| lane(&draft.status, &component.policy) == Some(Stretch::Done))
-        else {
-            continue;
-        };
-        let end = restored_at(draft, &component.policy);
-        let rpo = start.duration_since(point.consistency_time).max(SignedDuration::ZERO);
+    let (mut worst_rpo, mut worst_rto): (Option<SignedDuration>, _) = (None, SignedDuration::ZERO);
+    for component in &draft.seen.components {
+        let Some((end, consistent)) = proved(draft, component) else { continue };
+        let rpo = consistent.map(|time| start.duration_since(time).max(SignedDuration::ZERO));
         let rto = end.duration_since(start).max(SignedDuration::ZERO);
         (worst_rpo, worst_rto) = (worst_rpo.max(rpo), worst_rto.max(rto));
         let objectives = component.objectives;
         policies.push(PolicyObjectiveVerdicts {
             policy: component.policy.clone(),
-            verdicts: verdicts(objectives.rpo, rpo, objectives.rto, rto),
+            verdicts: verdicts(Some(objectives.rpo), rpo, objectives.rto, rto),
         });
         measured.push(Measured {
             policy: component.policy.clone(),
-            rpo: Span::floor(rpo).to_string(),
+            rpo: rpo.map(|rpo| Span::floor(rpo).to_string()),
             rto: Span::floor(rto).to_string(),
             breakdown: breakdown(draft, &component.policy, start, end),
             not_measured: not_measured(draft),
@@ -62,21 +62,25 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
     if measured.is_empty() {
         return None;
     }
-    let (rto_goal, rpo_goal) = draft.seen.run.spec.scenario.objectives();
+    let of_scenario = draft.seen.run.spec.scenario;
+    let (rto_goal, rpo_goal) = of_scenario.objectives();
     let scenario = verdicts(rpo_goal, worst_rpo, rto_goal, worst_rto);
-    let goals = policies
-        .iter()
-        .map(|p| (p.verdicts.rpo, p.verdicts.rto))
-        .fold((rpo_goal, rto_goal), |a, b| (a.0.min(b.0), a.1.min(b.1)));
-    let missed_rpo = missed(&policies, |v| v.rpo_verdict);
-    let missed_rto = missed(&policies, |v| v.rto_verdict);
-    // What the columns show is what was promised for the components; with one, its own.
+    let rpo_shown = policies.iter().filter_map(|p| p.verdicts.rpo).chain(rpo_goal).min();
+    let rto_shown = policies.iter().map(|p| p.verdicts.rto).fold(rto_goal, Span::min);
+    // What the columns show is what was promised for the components; with one, its own. A policy promises how soon it is restored, and
+    // nothing for an outage of the network: there the scenario's counts as well.
     let (rpo_shown, rto_shown) = match policies.as_slice() {
-        [one] => (one.verdicts.rpo, one.verdicts.rto),
-        _ => goals,
+        [one] if of_scenario != Scenario::NetworkFailure => (one.verdicts.rpo, one.verdicts.rto),
+        _ => (rpo_shown, rto_shown),
     };
-    let (rpo, rto) = (Span::floor(worst_rpo), Span::floor(worst_rto));
-    let numbers = format!("RPO {rpo} of {rpo_shown}, RTO {rto} of {rto_shown}");
+    let missed_rpo = missed(&policies, |v| v.rpo_verdict);
+    let scenario_missed = scenario.rto_verdict == ObjectiveVerdict::Missed;
+    let missed_rto = missed(&policies, |v| Some(v.rto_verdict))
+        || (of_scenario == Scenario::NetworkFailure && scenario_missed);
+    let rto = Span::floor(worst_rto);
+    let rpo = worst_rpo.zip(rpo_shown).map(|(rpo, shown)| (Span::floor(rpo), shown));
+    let told = rpo.map(|(rpo, shown)| format!("RPO {rpo} of {shown}, ")).unwrap_or_default();
+    let numbers = format!("{told}RTO {rto} of {rto_shown}");
     let (met, reason) = match (missed_rpo, missed_rto) {
         (false, false) => (Status::True, "Met"),
         (true, false) => (Status::False, "RPOMissed"),
@@ -87,9 +91,26 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
     draft.status.measured = measured;
     draft.status.objectives = Some(ObjectivesStatus { scenario, policies });
     let display = draft.status.display.get_or_insert_default();
-    display.rpo = Some(format!("{rpo}/{rpo_shown}"));
+    display.rpo = rpo.map(|(rpo, shown)| format!("{rpo}/{shown}"));
     display.rto = Some(format!("{rto}/{rto_shown}"));
     Some(numbers)
+}
+
+/// When a component was recovered, and what its point is of; of one that is offline only when.
+fn proved(draft: &Draft<'_>, component: &Component) -> Option<(Timestamp, Option<Timestamp>)> {
+    let policy = &component.policy;
+    match component.role {
+        Role::Restored => {
+            let point = draft.status.points.iter().find(|point| point.policy == *policy);
+            let point = point.filter(|_| lane(&draft.status, policy) == Some(Stretch::Done))?;
+            Some((restored_at(draft, policy), Some(point.consistency_time)))
+        }
+        Role::Offline => {
+            let known = draft.status.offline.iter().find(|known| known.policy == *policy)?;
+            Some((known.entered?, None))
+        }
+        Role::Dependent => None,
+    }
 }
 
 /// When the recovery of a component was proved: the end of Validate; without one, the end of the last step before it.
@@ -102,22 +123,27 @@ fn restored_at(draft: &Draft<'_>, policy: &str) -> Timestamp {
     ended(Kind::Validate).or_else(|| ended(Kind::Start)).or_else(|| ended(Kind::Swap)).unwrap_or(draft.now)
 }
 
-fn missed(policies: &[PolicyObjectiveVerdicts], of: fn(&ObjectiveVerdicts) -> ObjectiveVerdict) -> bool {
-    policies.iter().any(|policy| of(&policy.verdicts) == ObjectiveVerdict::Missed)
+fn missed(
+    policies: &[PolicyObjectiveVerdicts],
+    of: fn(&ObjectiveVerdicts) -> Option<ObjectiveVerdict>,
+) -> bool {
+    policies.iter().any(|policy| of(&policy.verdicts) == Some(ObjectiveVerdict::Missed))
 }
 
+/// What was measured against what was promised; where there is nothing to lose nothing is promised of it.
 fn verdicts(
-    rpo: Span,
-    rpo_measured: SignedDuration,
+    rpo: Option<Span>,
+    rpo_measured: Option<SignedDuration>,
     rto: Span,
     rto_measured: SignedDuration,
 ) -> ObjectiveVerdicts {
     let verdict = |promised: Span, measured: SignedDuration| {
         if measured <= promised.to_duration() { ObjectiveVerdict::Met } else { ObjectiveVerdict::Missed }
     };
+    let rpo = rpo.zip(rpo_measured);
     ObjectiveVerdicts {
-        rpo,
-        rpo_verdict: verdict(rpo, rpo_measured),
+        rpo: rpo.map(|(promised, _)| promised),
+        rpo_verdict: rpo.map(|(promised, measured)| verdict(promised, measured)),
         rto,
         rto_verdict: verdict(rto, rto_measured),
     }
@@ -128,7 +154,9 @@ fn not_measured(draft: &Draft<'_>) -> Vec<String> {
     if draft.seen.run.spec.incident.as_ref().and_then(|incident| incident.detected_at).is_none() {
         list.push("anything before the run was created: incident.detectedAt was not given".to_owned());
     }
-    list.push("records written after the point: their number is not counted".to_owned());
+    if draft.seen.run.spec.scenario != Scenario::NetworkFailure {
+        list.push("records written after the point: their number is not counted".to_owned());
+    }
     if draft.status.verdict == Some(Verdict::Inconclusive) {
         list.push("validation: no replica ran".to_owned());
     }
@@ -147,7 +175,8 @@ fn breakdown(draft: &Draft<'_>, policy: &str, start: Timestamp, end: Timestamp) 
             continue;
         }
         // What a human took to decide is nobody's delay but theirs.
-        let decided = step.kind == Kind::Stop && !draft.status.gates.is_empty();
+        let gated = matches!(step.kind, Kind::Stop | Kind::Diagnose);
+        let decided = gated && !draft.status.gates.is_empty();
         line.until(
             if first {
                 "queued"

@@ -15,6 +15,8 @@ use super::seen::{Access, Component};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
 use super::{Draft, Progress, texts, validate};
+use jiff::SignedDuration;
+
 use crate::backoff;
 use crate::backup::source::{Content, Source};
 use crate::effect::{Account, Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
@@ -106,7 +108,7 @@ fn again(draft: &Draft<'_>, name: &str, attempt: u32, why: String) -> Progress {
     }
 }
 
-fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progress {
+pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progress {
     let seen = draft.seen;
     // Two writers in one volume would tear it: an earlier attempt must be gone, its pod included.
     for earlier in 1..attempt {
@@ -127,6 +129,8 @@ fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted) -> Progre
     let left = match wanted.kind {
         Kind::CheckIntegrity => end.duration_since(seen.run.created) / 8,
         Kind::Assess => ASSESSED,
+        // A look that takes longer is none.
+        Kind::Diagnose | Kind::Watch => SignedDuration::from_mins(3),
         _ => end.duration_since(draft.now),
     };
     let deadline = crds::Span::from_secs(crds::Span::floor(left).as_secs().max(60));
@@ -448,6 +452,7 @@ fn kind_of(report: &Report) -> &'static str {
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",
         Report::Validated { .. } => "Validated",
+        Report::Diagnosed(_) => "Diagnosed",
         Report::Failed(_) => "Failed",
     }
 }

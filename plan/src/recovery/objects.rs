@@ -76,7 +76,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     };
     let Some(point) = mover::chosen(draft, policy) else { return mover::no_point(policy) };
     let run = &seen.run;
-    let in_place = run.spec.target.in_place.as_ref();
+    let in_place = run.spec.in_place();
     let wanted = Wanted {
         kind: Kind::Objects,
         policy: policy.to_owned(),

@@ -34,7 +34,9 @@ pub fn scope(
     }
     let none_left = policies.is_empty();
     let asked = |policy: &PolicySeen, lost: bool| match (&spec.policies, spec.scenario) {
+        (_, Scenario::NetworkFailure) if lost || !policy.offline => false,
         (Some(asked), _) => asked.iter().any(|name| name.name == policy.name),
+        (None, Scenario::NetworkFailure) => true,
         (None, Scenario::CompleteFailure) => !lost || none_left,
         (None, Scenario::DatabaseCorruption) => !lost && !policy.application,
     };
@@ -46,16 +48,24 @@ pub fn scope(
         restored.extend(of(forgotten, true));
     }
     let mut concerned = restored.clone();
-    while let Some(more) = policies.iter().find(|policy| {
-        !concerned.contains(&policy.name) && policy.depends_on.iter().any(|name| concerned.contains(name))
-    }) {
+    let network = spec.scenario == Scenario::NetworkFailure;
+    // Who depends on a component that is offline is not touched: it has an offline mode of its own, or needs none.
+    while !network
+        && let Some(more) = policies.iter().find(|policy| {
+            !concerned.contains(&policy.name) && policy.depends_on.iter().any(|name| concerned.contains(name))
+        })
+    {
         concerned.insert(more.name.clone());
     }
     let urgency = urgency(policies);
     let mut members: Vec<Member> = concerned
         .into_iter()
         .map(|policy| Member {
-            role: if restored.contains(&policy) { Role::Restored } else { Role::Dependent },
+            role: match restored.contains(&policy) {
+                true if network => Role::Offline,
+                true => Role::Restored,
+                false => Role::Dependent,
+            },
             policy,
         })
         .collect();
@@ -71,8 +81,14 @@ fn planned(steps: &[StepStatus]) -> Vec<Member> {
     let mut members: Vec<Member> = Vec::new();
     for step in steps {
         let Some(policy) = &step.policy else { continue };
-        let restores = !["Start/", "Validate/"].iter().any(|of_all| step.name.starts_with(of_all));
-        let role = if restores { Role::Restored } else { Role::Dependent };
+        let is = |words: &[&str]| words.iter().any(|word| step.name.starts_with(word));
+        let offline = is(&["Diagnose/", "EnterOffline/", "Watch/", "LeaveOffline/"]);
+        let restores = !offline && !is(&["Start/", "Validate/"]);
+        let role = match (offline, restores) {
+            (true, _) => Role::Offline,
+            (false, true) => Role::Restored,
+            (false, false) => Role::Dependent,
+        };
         match members.iter_mut().find(|member| member.policy == *policy) {
             Some(known) if restores => known.role = role,
             Some(_) => {}
@@ -99,6 +115,7 @@ pub fn forgotten(points: &[PointSeen], policies: &[PolicySeen]) -> Vec<PolicySee
             application: !point.chroma,
             priority: Priority::default(),
             depends_on: Vec::new(),
+            offline: false,
         })
         .collect()
 }

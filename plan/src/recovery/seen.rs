@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::Span;
 use crds::job::RepositoryAccess;
-use crds::policy::{Objectives, PolicyCheck, Priority, ServerAuth};
+use crds::policy::{Objectives, OfflineMode, PolicyCheck, Priority, ServerAuth};
 use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
 use jiff::Timestamp;
@@ -53,6 +53,28 @@ pub struct Observed {
     pub memory: Option<Memory>,
     /// What is around the components; only before the run has begun.
     pub surroundings: Option<Surroundings>,
+    /// What offline mode changes, as it is now.
+    pub offline: OfflineSeen,
+}
+
+/// What offline mode changes: all that the policies of a run or its status name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OfflineSeen {
+    /// The ConfigMaps that exist, by name.
+    pub switches: BTreeMap<String, SwitchSeen>,
+    /// The workloads that exist.
+    pub workloads: Vec<WorkloadSeen>,
+}
+
+/// A ConfigMap with a switch in it. Of its keys only those that are a switch are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SwitchSeen {
+    /// Version that was seen.
+    pub resource_version: String,
+    /// It carries the label that lets the controller change it.
+    pub labelled: bool,
+    /// The values of its keys.
+    pub values: BTreeMap<String, String>,
 }
 
 impl Observed {
@@ -133,6 +155,8 @@ pub struct OtherRun {
     pub policies: Vec<String>,
     /// It passed Assess, so it holds its components whoever is older.
     pub begun: bool,
+    /// It is about the network, and is restarting nothing: it touches no volume, and keeps nobody from restoring one.
+    pub network: bool,
 }
 
 /// A repository of the namespace.
@@ -155,6 +179,8 @@ pub struct PolicySeen {
     pub priority: Priority,
     /// Policies of the components that it works with.
     pub depends_on: Vec<String>,
+    /// It has an offline mode.
+    pub offline: bool,
 }
 
 /// What a run does with a component.
@@ -164,6 +190,8 @@ pub enum Role {
     Restored,
     /// It depends on one whose volumes are replaced: it is stopped and started.
     Dependent,
+    /// It is switched to offline mode and back; its volumes are left alone.
+    Offline,
 }
 
 /// What a policy protects.
@@ -189,6 +217,8 @@ pub struct Component {
     pub approval: bool,
     /// How long its policy has replaced volumes kept.
     pub quarantine_for: Span,
+    /// What offline mode means for it.
+    pub offline: Option<OfflineMode>,
     /// How a ChromaDB's server is asked.
     pub auth: Option<ServerAuth>,
     /// Checks of its policy.

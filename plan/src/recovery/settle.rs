@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
-use super::{Draft, Progress, binding, left, measure, mover, start, stop};
+use super::{Draft, Progress, binding, left, measure, mover, offline, start, stop};
 
 /// Whether the run has ended; nothing changes its status any more.
 pub(crate) fn settled(status: &RecoveryRunStatus) -> bool {
@@ -40,6 +40,9 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
 fn holding(draft: &Draft<'_>) -> bool {
     let deletes =
         draft.seen.components.iter().flat_map(|c| &c.workloads).any(|workload| workload.deletes_claims);
+    if offline::owes(&draft.status) {
+        return true;
+    }
     let stopping = draft
         .status
         .steps
@@ -92,7 +95,7 @@ pub(crate) fn leave(draft: &mut Draft<'_>) {
         return;
     }
     delete_jobs(draft, &[]);
-    if !seen.namespace_terminating && !make_whole(draft) {
+    if !seen.namespace_terminating && !(make_whole(draft) & offline::give_back_all(draft, false)) {
         return;
     }
     lift(draft);
@@ -114,7 +117,7 @@ fn make_whole(draft: &mut Draft<'_>) -> bool {
                     steps::end(draft, index, StepPhase::Done, &message);
                 }
                 Progress::Failed { reason, message } => steps::fail(draft, index, &reason, &message),
-                Progress::Again { .. } => {}
+                Progress::Again { .. } | Progress::Another { .. } => {}
                 Progress::Acting { effects, .. } => {
                     draft.effects.extend(effects);
                     whole = false;
@@ -228,6 +231,10 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     let failed: Vec<StepStatus> =
         draft.status.steps.iter().filter(|step| step.phase == StepPhase::Failed).cloned().collect();
     let (reason, mut message) = why(&failed);
+    let back = if in_vain(&reason) { offline::give_back_all(draft, true) } else { offline::restarted(draft) };
+    if !back && !seen.namespace_terminating {
+        return;
+    }
     if in_vain(&reason) {
         let effects = start::scale_up(draft);
         if !effects.is_empty() {
@@ -271,5 +278,5 @@ fn why(failed: &[StepStatus]) -> (String, String) {
 }
 
 fn begun(status: &RecoveryRunStatus) -> bool {
-    !status.stopped.is_empty()
+    !status.stopped.is_empty() || !status.offline.is_empty()
 }

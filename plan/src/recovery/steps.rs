@@ -3,7 +3,9 @@
 use crds::run::{Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
-use super::{Draft, Progress, mover, objects, provision, start, stop, swap, texts, validate};
+use super::{
+    Draft, Progress, mover, network, objects, offline, provision, start, stop, swap, texts, validate,
+};
 use crate::effect::Event;
 
 /// A step of the plan.
@@ -29,11 +31,15 @@ pub(crate) enum Kind {
     Swap,
     Start,
     Validate,
+    Diagnose,
+    EnterOffline,
+    Watch,
+    LeaveOffline,
     Report,
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 13] = [
+const WORDS: [(Kind, &str); 17] = [
     (Kind::Assess, "Assess"),
     (Kind::Stop, "Stop"),
     (Kind::Objects, "Objects"),
@@ -46,6 +52,10 @@ const WORDS: [(Kind, &str); 13] = [
     (Kind::Swap, "Swap"),
     (Kind::Start, "Start"),
     (Kind::Validate, "Validate"),
+    (Kind::Diagnose, "Diagnose"),
+    (Kind::EnterOffline, "EnterOffline"),
+    (Kind::Watch, "Watch"),
+    (Kind::LeaveOffline, "LeaveOffline"),
     (Kind::Report, "Report"),
 ];
 
@@ -53,7 +63,8 @@ const WORDS: [(Kind, &str); 13] = [
 fn before(scenario: Scenario, role: Role) -> &'static [Kind] {
     match (role, scenario) {
         (Role::Restored, Scenario::CompleteFailure) => &[Kind::SelectPoint, Kind::Objects],
-        (Role::Restored, Scenario::DatabaseCorruption) | (Role::Dependent, _) => &[],
+        (Role::Restored, Scenario::DatabaseCorruption | Scenario::NetworkFailure)
+        | (Role::Dependent | Role::Offline, _) => &[],
     }
 }
 
@@ -61,6 +72,8 @@ fn before(scenario: Scenario, role: Role) -> &'static [Kind] {
 fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
     match (role, scenario) {
         (Role::Dependent, _) => &[Kind::Start, Kind::Validate],
+        (Role::Offline, _) => &[Kind::Diagnose, Kind::EnterOffline, Kind::Watch, Kind::LeaveOffline],
+        (Role::Restored, Scenario::NetworkFailure) => &[],
         (Role::Restored, Scenario::CompleteFailure) => &[
             Kind::Quarantine,
             Kind::Provision,
@@ -111,6 +124,10 @@ impl Kind {
             Self::Swap => "swap",
             Self::Start => "start",
             Self::Validate => "validate",
+            Self::Diagnose => "diagnose",
+            Self::EnterOffline => "offline",
+            Self::Watch => "watch",
+            Self::LeaveOffline => "leave",
             Self::Report => "report",
         }
     }
@@ -152,7 +169,10 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     };
     let mut steps = vec![whole(Kind::Assess)];
     steps.extend(of_all(before));
-    steps.push(whole(Kind::Stop));
+    // A network failure stops nothing as a whole.
+    if scenario != Scenario::NetworkFailure {
+        steps.push(whole(Kind::Stop));
+    }
     steps.extend(of_all(lane));
     steps.push(whole(Kind::Report));
     steps
@@ -188,6 +208,10 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Swap, Some(policy)) => swap::advance(draft, index, policy),
         (Kind::Start, Some(policy)) => start::advance(draft, policy),
         (Kind::Validate, Some(policy)) => validate::advance(draft, index, policy),
+        (Kind::Diagnose, Some(policy)) => network::diagnose(draft, index, policy),
+        (Kind::EnterOffline, Some(policy)) => offline::enter(draft, policy),
+        (Kind::Watch, Some(policy)) => network::watch(draft, index, policy),
+        (Kind::LeaveOffline, Some(policy)) => offline::leave(draft, policy),
         (
             Kind::Objects
             | Kind::Quarantine
@@ -198,7 +222,11 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
             | Kind::VerifyOffline
             | Kind::Swap
             | Kind::Start
-            | Kind::Validate,
+            | Kind::Validate
+            | Kind::Diagnose
+            | Kind::EnterOffline
+            | Kind::Watch
+            | Kind::LeaveOffline,
             None,
         ) => Progress::failed("StepFailed", "the step names no policy; it was planned by another version"),
     }

@@ -8,6 +8,7 @@ mod everything;
 mod gate;
 mod kept;
 mod measure;
+mod network;
 mod nothing_left;
 mod refuse;
 mod retry;

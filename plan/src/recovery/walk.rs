@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crds::run::{RecoveryRunStatus, StepPhase, StepStatus};
 use jiff::Timestamp;
 
-use super::steps::{self, Step};
+use super::steps::{self, Kind, Step};
 use super::{Draft, Progress, assess, gate, settle, swap, texts};
 use crate::effect::Event;
 
@@ -174,6 +174,12 @@ fn carry(draft: &mut Draft<'_>, indices: &[usize], deadline: Timestamp) -> Stret
                 draft.events.push(event);
                 return Stretch::Open;
             }
+            Progress::Another { note } => {
+                let step = &mut draft.status.steps[index];
+                step.attempts += 1;
+                step.message = texts::bounded(&note);
+                return Stretch::Open;
+            }
             Progress::Done(message) => steps::end(draft, index, StepPhase::Done, &message),
             Progress::Skipped(message) => steps::end(draft, index, StepPhase::Skipped, &message),
             Progress::Failed { reason, message } => {
@@ -193,7 +199,8 @@ fn look(draft: &mut Draft<'_>, index: usize, deadline: Timestamp) -> Progress {
             "this controller does not know the step; it was planned by another version",
         );
     };
-    if draft.now < deadline || swap::between(draft.seen, &draft.status, step.policy.as_deref()) {
+    let leaving = step.kind == Kind::LeaveOffline;
+    if draft.now < deadline || leaving || swap::between(draft.seen, &draft.status, step.policy.as_deref()) {
         return steps::advance(draft, index, &step);
     }
     let run = &draft.seen.run;

@@ -122,6 +122,19 @@ fn a_run_in_place_names_the_namespace_that_is_at_risk() {
 }
 
 #[test]
+fn a_run_about_the_network_confirms_nothing_for_it_replaces_nothing() {
+    let namespace = server().namespace("network");
+    let mut network = run(&namespace);
+    network["metadata"]["name"] = json!("net-2026-11-23");
+    network["spec"] = json!({"scenario": "NetworkFailure"});
+    let _ = create(server(), &namespace, DEVELOPER, &network).success();
+    network["metadata"]["name"] = json!("net-targeted");
+    network["spec"]["target"] = json!({"inPlace": {"confirm": namespace}});
+    let said = create(server(), &namespace, DEVELOPER, &network).refusal();
+    assert!(said.contains("NetworkFailure restores nothing; leave out point and target"), "{said}");
+}
+
+#[test]
 fn a_pod_of_a_fenced_claim_is_refused_whoever_makes_it() {
     let namespace = fenced(&["data-chromadb-0", "other"]);
     for user in [DEVELOPER, "system:admin", CONTROLLER] {
@@ -212,7 +225,14 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
         "schedule": "0 0 29 2 *", "jobTemplate": {"spec": {"template": {"spec": pod}}}}});
     let point = json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryPoint", "metadata": {"name": "chromadb-1"}, "spec": {
         "policy": "chromadb", "repositoryRef": {"name": "primary"}, "id": "id-1"}});
-    for object in [&policy, &job, &run(&namespace), &point] {
+    let map = |name: &str, labels: Value| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels},
+        "data": {"OFFLINE_MODE": "false", "MODEL": "small"}})
+    };
+    let switch = map("switch", json!({"holdfast.dev/offline-switch": "true"}));
+    let (plain, refused) =
+        (map("plain", json!({})), map("refused", json!({"holdfast.dev/offline-switch": "false"})));
+    for object in [&policy, &job, &run(&namespace), &point, &switch, &plain, &refused] {
         let _ = create(server(), &namespace, "system:admin --as-group=system:masters", object).success();
     }
     let patch = |what: &str, change: &Value| {
@@ -229,6 +249,8 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
         ("hfpoint chromadb-1", &json!({"metadata": {"finalizers": ["holdfast.dev/point"]}})),
         ("cronjob fetch", &json!({"spec": {"suspend": true}})),
         ("cronjob fetch", &json!({"spec": {"suspend": false}})),
+        ("configmap switch", &json!({"data": {"OFFLINE_MODE": "true"}})),
+        ("configmap switch", &json!({"data": {"OFFLINE_MODE": "false"}})),
     ] {
         let _ = patch(allowed.0, allowed.1).success();
     }
@@ -255,6 +277,25 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
         ("cronjob fetch", json!({"spec": {"schedule": "* * * * *"}}), "CronJob \"fetch\""),
         ("cronjob fetch", json!({"spec": {"timeZone": "Etc/UTC"}}), "CronJob \"fetch\""),
         ("cronjob fetch", image, "CronJob \"fetch\""),
+        ("configmap plain", json!({"data": {"OFFLINE_MODE": "true"}}), "ConfigMap \"plain\""),
+        ("configmap refused", json!({"data": {"OFFLINE_MODE": "true"}}), "ConfigMap \"refused\""),
+        (
+            "configmap switch",
+            json!({"data": {"OFFLINE_MODE": "true", "MODEL": "evil"}}),
+            "ConfigMap \"switch\"",
+        ),
+        ("configmap switch", json!({"data": {"OFFLINE_MODE": null}}), "ConfigMap \"switch\""),
+        ("configmap switch", json!({"data": {"MORE": "x"}}), "ConfigMap \"switch\""),
+        ("configmap switch", json!({"data": {"MODEL": null, "MORE": "x"}}), "ConfigMap \"switch\""),
+        ("configmap switch", json!({"data": {"MODEL": "x".repeat(257)}}), "ConfigMap \"switch\""),
+        ("configmap switch", json!({"binaryData": {"MORE": "eA=="}}), "ConfigMap \"switch\""),
+        ("configmap switch", json!({"immutable": true}), "ConfigMap \"switch\""),
+        ("configmap switch", json!({"metadata": {"labels": {"a": "b"}}}), "configmaps \"switch\""),
+        (
+            "configmap plain",
+            json!({"metadata": {"labels": {"holdfast.dev/offline-switch": "true"}}}),
+            "configmaps \"plain\"",
+        ),
     ] {
         let said = patch(what, &change).refusal();
         assert!(said.contains("Holdfast changes n") && said.contains(named), "{change}: {said}");

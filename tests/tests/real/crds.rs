@@ -282,6 +282,58 @@ fn refused_on_creation() -> Vec<Refusal> {
             "spec.schedule.cron",
             r#"write five fields: minute, hour, day of month, month, day of week, as in "*/15 * * * *""#,
         ),
+        case(
+            "BackupPolicy",
+            json!({"offline": {"endpoints": [{"host": "export.arxiv.org", "port": 443}]}}),
+            "spec.offline",
+            "set switch, suspend or both; without them offline mode changes nothing",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"offline": {"endpoints": [{"host": "export.arxiv.org", "port": 443}], "restart": "Required",
+                "suspend": [{"kind": "CronJob", "name": "fetch"}]}}),
+            "spec.offline.restart",
+            "Required restarts what reads the switch, and there is none; set switch or leave it out",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"offline": {"endpoints": [{"host": "https://export.arxiv.org", "port": 443}],
+                "suspend": [{"kind": "CronJob", "name": "fetch"}]}}),
+            "spec.offline.endpoints[0].host",
+            "write a DNS name or an IPv4 address without scheme, port or path, as in export.arxiv.org",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"offline": {"endpoints": [{"host": "export.arxiv.org", "port": 443}],
+                "suspend": [{"kind": "StatefulSet", "name": "chromadb"}]}}),
+            "spec.offline.suspend",
+            "a StatefulSet may lose its claims when it is scaled to zero; name CronJobs and Deployments",
+        ),
+        case(
+            "BackupPolicy",
+            json!({"offline": {"endpoints": [{"host": "export.arxiv.org", "port": 443}],
+                "switch": {"configMapRef": {"name": "config"}, "key": "OFFLINE_MODE", "online": "true", "offline": "true"}}}),
+            "spec.offline.switch.offline",
+            "the same as online, so nothing would be switched; write the value that means offline",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"scenario": "NetworkFailure"}),
+            "spec.target",
+            "NetworkFailure restores nothing; leave out point and target",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"scenario": "NetworkFailure", "target": null, "point": {"latest": {}}}),
+            "spec.point",
+            "NetworkFailure restores nothing; leave out point and target",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"target": null}),
+            "spec.target",
+            "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out",
+        ),
         case("RecoveryRun", json!({"point": {}}), "spec.point", "set exactly one of latest, named, asOf"),
         case(
             "RecoveryRun",
@@ -504,7 +556,7 @@ fn a_value_outside_an_enumeration_or_a_pattern_is_refused_by_name() {
         (
             "RecoveryRun",
             json!({"scenario": "Flood"}),
-            r#"spec.scenario: Unsupported value: "Flood": supported values: "CompleteFailure", "DatabaseCorruption""#,
+            r#"spec.scenario: Unsupported value: "Flood": supported values: "CompleteFailure", "DatabaseCorruption", "NetworkFailure""#,
         ),
         (
             "RecoveryRepository",
@@ -627,7 +679,8 @@ fn defaults_stand_in_the_object_and_a_choice_made_is_left_alone() {
 
     let run = defaulted("RecoveryRun", &json!({}));
     assert_eq!(run["mode"], "Run");
-    assert_eq!(run["point"], json!({"latest": {}}));
+    // Omitted it is latest, but of a network failure, which has none.
+    assert_eq!(run["point"], Value::Null);
     let named = defaulted("RecoveryRun", &json!({"point": {"named": {"name": "p"}}}));
     assert_eq!(named["point"], json!({"named": {"name": "p"}}));
 }

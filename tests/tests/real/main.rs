@@ -18,6 +18,7 @@ mod cli_contract;
 mod compiled_crates;
 mod crds;
 mod cut;
+mod diagnose;
 mod examples;
 mod hooks;
 mod incident_report;

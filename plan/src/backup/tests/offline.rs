@@ -35,6 +35,7 @@ fn offline() -> World {
         resource_version: "1".into(),
         replicas: 1,
         ready: 1,
+        pods: Some(1),
         deletes_claims: false,
         recreated: None,
     }];

@@ -2,7 +2,7 @@ use super::*;
 
 fn policy(name: &str, application: bool, priority: Priority, depends_on: &[&str]) -> PolicySeen {
     let depends_on = depends_on.iter().map(|name| (*name).to_owned()).collect();
-    PolicySeen { name: name.into(), application, priority, depends_on }
+    PolicySeen { name: name.into(), application, priority, depends_on, offline: false }
 }
 
 fn arxiv() -> Vec<PolicySeen> {

@@ -47,6 +47,8 @@ pub(super) struct Cluster {
     pub(super) binder: Binder,
     /// Whether a point holds objects, so that what is missing is created.
     pub(super) creates: bool,
+    /// What each pod read of the switch at its start.
+    pub(super) read: BTreeMap<String, String>,
     /// What the points hold, as a namespace in order.
     pub(super) recorded: Observed,
     serial: u32,
@@ -66,6 +68,7 @@ impl Cluster {
             fence_works: true,
             binder: Binder::Prompt,
             creates: true,
+            read: BTreeMap::new(),
             serial: 0,
         }
     }
@@ -130,10 +133,28 @@ impl Cluster {
                 volume.reclaim.clone_from(policy);
                 volume.resource_version = version;
             }
+            Effect::SetSwitch { config_map, resource_version, key, value } => {
+                let version = self.next("v");
+                let map = self.seen.offline.switches.get_mut(config_map).unwrap();
+                assert!(
+                    map.labelled && *resource_version == map.resource_version,
+                    "a switch without consent"
+                );
+                assert!(self.seen.run.finalizer, "the run could go and leave it so");
+                map.values.insert(key.clone(), value.clone()).unwrap();
+                map.resource_version = version;
+                self.log.marks.push(format!("{key}={value}"));
+            }
             Effect::Scale(Scale { workload, replicas, .. }) => {
+                let loose = self.seen.offline.workloads.iter_mut();
+                // Until its controller has looked at it nothing is known of its pods.
+                loose
+                    .filter(|seen| seen.workload == *workload)
+                    .for_each(|seen| (seen.replicas, seen.ready, seen.pods) = (*replicas, 0, None));
                 self.log.scaled.push((workload.name.clone(), *replicas));
                 let all = self.seen.components.iter_mut().flat_map(|component| &mut component.workloads);
-                all.filter(|seen| seen.workload == *workload).for_each(|seen| seen.replicas = *replicas);
+                all.filter(|seen| seen.workload == *workload)
+                    .for_each(|seen| (seen.replicas, seen.ready, seen.pods) = (*replicas, 0, None));
             }
             Effect::CreateClaim(new) => {
                 let uid = self.next("claim");
@@ -313,6 +334,16 @@ impl Cluster {
             }
         }
         self.bind();
+        // The same workloads, as offline mode sees them; those that no component has are ready at once.
+        for loose in &mut self.seen.offline.workloads {
+            let mut all = self.seen.components.iter().flat_map(|component| &component.workloads);
+            let known = all.find(|seen| seen.workload == loose.workload).cloned();
+            *loose = known.unwrap_or_else(|| WorkloadSeen {
+                ready: loose.replicas,
+                pods: Some(loose.replicas),
+                ..loose.clone()
+            });
+        }
         self.seen != before
     }
 
@@ -321,7 +352,8 @@ impl Cluster {
         let claims = of.source.as_ref().map(|source| source.claims.clone()).unwrap_or_default();
         let seen = of.workloads[workload].clone();
         if seen.workload.kind == WorkloadKind::CronJob {
-            self.seen.components[component].workloads[workload].ready = seen.replicas;
+            let job = &mut self.seen.components[component].workloads[workload];
+            (job.ready, job.pods) = (seen.replicas, Some(0));
             return;
         }
         let name = format!("{}-0", seen.workload.name);
@@ -345,9 +377,12 @@ impl Cluster {
             }
             let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
             self.seen.pods.push(pod(&name, &claims));
+            let switch = self.seen.offline.switches.values().find_map(|map| map.values.get("OFFLINE_MODE"));
+            self.read.insert(name.clone(), switch.cloned().unwrap_or_default());
         }
         let up = self.seen.pods.iter().any(|pod| pod.name == name);
-        self.seen.components[component].workloads[workload].ready = i32::from(up);
+        let set = &mut self.seen.components[component].workloads[workload];
+        (set.ready, set.pods) = (i32::from(up), Some(i32::from(up)));
     }
 
     /// The PersistentVolume controller.

@@ -32,7 +32,7 @@ fn the_parts_of_the_recovery_time_add_up_to_it() {
 fn data_loss_is_measured_from_the_declared_failure_to_the_cut_of_the_point() {
     let mut cluster = Cluster::new();
     cluster.run(1000);
-    assert_eq!(cluster.status().measured[0].rpo, "27m57s");
+    assert_eq!(cluster.status().measured[0].rpo.as_deref(), Some("27m57s"));
     assert_eq!(cluster.status().display.as_ref().unwrap().rpo.as_deref(), Some("27m57s/30m"));
     assert!(is_true(&cluster.status().conditions, "ObjectivesMet"));
     let mut cluster = Cluster::new();

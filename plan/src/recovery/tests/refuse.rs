@@ -127,6 +127,7 @@ fn a_run_waits_for_an_older_one_and_for_the_repository_and_then_goes_on() {
         created: at(created),
         policies: vec!["chromadb".into()],
         begun,
+        network: false,
     };
     cluster.seen.others = vec![rival("db-0", "2026-11-23T09:31:12Z", false)];
     cluster.reconcile(100);

@@ -16,6 +16,8 @@ use crate::backup::source::{Address, Content, Source};
 use crate::effect::{Identity, Place, RepositoryKeys};
 use crate::recovery::seen::*;
 
+use super::network;
+
 pub(super) const CLAIM: &str = "data-chromadb-0";
 pub(super) const RUN_UID: &str = "run-uid-1";
 
@@ -103,6 +105,7 @@ fn workload(kind: WorkloadKind, name: &str) -> WorkloadSeen {
         resource_version: "1".into(),
         replicas: 1,
         ready: 1,
+        pods: Some(1),
         deletes_claims: false,
         recreated: None,
     }
@@ -133,6 +136,7 @@ fn chromadb() -> Component {
         application: false,
         approval: false,
         quarantine_for: Span::from_hours(336),
+        offline: None,
         auth: None,
         checks: Vec::new(),
         access: Ok(access()),
@@ -145,7 +149,7 @@ fn chromadb() -> Component {
 
 fn policy(name: &str, application: bool, priority: Priority, depends_on: &[&str]) -> PolicySeen {
     let depends_on = depends_on.iter().map(|name| (*name).to_owned()).collect();
-    PolicySeen { name: name.into(), application, priority, depends_on }
+    PolicySeen { name: name.into(), application, priority, depends_on, offline: false }
 }
 
 /// A ChromaDB whose newest point carries the corruption, and a run that recovers it.
@@ -182,6 +186,7 @@ pub(super) fn corrupted() -> Observed {
         services: BTreeMap::from([("chromadb".into(), vec![8000])]),
         memory: None,
         surroundings: None,
+        offline: OfflineSeen::default(),
     }
 }
 
@@ -251,6 +256,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",
+        Request::Diagnose { .. } => "Diagnose",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -287,6 +293,7 @@ pub(super) fn good(request: &Request) -> Report {
                 })
                 .collect(),
         },
+        Request::Diagnose { endpoints } => network::seen(endpoints, true),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
                 .map(|name| CheckResult {
