@@ -4,8 +4,7 @@ use anyhow::{Context, Result, ensure};
 use crds::run::Health;
 use futures::FutureExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::ListParams;
 use serde_json::json;
 
@@ -24,21 +23,18 @@ pub const STORY: Story = Story {
 
 async fn play(stage: &Stage) -> Result<()> {
     let mut objects = scholar::objects(&stage.place.images.chromadb);
-    // Its configuration is missing: no container of it can be made.
+    // Its configuration is missing: its volumes can't be mounted.
     objects.retain(|object| object["metadata"]["name"] != "scholar-config");
     stage.apply(&objects).await?;
     stage.protected_chromadb().await?;
     stage.apply(&[scholar::policy(REPOSITORY)]).await?;
-    let pods = stage.api::<Pod>();
-    let stuck =
-        wait::any(&pods, "app=scholar", "a pod that misses its configuration", PATIENCE, |pod: &Pod| {
-            let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-            let mut waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
-            let stuck =
-                waiting.any(|waiting| waiting.reason.as_deref() == Some("CreateContainerConfigError"));
-            Ok(stuck.then(|| pod.name_any()))
-        })
-        .await?;
+    let events = stage.api::<Event>();
+    let stuck = wait::any(&events, "", "a pod that misses its configuration", PATIENCE, |event: &Event| {
+        let about = &event.involved_object;
+        let pod = about.name.clone().filter(|name| name.starts_with("scholar-"));
+        Ok(pod.filter(|_| event.reason.as_deref() == Some("FailedMount")))
+    })
+    .await?;
     let before = versions(stage).await?;
 
     stage
@@ -52,7 +48,8 @@ async fn play(stage: &Stage) -> Result<()> {
         found.with_context(|| format!("no line {subject}: {}", json!(status.assessment)))
     };
     for (subject, state, words) in [
-        (format!("pod/{stuck}"), Health::Bad, "scholar-config"),
+        (format!("pod/{stuck}"), Health::Bad, "Pending, not ready"),
+        (format!("event/pod/{stuck}/FailedMount"), Health::Bad, "scholar-config"),
         ("deployment/scholar".to_owned(), Health::Bad, "0 of 1 ready"),
         ("service/scholar".to_owned(), Health::Bad, "0 ready endpoints"),
         ("configmap/scholar-config".to_owned(), Health::Bad, "does not exist"),
