@@ -39,7 +39,7 @@ mod walk;
 mod tests;
 
 use crds::condition::{self, Status};
-use crds::run::{RecoveryRunStatus, RunMode, Scenario, StepPhase};
+use crds::run::{RecoveryRunStatus, RunMode, StepPhase};
 use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
@@ -163,18 +163,6 @@ pub fn ended(status: &RecoveryRunStatus) -> bool {
 #[must_use]
 pub fn begun(status: &RecoveryRunStatus) -> bool {
     status.steps.iter().any(|step| step.name == "Assess" && step.phase == StepPhase::Done)
-}
-
-/// Whether `run` holds the component of `policy`: it was begun, has not ended, and its effects concern that component.
-/// No capture of that policy should be started meanwhile.
-#[must_use]
-pub fn holds(run: &crds::RecoveryRun, policy: &str) -> bool {
-    let Some(status) = &run.status else { return false };
-    run.spec.mode == RunMode::Run
-        && run.spec.scenario != Scenario::NetworkFailure
-        && !settled(status)
-        && !status.steps.is_empty()
-        && status.steps.iter().any(|step| step.policy.as_deref() == Some(policy))
 }
 
 /// Whether `run` stops and starts the component of `policy` for its switch: what a capture remembers meanwhile would be that it does not run.

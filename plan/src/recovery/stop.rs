@@ -77,25 +77,21 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
         );
     }
     let running: Vec<Effect> = scale_down(seen);
-    let pods: Vec<&PodSeen> = mounting(seen);
-    if let Some(progress) = unknown(draft, &pods) {
-        return with_effects(progress, running);
-    }
+    let pods: Vec<&PodSeen> = mounting(seen).into_iter().filter(|pod| pod.lost_on.is_none()).collect();
     if !running.is_empty() || !pods.is_empty() {
         return Progress::acting(running, workload::waiting(pods));
     }
     let text = workload::stopped(&draft.status.stopped);
-    draft.condition("Stopped", Status::True, "AllGone", text.clone());
-    Progress::Done(text)
-}
-
-fn with_effects(progress: Progress, more: Vec<Effect>) -> Progress {
-    match progress {
-        Progress::Acting { mut effects, note } => {
-            effects.extend(more);
-            Progress::Acting { effects, note }
+    // One of which nothing is known holds up its own component: see `quarantine`.
+    match workload::unknown(mounting(seen)) {
+        Some(why) => {
+            draft.condition("Stopped", Status::False, "PodUnknown", why.clone());
+            Progress::Done(format!("{text}; {why}"))
         }
-        other => other,
+        None => {
+            draft.condition("Stopped", Status::True, "AllGone", text.clone());
+            Progress::Done(text)
+        }
     }
 }
 
@@ -169,13 +165,21 @@ pub(crate) fn unknown(draft: &mut Draft<'_>, pods: &[&PodSeen]) -> Option<Progre
     Some(Progress::acting(Vec::new(), message))
 }
 
-/// The step Quarantine: the old volumes are left alone, and stay when their claims go.
+/// The step Quarantine: nothing may write to the old volumes any more, they are left alone, and stay when their claims go.
 pub(crate) fn quarantine(draft: &mut Draft<'_>, policy: &str) -> Progress {
     let seen = draft.seen;
     if seen.component(policy).is_none() {
         return assess::policy_gone(draft, policy);
     }
     let Some(claims) = seen.remembered(policy) else { return forgotten(policy) };
+    let pods: Vec<&PodSeen> = claims.iter().flat_map(|claim| seen.pods_of(&claim.name)).collect();
+    if let Some(progress) = unknown(draft, &pods) {
+        return progress;
+    }
+    if workload::unknown(mounting(seen)).is_none() {
+        let text = workload::stopped(&draft.status.stopped);
+        draft.condition("Stopped", Status::True, "AllGone", text);
+    }
     let volumes: Vec<&str> = claims.iter().filter_map(|claim| claim.volume.as_deref()).collect();
     let volumes = volumes.join(", ");
     match retained(seen, claims) {

@@ -258,3 +258,25 @@ fn more_components_or_claims_than_a_status_holds_are_refused_before_anything_is_
     assert!(many(32, 0).contains("about 33 components, and one can be about 32 at most"));
     assert!(many(30, 9).contains("about 271 claims, and one can be about 256 at most"));
 }
+
+#[test]
+fn a_pod_of_which_nothing_is_known_holds_up_its_own_component_alone() {
+    let mut cluster = arxiv_cluster();
+    let lost = cluster.seen.pods.iter_mut().find(|pod| pod.name == "scholar-0").unwrap();
+    lost.lost_on = Some("node-2".into());
+    for _ in 0..200 {
+        cluster.reconcile(100);
+        cluster.settle();
+    }
+    for name in ["Validate/chromadb", "Validate/mailer"] {
+        assert_eq!(step(&cluster, name).phase, StepPhase::Done, "{name}");
+    }
+    let parked = step(&cluster, "Quarantine/scholar");
+    assert!(parked.phase == StepPhase::Running && parked.message.contains("node-2"), "{parked:?}");
+    assert_eq!(reason(&cluster, "Stopped"), "PodUnknown");
+    assert_eq!(cluster.seen.claims["scholar-state"].uid, "scholar-state-old");
+    cluster.seen.pods.retain(|pod| pod.name != "scholar-0");
+    cluster.run(1000);
+    all_recovered(&cluster);
+    assert_eq!(reason(&cluster, "Stopped"), "AllGone");
+}
