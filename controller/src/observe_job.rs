@@ -3,7 +3,7 @@
 use crds::job::Report;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus};
 use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use plan::effect::JobState;
@@ -138,7 +138,7 @@ fn why(end: &JobCondition, pods: &[Pod], ends: &[&ContainerStateTerminated]) -> 
     sentence("its pod ended without a report", message)
 }
 
-fn sentence(what: &str, detail: &str) -> String {
+pub(crate) fn sentence(what: &str, detail: &str) -> String {
     if detail.is_empty() { what.to_owned() } else { format!("{what}: {detail}") }
 }
 
@@ -146,21 +146,28 @@ fn sentence(what: &str, detail: &str) -> String {
 fn waiting(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let name = pod.name_any();
-    let before = status.init_container_statuses.iter().flatten();
-    for container in before.chain(status.container_statuses.iter().flatten()) {
-        if let Some(waiting) = container.state.as_ref().and_then(|state| state.waiting.as_ref()) {
-            let reason = waiting.reason.as_deref().unwrap_or_default();
-            if matches!(reason, "" | "ContainerCreating" | "PodInitializing") {
-                continue;
-            }
-            let message = waiting.message.as_deref().unwrap_or_default();
-            return Some(sentence(&format!("pod {name} waits: {reason}"), message));
-        }
+    if let Some((reason, message)) = held_up(status) {
+        return Some(sentence(&format!("pod {name} waits: {reason}"), message));
     }
-    let unscheduled =
-        status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    let unscheduled = unscheduled(status)?;
     let reason = unscheduled.reason.as_deref().unwrap_or("Unschedulable");
     Some(sentence(&format!("pod {name} waits: {reason}"), unscheduled.message.as_deref().unwrap_or_default()))
+}
+
+/// Reason and message (may be empty) of the first container that waits for more than its turn.
+pub(crate) fn held_up(status: &PodStatus) -> Option<(&str, &str)> {
+    let before = status.init_container_statuses.iter().flatten();
+    before.chain(status.container_statuses.iter().flatten()).find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        let turn = matches!(reason, "" | "ContainerCreating" | "PodInitializing");
+        (!turn).then(|| (reason, waiting.message.as_deref().unwrap_or_default()))
+    })
+}
+
+/// The condition that says why no node takes the pod.
+pub(crate) fn unscheduled(status: &PodStatus) -> Option<&PodCondition> {
+    status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False")
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use plan::recovery::surroundings::{NodeSeen, PodLook, Surroundings, Warning};
 
 use crate::context::Context;
 use crate::observe;
+use crate::observe_job::{self, sentence};
 
 /// How far back warnings are told.
 const WARNINGS: SignedDuration = SignedDuration::from_hours(1);
@@ -74,23 +75,11 @@ fn node(node: &Node) -> NodeSeen {
 
 fn pod(pod: &Pod) -> PodLook {
     let status = pod.status.as_ref();
-    let before = status.into_iter().flat_map(|s| s.init_container_statuses.iter().flatten());
     let containers = status.into_iter().flat_map(|s| s.container_statuses.iter().flatten());
-    let waiting = before.chain(containers.clone()).find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting
-            .reason
-            .clone()
-            .filter(|reason| !matches!(reason.as_str(), "" | "ContainerCreating" | "PodInitializing"))?;
-        Some(match &waiting.message {
-            Some(message) => format!("{reason}: {message}"),
-            None => reason,
-        })
-    });
-    let unscheduled = status.into_iter().flat_map(|s| s.conditions.iter().flatten()).find_map(|c| {
-        let stuck = c.type_ == "PodScheduled" && c.status == "False";
-        stuck.then(|| format!("no node for it: {}", c.message.as_deref().unwrap_or_default()))
-    });
+    let waiting = status.and_then(observe_job::held_up).map(|(reason, message)| sentence(reason, message));
+    let unscheduled = status
+        .and_then(observe_job::unscheduled)
+        .map(|c| format!("no node for it: {}", c.message.as_deref().unwrap_or_default()));
     let conditions = status.into_iter().flat_map(|s| s.conditions.iter().flatten());
     PodLook {
         name: pod.name_any(),

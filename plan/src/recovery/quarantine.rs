@@ -5,10 +5,10 @@ use crds::condition::{get, is_true};
 use crds::run::{QuarantinedVolume, RunMode};
 use jiff::{SignedDuration, Timestamp};
 
-use super::Draft;
 use super::assess::owned;
 use super::effect::Effect;
 use super::seen::{Observed, PointState};
+use super::{Draft, swap};
 use crate::effect::Event;
 
 /// When to look again at what is kept for another reason than its time.
@@ -97,12 +97,7 @@ fn due(seen: &Observed, kept: &QuarantinedVolume, ended: Timestamp) -> Due {
         Ok(volume) => volume,
         Err(why) => return Due::Kept(why),
     };
-    if volume.reclaim != "Delete" {
-        return Due::Act(vec![Effect::SetReclaimPolicy {
-            volume: volume.name.clone(),
-            resource_version: volume.resource_version.clone(),
-            policy: "Delete".to_owned(),
-        }]);
-    }
-    Due::Act(vec![Effect::ReleaseClaim { name: claim.name.clone(), uid: claim.uid.clone() }])
+    let next = swap::reclaim(volume, "Delete")
+        .unwrap_or_else(|| Effect::ReleaseClaim { name: claim.name.clone(), uid: claim.uid.clone() });
+    Due::Act(vec![next])
 }

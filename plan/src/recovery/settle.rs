@@ -187,12 +187,8 @@ fn put_one_back(draft: &mut Draft<'_>, claim: &ClaimSeen) -> Back {
         };
     }
     let Some(volume) = seen.volumes.get(old) else { return Back::Impossible };
-    if volume.reclaim != "Retain" {
-        return Back::Acting(vec![Effect::SetReclaimPolicy {
-            volume: volume.name.clone(),
-            resource_version: volume.resource_version.clone(),
-            policy: "Retain".to_owned(),
-        }]);
+    if let Some(retain) = swap::reclaim(volume, "Retain") {
+        return Back::Acting(vec![retain]);
     }
     match swap::reserve(seen, volume, &claim.name, &claim.uid) {
         Ok(Some(effect)) => Back::Acting(vec![effect]),

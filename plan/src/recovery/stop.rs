@@ -10,7 +10,7 @@ use super::assess::{self, owned};
 use super::effect::Effect;
 use super::seen::{ClaimSeen, Component, Observed, PodSeen, UsedBy, WorkloadSeen};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, objects};
+use super::{Draft, Progress, objects, swap};
 use crate::effect::Identity;
 use crate::workload;
 
@@ -139,11 +139,7 @@ fn retained(seen: &Observed, claims: &[ClaimSeen]) -> Result<Vec<Effect>, String
     let mut effects = Vec::new();
     for (claim, volume) in claims.iter().filter_map(|claim| Some((claim, claim.volume.as_deref()?))) {
         let volume = owned(seen, claim, volume)?;
-        effects.extend((volume.reclaim != "Retain").then(|| Effect::SetReclaimPolicy {
-            volume: volume.name.clone(),
-            resource_version: volume.resource_version.clone(),
-            policy: "Retain".to_owned(),
-        }));
+        effects.extend(swap::reclaim(volume, "Retain"));
     }
     Ok(effects)
 }

@@ -211,7 +211,8 @@ fn foreign(seen: &Observed, swap: &Swap) -> Option<Progress> {
         .or_else(|| wrong(&swap.quarantine_claim, None, swap.old_volume.as_deref()))
 }
 
-fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
+/// Sets the reclaim policy of a volume. None when it is seen with it.
+pub(super) fn reclaim(volume: &VolumeSeen, policy: &str) -> Option<Effect> {
     (volume.reclaim != policy).then(|| Effect::SetReclaimPolicy {
         volume: volume.name.clone(),
         resource_version: volume.resource_version.clone(),

@@ -59,38 +59,12 @@ fn every_component_comes_back_with_all_its_volumes_and_waits_for_what_it_depends
 
 #[test]
 fn a_controller_killed_after_any_number_of_writes_brings_all_of_them_back() {
-    let mut whole = arxiv_cluster();
-    whole.run(1000);
-    for writes in 1..40 {
-        let mut cluster = arxiv_cluster();
-        cluster.run(writes);
-        all_recovered(&cluster);
-        assert_eq!(world(&cluster), world(&whole), "killed after every {writes} writes");
-    }
+    killed_after_any_number_of_writes(arxiv_cluster, all_recovered);
 }
 
 #[test]
 fn a_controller_of_the_next_term_goes_on_after_a_kill_at_any_single_write() {
-    for kill in 1.. {
-        let mut cluster = arxiv_cluster();
-        let mut left = kill;
-        while left > 0 && !ended(cluster.status()) {
-            let wrote = cluster.reconcile(1);
-            left -= wrote.min(left);
-            cluster.settle();
-            cluster.seen.now += jiff::SignedDuration::from_millis(250);
-        }
-        if left > 0 {
-            assert!(kill > 80, "it was over after {kill} writes");
-            return;
-        }
-        let mut late = cluster.seen.clone();
-        cluster.seen.epoch = 2;
-        cluster.run(1000);
-        all_recovered(&cluster);
-        late.run.status.clone_from(cluster.status());
-        assert!(plan(&late).effects.is_empty(), "a controller of an older term acts");
-    }
+    killed_at_any_single_write(arxiv_cluster, all_recovered, 80);
 }
 
 #[test]

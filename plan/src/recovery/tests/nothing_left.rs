@@ -61,35 +61,12 @@ fn a_deleted_namespace_comes_back_from_the_bucket_alone() {
 
 #[test]
 fn killed_after_any_number_of_writes_it_comes_back_all_the_same() {
-    let mut whole = nothing_left();
-    whole.run(1000);
-    for writes in 1..40 {
-        let mut cluster = nothing_left();
-        cluster.run(writes);
-        back(&cluster);
-        assert_eq!(world(&cluster), world(&whole), "killed after every {writes} writes");
-    }
+    killed_after_any_number_of_writes(nothing_left, back);
 }
 
 #[test]
 fn a_controller_of_the_next_term_goes_on_after_a_kill_at_any_single_write() {
-    for kill in 1.. {
-        let mut cluster = nothing_left();
-        let mut left = kill;
-        while left > 0 && !ended(cluster.status()) {
-            let wrote = cluster.reconcile(1);
-            left -= wrote.min(left);
-            cluster.settle();
-            cluster.seen.now += jiff::SignedDuration::from_millis(250);
-        }
-        if left > 0 {
-            assert!(kill > 60, "it was over after {kill} writes");
-            return;
-        }
-        cluster.seen.epoch = 2;
-        cluster.run(1000);
-        back(&cluster);
-    }
+    killed_at_any_single_write(nothing_left, back, 60);
 }
 
 #[test]
