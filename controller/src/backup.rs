@@ -63,13 +63,9 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         .chain(&owed)
         .filter_map(|(reference, found)| Some(workloads::seen(reference, found.as_ref()?)))
         .collect();
-    let shared_with = match &source {
-        Ok(source) => {
-            let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
-            observe::shared_with(&policies, &object, &source.claims)
-        }
-        Err(_) => None,
-    };
+    let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
+    let claims = source.as_ref().map(|source| source.claims.clone()).unwrap_or_default();
+    let shared_with = observe::shared_with(&policies, &object, &claims);
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let (job, turns) = match object.status.as_ref().and_then(|status| status.active.as_ref()) {
@@ -80,7 +76,6 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         Some(hooked) => observe_job::observe(ctx, &object, &backup::hooks::job_name(&object, hooked)).await?,
         None => JobState::Absent,
     };
-    let claims = source.as_ref().map(|source| source.claims.clone()).unwrap_or_default();
     let now = (ctx.now)();
     let plan = backup::plan(&backup::Observed {
         policy: &object,
@@ -92,6 +87,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         workloads: &workloads,
         pods: &pods,
         shared_with,
+        circle: observe::circle_of(&policies, &object),
         snapshots: snapshots::observe(ctx, &object, &claims).await?,
         hooks_allowed: ctx.mover.hooks,
         hook_job,

@@ -117,11 +117,14 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
             ours(),
             |snapshot: PartialObjectMeta<DynamicObject>| by_label(&snapshot, POLICY_LABEL),
         )
-        // An older policy that goes frees the claim for the newer one.
+        // An older policy that goes frees the claim for the newer one; and a circle of dependsOn is told by each of its members, and by
+        // none of them when one opens it: what changes in one wakes those that depend on it.
         .watches(Api::<BackupPolicy>::all(client()), Config::default(), move |changed: BackupPolicy| {
-            let freed = claims_of(&changed);
+            let (freed, name) = (claims_of(&changed), changed.name_any());
             by_policy(changed.namespace(), &|policy| {
-                policy.uid() != changed.uid() && claims_of(policy).iter().any(|claim| freed.contains(claim))
+                policy.uid() != changed.uid()
+                    && (claims_of(policy).iter().any(|claim| freed.contains(claim))
+                        || policy.spec.depends_on.iter().any(|needed| needed.name == name))
             })
         })
 }

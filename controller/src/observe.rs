@@ -199,6 +199,18 @@ pub fn names(run: &RecoveryRun, policy: &BackupPolicy) -> bool {
     }
 }
 
+/// Components that wait for each other, that of `policy` among them.
+#[must_use]
+pub fn circle_of(policies: &[BackupPolicy], policy: &BackupPolicy) -> Option<String> {
+    let of = |policy: &BackupPolicy| {
+        let needed = policy.spec.depends_on.iter().map(|needed| needed.name.clone());
+        (policy.name_any(), needed.collect::<Vec<_>>())
+    };
+    let all: Vec<(String, Vec<String>)> = policies.iter().map(of).collect();
+    let all = all.iter().map(|(name, needed)| (name.as_str(), needed.as_slice()));
+    plan::recovery::circle_of(&policy.name_any(), all)
+}
+
 /// An older policy that captures one of the claims of `policy`.
 #[must_use]
 pub fn shared_with(policies: &[BackupPolicy], policy: &BackupPolicy, claims: &[String]) -> Option<String> {

@@ -58,6 +58,8 @@ pub struct Observed<'a> {
     pub pods: &'a [PodSeen],
     /// An older policy that captures one of the claims.
     pub shared_with: Option<String>,
+    /// Components that wait for each other, this one among them, as `ai-scholar -> chromadb -> ai-scholar`.
+    pub circle: Option<String>,
     /// Snapshots, as far as the policy asks for them or a capture under way reads them.
     pub snapshots: snapshot::Seen,
     /// Hooks may be run in this installation.

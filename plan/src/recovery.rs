@@ -44,7 +44,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
 pub use effect::Effect;
-pub use scope::{Member, circle, forgotten, scope};
+pub use scope::{Member, circle, circle_of, forgotten, scope};
 pub use seen::Observed;
 use settle::settled;
 

@@ -218,6 +218,15 @@ fn ready(
                 ),
             )
         }
+        // Captures go on; a recovery would be refused.
+        (Ok(_), None | Some(Parked::Suspended)) if seen.circle.is_some() => (
+            false,
+            "DependencyCycle",
+            format!(
+                "{}: each waits for the next to be recovered, so no recovery can begin. Remove one of these dependsOn",
+                seen.circle.as_deref().unwrap_or_default()
+            ),
+        ),
         (Ok(_), Some(Parked::Shared(other))) => (
             false,
             "VolumeShared",

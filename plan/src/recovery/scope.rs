@@ -142,11 +142,21 @@ fn urgency(policies: &[PolicySeen]) -> BTreeMap<&str, Priority> {
 #[must_use]
 pub fn circle<'a>(depends_on: impl Iterator<Item = (&'a str, &'a [String])>) -> Option<String> {
     let all: BTreeMap<&str, &[String]> = depends_on.collect();
-    all.keys().find_map(|start| {
-        let mut path = vec![*start];
-        let mut seen = BTreeSet::new();
-        leads_back(&all, start, &mut path, &mut seen).then(|| path.join(" -> "))
-    })
+    all.keys().find_map(|start| from(&all, start))
+}
+
+/// The same, of those alone that the component of `policy` is among.
+#[must_use]
+pub fn circle_of<'a>(
+    policy: &'a str,
+    depends_on: impl Iterator<Item = (&'a str, &'a [String])>,
+) -> Option<String> {
+    from(&depends_on.collect(), policy)
+}
+
+fn from<'a>(all: &BTreeMap<&'a str, &'a [String]>, start: &'a str) -> Option<String> {
+    let mut path = vec![start];
+    leads_back(all, start, &mut path, &mut BTreeSet::new()).then(|| path.join(" -> "))
 }
 
 fn leads_back<'a>(

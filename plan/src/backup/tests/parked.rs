@@ -57,6 +57,23 @@ fn whatever_parks_a_policy_is_said_and_heals_by_itself() {
 }
 
 #[test]
+fn a_circle_of_dependencies_is_said_and_keeps_nobody_from_capturing() {
+    let mut world = World::new("2026-11-23T09:46:00Z");
+    world.circle = Some("ai-scholar -> chromadb -> ai-scholar".into());
+    world.settle();
+    world.is("Ready", "False", "DependencyCycle");
+    let said = world.condition("Ready").message.clone();
+    assert!(
+        said.starts_with("ai-scholar -> chromadb -> ai-scholar: ") && said.ends_with("dependsOn"),
+        "{said}"
+    );
+    assert_eq!(world.running().len(), 1);
+    world.circle = None;
+    world.settle();
+    world.is("Ready", "True", "Armed");
+}
+
+#[test]
 fn a_capture_announced_but_not_started_is_withdrawn_when_a_run_takes_the_component() {
     let mut world = World::new("2026-11-23T09:15:00Z");
     let plan = world.plan();
@@ -92,6 +109,7 @@ fn nothing_starts_in_a_terminating_namespace() {
         workloads: &[],
         pods: &[],
         shared_with: None,
+        circle: None,
         snapshots: Default::default(),
         hooks_allowed: true,
         hook_job: JobState::Absent,

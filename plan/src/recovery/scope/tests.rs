@@ -85,6 +85,13 @@ fn a_circle_is_found_and_named_and_ends_nothing() {
     policies[3].depends_on = vec!["digest".into()];
     assert_eq!(of(&policies).as_deref(), Some("ai-scholar -> chromadb -> digest -> ai-scholar"));
     assert_eq!(members(serde_json::json!({"scenario": "CompleteFailure"}), &policies).len(), 4);
+    for policy in &policies {
+        let all = policies.iter().map(|policy| (policy.name.as_str(), policy.depends_on.as_slice()));
+        let said = circle_of(&policy.name, all);
+        let member = ["ai-scholar", "chromadb", "digest"].contains(&policy.name.as_str());
+        assert_eq!(said.is_some(), member, "{}: {said:?}", policy.name);
+        assert!(said.is_none_or(|said| said.starts_with(&policy.name) && said.ends_with(&policy.name)));
+    }
     let own = [policy("a", false, Priority::Low, &["a"])];
     assert_eq!(of(&own).as_deref(), Some("a -> a"));
     let elsewhere = [policy("a", false, Priority::Low, &["gone"])];
