@@ -97,6 +97,12 @@ pub fn ended_at(job: &Job) -> Option<Timestamp> {
     Some(terminal(job)?.last_transition_time.as_ref()?.0)
 }
 
+/// Whether it ended well, as Kubernetes sees it.
+#[must_use]
+pub fn completed(job: &Job) -> bool {
+    terminal(job).is_some_and(|end| end.type_ == "Complete")
+}
+
 /// The condition that ended the Job.
 fn terminal(job: &Job) -> Option<&JobCondition> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;

@@ -1,11 +1,13 @@
 //! Recovery runs: observe, plan, write down, execute, until there is nothing to do but wait. It decides nothing; what
 //! happens next is told by `plan::recovery`.
 
+mod check_job;
 mod execute;
 mod observe;
 mod probe;
 mod read;
 mod surroundings;
+mod usage;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use crate::Span;
 use crate::reference::NameRef;
 
 pub use assessment::{Assessed, Health};
-pub use decision::{Answer, Decision, DesiredState, Gate, GateName, GateStatus};
+pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
@@ -65,7 +65,7 @@ pub use status::*;
     "message": "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out"
 }, {
     "rule": "self.scenario == oldSelf.scenario && has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target) && self.mode == oldSelf.mode && has(self.point) == has(oldSelf.point) && (!has(self.point) || self.point == oldSelf.point) && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.quarantineFor) == has(oldSelf.quarantineFor) && (!has(self.quarantineFor) || self.quarantineFor == oldSelf.quarantineFor) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
-    "message": "a RecoveryRun can't be changed, except desiredState, decisions and incident texts; create a new run"
+    "message": "a RecoveryRun can't be changed, except desiredState, decisions, attestations and incident texts; create a new run"
 }, {
     "rule": "(has(self.incident) && has(self.incident.detectedAt)) == (has(oldSelf.incident) && has(oldSelf.incident.detectedAt)) && (!has(self.incident) || !has(self.incident.detectedAt) || self.incident.detectedAt == oldSelf.incident.detectedAt)",
     "message": "incident.detectedAt can't be changed, both clocks start there; create a new run"
@@ -104,6 +104,10 @@ pub struct RecoveryRunSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["gate"]))]
     pub decisions: Vec<Decision>,
+    /// What humans know about the manual checks, also after the end of the run. Each is written by whom it names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["check"]))]
+    pub attestations: Vec<Attestation>,
     /// Running, or Cancelled: the run ends, and what it did is undone as far as that can be.
     #[serde(default)]
     pub desired_state: DesiredState,
@@ -123,7 +127,12 @@ impl RecoveryRunSpec {
     /// make the same run look like another one.
     #[must_use]
     pub fn identity_hash(&self) -> String {
-        let mut identity = Self { decisions: vec![], desired_state: DesiredState::Running, ..self.clone() };
+        let mut identity = Self {
+            decisions: vec![],
+            attestations: vec![],
+            desired_state: DesiredState::Running,
+            ..self.clone()
+        };
         identity.incident = identity
             .incident
             .and_then(|incident| incident.detected_at)

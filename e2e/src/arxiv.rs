@@ -25,7 +25,7 @@ pub const MONITORING: &str = "monitoring";
 /// Every policy, each after what it depends on.
 pub const POLICIES: [&str; 5] = [CHROMADB, SCHOLARS[0].name, SCHOLARS[1].name, MONITORING, EMAIL];
 /// What users wrote, besides the policies.
-pub const OBJECTS: [&str; 23] = [
+pub const OBJECTS: [&str; 25] = [
     "statefulset/chromadb",
     "service/chromadb",
     "configmap/scholar-program",
@@ -33,12 +33,14 @@ pub const OBJECTS: [&str; 23] = [
     "configmap/mailer-program",
     "deployment/ai-scholar",
     "cronjob/ai-scholar-fetch",
+    "cronjob/ai-scholar-pipeline",
     "service/ai-scholar",
     "networkpolicy/ai-scholar-in",
     "configmap/ai-scholar-config",
     "secret/ai-scholar-env",
     "deployment/quant-scholar",
     "cronjob/quant-scholar-fetch",
+    "cronjob/quant-scholar-pipeline",
     "service/quant-scholar",
     "networkpolicy/quant-scholar-in",
     "configmap/quant-scholar-config",
@@ -124,8 +126,14 @@ pub fn policies(repository: &str) -> Vec<Value> {
         policy(EMAIL, application(deployment(EMAIL)), "Low", "30m", json!([])),
     ];
     for Instance { name, .. } in &SCHOLARS {
-        let workloads = json!([{"kind": "Deployment", "name": name}, {"kind": "CronJob", "name": format!("{name}-fetch")}]);
-        made.push(policy(name, application(workloads), "High", "4h", json!([{"name": CHROMADB}])));
+        let pipeline = format!("{name}-pipeline");
+        let workloads = json!([{"kind": "Deployment", "name": name}, {"kind": "CronJob", "name": format!("{name}-fetch")},
+            {"kind": "CronJob", "name": pipeline}]);
+        let mut scholar = policy(name, application(workloads), "High", "4h", json!([{"name": CHROMADB}]));
+        let check = json!({"name": "pipeline", "job": {"cronJobRef": {"name": pipeline}}, "timeout": "2m"});
+        let known = scholar["spec"]["checks"].as_array_mut().expect("it has one check");
+        known.push(check);
+        made.push(scholar);
     }
     made
 }

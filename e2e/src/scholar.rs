@@ -48,24 +48,30 @@ pub fn programs() -> Value {
             ("scholar.py", include_str!("../../examples/arxiv/scholar/scholar.py")),
             ("collection.py", include_str!("../../examples/arxiv/scholar/collection.py")),
             ("fetch.py", include_str!("../../examples/arxiv/scholar/fetch.py")),
+            ("pipeline.py", include_str!("../../examples/arxiv/scholar/pipeline.py")),
         ],
     )
 }
 
-/// What one scholar consists of, besides the programs: the service, who may reach it, and the CronJob that brings papers.
+/// What one scholar consists of, besides the programs: the service, who may reach it, the CronJob that brings papers, and the one of which
+/// recoveries make Jobs that see whether it works.
 pub fn objects_of(scholar: &Deployed<'_>, image: &str) -> Vec<Value> {
     let name = scholar.name;
-    let mut fetching = scholar.pod(image, "fetch.py");
-    fetching["restartPolicy"] = "Never".into();
-    let labels = json!({"app": format!("{name}-fetch")});
+    // On a day that there hardly is.
+    let job = |kind: &str, suspend: bool| {
+        let mut pod = scholar.pod(image, &format!("{kind}.py"));
+        pod["restartPolicy"] = "Never".into();
+        let name = format!("{name}-{kind}");
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": {
+            "schedule": "0 0 29 2 *", "suspend": suspend, "jobTemplate": {"spec": {"backoffLimit": 0,
+                "template": {"metadata": {"labels": {"app": name}}, "spec": pod}}}}})
+    };
     let mut made = scholar.objects(image);
     made.extend([
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": format!("{name}-in")},
             "spec": {"podSelector": {"matchLabels": {"app": name}}, "policyTypes": ["Ingress"], "ingress": [{}]}}),
-        // On a day that there hardly is.
-        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": format!("{name}-fetch")}, "spec": {
-            "schedule": "0 0 29 2 *", "jobTemplate": {"spec": {"backoffLimit": 0,
-                "template": {"metadata": {"labels": labels}, "spec": fetching}}}}}),
+        job("fetch", false),
+        job("pipeline", true),
     ]);
     made
 }

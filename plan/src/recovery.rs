@@ -9,12 +9,15 @@
 mod assess;
 mod assessment;
 mod binding;
+mod check_jobs;
+mod checklist;
 mod choice;
 mod dry_run;
 pub mod effect;
 mod gate;
 mod left;
 mod levels;
+mod manual;
 mod measure;
 mod mover;
 mod network;
@@ -23,6 +26,7 @@ mod offline;
 mod provision;
 pub mod quantity;
 mod quarantine;
+mod room;
 mod scope;
 pub mod seen;
 mod settle;
@@ -174,6 +178,7 @@ pub fn restarts(run: &crds::RecoveryRun, policy: &str) -> bool {
 
 fn decide(draft: &mut Draft<'_>) {
     if settled(&draft.status) {
+        manual::late(draft);
         settle::tidy(draft);
         quarantine::release(draft);
         return;

@@ -259,6 +259,7 @@ fn whoever_asks_a_server_gets_its_credential_from_the_secret_and_only_names_are_
             auth: Some(serde_json::from_value(auth).unwrap()),
             counts: vec![],
             answers: vec![],
+            endpoints: vec![],
         };
         let job = MoverJob { request, sources: BTreeMap::new(), objects: None, ..capture() };
         let job = built(&job);

@@ -90,6 +90,9 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             }
             crate::execute::ensure_job(ctx, run, job).await
         }
+        Effect::CreateCheckJob { name, policy, cron_job, timeout } => {
+            super::check_job::make(ctx, run, (name, policy), (cron_job, *timeout)).await
+        }
         Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,
         Effect::DeleteClaim { name, uid } | Effect::ReleaseClaim { name, uid } => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);

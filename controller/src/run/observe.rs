@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::policy::Objectives;
 use crds::reference::RUN_LABEL;
-use crds::run::{OfflineStatus, Scenario};
+use crds::run::{OfflineStatus, RecoveryRunStatus, Scenario, StepStatus};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
@@ -78,6 +78,11 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         Scenario::NetworkFailure => look.offline(&components, &run.status.offline).await?,
         Scenario::CompleteFailure | Scenario::DatabaseCorruption => OfflineSeen::default(),
     };
+    let (mut usage, mut cron_jobs) = (None, Vec::new());
+    if validating(&run.status) {
+        usage = Some(super::usage::look(ctx).await);
+        cron_jobs = look.cron_jobs(&components).await?;
+    }
     Ok(Observed {
         now: (ctx.now)(),
         epoch: ctx.epoch,
@@ -100,8 +105,18 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         memory,
         surroundings,
         offline,
+        usage,
+        cron_jobs,
         run,
     })
+}
+
+/// Whether components are started or looked at by now.
+fn validating(status: &RecoveryRunStatus) -> bool {
+    let of = |step: &&StepStatus, word: &str| step.name.starts_with(word);
+    let begun = |step: &&StepStatus| of(step, "Start/") && step.start.is_some();
+    let open = |step: &&StepStatus| of(step, "Validate/") && step.end.is_none();
+    status.steps.iter().any(|step| begun(&step)) && status.steps.iter().any(|step| open(&step))
 }
 
 struct Look<'a> {
@@ -224,6 +239,18 @@ impl Look<'_> {
         Ok(seen)
     }
 
+    /// Those CronJobs that exist of which the policies' checks make Jobs.
+    async fn cron_jobs(&self, components: &[Component]) -> Result<Vec<String>, Error> {
+        let checks = components.iter().flat_map(|component| &component.checks);
+        let wanted: BTreeSet<&str> =
+            checks.filter_map(|check| Some(check.job.as_ref()?.cron_job_ref.name.as_str())).collect();
+        let mut found = Vec::new();
+        for name in wanted {
+            found.extend(self.get::<CronJob>(name).await?.map(|_| name.to_owned()));
+        }
+        Ok(found)
+    }
+
     async fn memory(&self, name: &str, fenced: &[String]) -> Result<Option<Memory>, Error> {
         let Some(map) = self.get::<ConfigMap>(name).await? else { return Ok(None) };
         let proof = probe::prove(self.ctx, &self.namespace, fenced).await?;
@@ -270,7 +297,14 @@ impl Look<'_> {
                     .collect();
                 let deleting = job.metadata.deletion_timestamp.is_some();
                 let state = observe_job::state(job, &own);
-                (job.name_any(), JobSeen { uid, deleting, ended: observe_job::ended_at(job), state })
+                let seen = JobSeen {
+                    uid,
+                    deleting,
+                    ended: observe_job::ended_at(job),
+                    completed: observe_job::completed(job),
+                    state,
+                };
+                (job.name_any(), seen)
             })
             .collect())
     }

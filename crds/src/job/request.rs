@@ -176,11 +176,17 @@ pub enum Request {
         /// Services that have to answer.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         answers: Vec<Answer>,
+        /// What the component needs from outside: whether it can be reached is told.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        endpoints: Vec<Endpoint>,
     },
-    /// See whether Services answer.
+    /// See whether Services answer, and whether endpoints can be reached.
     Check {
-        /// Which.
+        /// The Services.
         answers: Vec<Answer>,
+        /// The endpoints.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        endpoints: Vec<Endpoint>,
     },
 }
 

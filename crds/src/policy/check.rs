@@ -11,7 +11,8 @@ use crate::run::CheckGroup;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "has(self.http) != has(self.chromaCount)", "message": "set exactly one of http, chromaCount"},
+    {"rule": "[has(self.http), has(self.chromaCount), has(self.job), has(self.manual)].filter(set, set).size() == 1",
+     "message": "set exactly one of http, chromaCount, job, manual"},
     {"rule": "!(self.name in ['cpu', 'memory', 'disk', 'network', 'chromadb-responds', 'workloads-ready', 'containers-healthy', 'cronjobs-scheduled', 'collections-accessible', 'counts', 'corruption', 'queries', 'files', 'backup-functional', 'credential-wanted', 'access-controls', 'credentials-rotated', 'audit-logs-reviewed', 'security-monitoring'])",
      "fieldPath": ".name", "message": "is the name of a check that every recovery makes; choose another"}]))]
 pub struct PolicyCheck {
@@ -28,6 +29,12 @@ pub struct PolicyCheck {
     /// A collection of the ChromaDB has its records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chroma_count: Option<ChromaCount>,
+    /// A Job made of a CronJob's template completes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobCheck>,
+    /// Something that only a person can know. Inconclusive until somebody attests it in the run's `spec.attestations`, which ends no run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<ManualCheck>,
     /// How long what is asked for may take to come true after the start.
     #[serde(default = "default_timeout")]
     #[schemars(extend("x-kubernetes-validations" = [
@@ -81,4 +88,21 @@ pub struct ChromaCount {
     pub collection: String,
     /// Records.
     pub at_least: u64,
+}
+
+/// A Job that is made for the check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobCheck {
+    /// The CronJob of the namespace whose template it is made of; it may be suspended for ever, so that it runs for checks alone.
+    pub cron_job_ref: NameRef,
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManualCheck {
+    /// What has to be so, as in `the audit log shows no access from outside`.
+    #[schemars(length(min = 1, max = 256))]
+    pub expected: String,
 }

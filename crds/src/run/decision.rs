@@ -50,6 +50,24 @@ pub struct Decision {
     pub comment: Option<String>,
 }
 
+/// What a human knows about a check of type manual. Whoever writes it needs the verb approve on the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attestation {
+    /// Name of the check, as in `status.checks`.
+    #[schemars(length(min = 1, max = 300))]
+    pub check: String,
+    /// Approved: it is as it should be; Rejected: it is not.
+    pub answer: Answer,
+    /// Who: the user name of whoever writes it.
+    #[schemars(length(min = 1, max = 253))]
+    pub by: String,
+    /// What was found, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub comment: Option<String>,
+}
+
 /// A yes or a no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Answer {

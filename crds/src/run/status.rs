@@ -91,7 +91,7 @@ pub struct RecoveryRunStatus {
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub next_actions: Vec<NextAction>,
     /// Conditions: Ready, Reconciling, Stalled, Complete, Failed, Cancelled, PlanReady, GatesPassed, SourceResolved, Stopped, Fenced,
-    /// TargetReady, DataRestored, ApplicationReady, Validated, OfflineMode, ObjectivesMet.
+    /// TargetReady, DataRestored, ApplicationReady, Validated, Attested, OfflineMode, ObjectivesMet.
     #[serde(default)]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -313,6 +313,9 @@ pub struct CheckStatus {
     /// What was seen.
     #[schemars(length(max = 256))]
     pub observed: String,
+    /// Only a person can know it, and says so in `spec.attestations`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
 }
 
 /// Sections of the validation checklist.

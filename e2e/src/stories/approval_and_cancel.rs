@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use crds::BackupPolicy;
 use crds::RecoveryRun;
-use crds::run::{Answer, RecoveryRunStatus, RunPhase, StepPhase};
+use crds::run::{Answer, RecoveryRunStatus, RunPhase, StepPhase, Verdict};
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -69,7 +69,8 @@ async fn cancelled(stage: &Stage, written: &Written) -> Result<()> {
 
 /// The policy asks for it; somebody without the right, and somebody in another's name, are refused.
 async fn approved(stage: &Stage, written: &Written) -> Result<()> {
-    let required = json!({"spec": {"recovery": {"approval": "Required"}}});
+    let question = json!([{"name": "audit-read", "group": "Security", "manual": {"expected": "nobody from outside was in"}}]);
+    let required = json!({"spec": {"recovery": {"approval": "Required"}, "checks": question}});
     stage.patch::<BackupPolicy>(CHROMADB, &required).await?;
     let pod: Pod = stage.get("chromadb-0").await?;
     stage.apply(&[manifests::run("approved", &stage.namespace)]).await?;
@@ -105,7 +106,30 @@ async fn approved(stage: &Stage, written: &Written) -> Result<()> {
     let parts: BTreeMap<&str, i64> =
         status.measured[0].breakdown.iter().map(|part| (part.part.as_str(), part.millis)).collect();
     ensure!(parts.get("decision").is_some_and(|millis| *millis > 0), "{parts:?}");
-    written.is_served(stage).await
+    written.is_served(stage).await?;
+    attested(stage, &status, who.trim()).await
+}
+
+/// What only a person can know held up nothing, and is said after the end.
+async fn attested(stage: &Stage, status: &RecoveryRunStatus, who: &str) -> Result<()> {
+    ensure!(
+        status.verdict == Some(Verdict::Inconclusive),
+        "nobody has attested anything: {:?}",
+        status.verdict
+    );
+    let waits = wait::condition(&status.conditions, "Attested").context("no condition Attested")?;
+    ensure!(waits.reason == "AwaitingAttestation" && waits.message.contains("audit-read"), "{waits:?}");
+    let given =
+        json!([{"check": "chromadb/audit-read", "answer": "Approved", "by": who, "comment": "read it all"}]);
+    stage.patch::<RecoveryRun>("approved", &json!({"spec": {"attestations": given}})).await?;
+    let what = "the attestation in the verdict";
+    wait::object(&stage.api::<RecoveryRun>(), "approved", what, PATIENCE, |run| {
+        let status = run.and_then(|run| run.status.as_ref());
+        Ok(status.filter(|status| status.verdict == Some(Verdict::Passed)).map(drop))
+    })
+    .await?;
+    stage.say("the manual check is attested, the verdict is Passed");
+    Ok(())
 }
 
 async fn waiting_of(stage: &Stage) -> Result<RecoveryRunStatus> {

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crds::job::{Answer, CheckResult, Report};
+use crds::policy::Endpoint;
 use crds::run::Verdict;
 use reqwest::redirect::Policy;
 
-use super::{Desk, positive};
+use super::{Desk, diagnose, positive};
 use crate::failure::{Failure, Result, sentence};
 
 /// How long one request may take.
@@ -14,8 +15,10 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// The longest wait between two.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-pub(super) async fn check(desk: &Desk, answers: &[Answer]) -> Result<Report> {
-    Ok(Report::Validated { checks: all(desk, answers).await? })
+pub(super) async fn check(desk: &Desk, answers: &[Answer], endpoints: &[Endpoint]) -> Result<Report> {
+    let mut checks = all(desk, answers).await?;
+    checks.extend(diagnose::network(endpoints).await);
+    Ok(Report::Validated { checks })
 }
 
 /// All of them side by side, so that what never answers takes no other's time.

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crds::job::{Diagnosed, EndpointSeen, Report};
+use crds::job::{CheckResult, Diagnosed, EndpointSeen, Report};
 use crds::policy::Endpoint;
+use crds::run::Verdict;
 use futures::future::join_all;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
@@ -21,6 +22,28 @@ pub(super) async fn diagnose(endpoints: &[Endpoint]) -> Report {
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
     let interfaces = interfaces(&routes);
     Report::Diagnosed(Diagnosed { endpoints, interfaces, routes: told(&routes) })
+}
+
+/// The line of the checklist about them; none where there are none.
+pub(super) async fn network(endpoints: &[Endpoint]) -> Option<CheckResult> {
+    if endpoints.is_empty() {
+        return None;
+    }
+    let seen = join_all(endpoints.iter().map(look)).await;
+    let name = |(Endpoint { host, port }, seen): (&Endpoint, &EndpointSeen)| {
+        format!("{host}:{port} {}", seen.message)
+    };
+    let silent = endpoints.iter().zip(&seen).filter(|(_, seen)| !seen.answers).map(name);
+    let silent: Vec<String> = silent.collect();
+    Some(CheckResult {
+        name: "network".to_owned(),
+        verdict: if silent.is_empty() { Verdict::Passed } else { Verdict::Failed },
+        expected: format!("{} reached by name", endpoints.len()),
+        observed: match silent.as_slice() {
+            [] => format!("{} reached", endpoints.len()),
+            silent => silent.join("; "),
+        },
+    })
 }
 
 async fn look(Endpoint { host, port }: &Endpoint) -> EndpointSeen {

@@ -142,11 +142,11 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::VerifyOffline { repository, point, claims, data_path } => {
             verify::verify(desk, &repository, &point, &claims, data_path.as_deref()).await
         }
-        Request::Validate { repository, point, url, auth, counts, answers } => {
-            let own = validate::Own { counts: &counts, answers: &answers };
+        Request::Validate { repository, point, url, auth, counts, answers, endpoints } => {
+            let own = validate::Own { counts: &counts, answers: &answers, endpoints: &endpoints };
             validate::validate(desk, &repository, &point, &url, auth.as_ref(), own).await
         }
-        Request::Check { answers } => answers::check(desk, &answers).await,
+        Request::Check { answers, endpoints } => answers::check(desk, &answers, &endpoints).await,
     }
 }
 

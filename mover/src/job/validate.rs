@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use chroma::client::{Client, ClientError, NotReady, Readiness, Scope};
 use chroma::fingerprint::{CollectionFingerprint, Key, of_server};
 use crds::job::{Answer, CheckResult, FailureReason, Report, RepositoryAccess};
-use crds::policy::{ChromaCount, ServerAuth};
+use crds::policy::{ChromaCount, Endpoint, ServerAuth};
 use crds::run::Verdict;
 
-use super::{Desk, answers, server_auth};
+use super::{Desk, answers, diagnose, server_auth};
 use crate::access;
 use crate::body::ChromaFacts;
 use crate::content::differing;
@@ -26,6 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Own<'a> {
     pub(super) counts: &'a [(String, ChromaCount)],
     pub(super) answers: &'a [Answer],
+    pub(super) endpoints: &'a [Endpoint],
 }
 
 pub(super) async fn validate(
@@ -62,6 +63,7 @@ pub(super) async fn validate(
     let mut checks = checks(&expected.collections, &ready, &seen, equals);
     checks.extend(own.counts.iter().map(|(name, floor)| floor_of(name, floor, &ready, &seen)));
     checks.extend(answers::all(desk, own.answers).await?);
+    checks.extend(diagnose::network(own.endpoints).await);
     if auth.is_some() {
         checks.push(server_auth::wanted(url, &scopes, PATIENCE).await);
     }

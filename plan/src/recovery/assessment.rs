@@ -264,7 +264,7 @@ fn heartbeats(draft: &Draft<'_>) -> Result<Vec<Assessed>, Progress> {
     let wanted = Wanted {
         kind: Kind::Assess,
         policy: String::new(),
-        request: Request::Check { answers },
+        request: Request::Check { answers, endpoints: Vec::new() },
         before: Vec::new(),
         account: None,
         keys: None,

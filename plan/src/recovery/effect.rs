@@ -76,6 +76,17 @@ pub enum Effect {
         /// The Job.
         job: Box<MoverJob>,
     },
+    /// Makes a Job of a CronJob's template, for a check.
+    CreateCheckJob {
+        /// Name of the Job.
+        name: String,
+        /// Policy whose check it is.
+        policy: String,
+        /// Name of the CronJob.
+        cron_job: String,
+        /// How long it may take.
+        timeout: crds::Span,
+    },
     /// Deletes a Job and its pods.
     DeleteJob {
         /// Name.
@@ -147,6 +158,7 @@ impl Effect {
             Self::CreateClaim(_) => "CreateClaim".into(),
             Self::AnnotateClaim { .. } => "AnnotateClaim".into(),
             Self::CreateJob { step, .. } => format!("CreateJob/{step}"),
+            Self::CreateCheckJob { .. } => "CreateCheckJob".into(),
             Self::DeleteJob { .. } => "DeleteJob".into(),
             Self::DeleteClaim { .. } => "DeleteClaims".into(),
             Self::ReleaseClaim { .. } => "ReleaseClaim".into(),

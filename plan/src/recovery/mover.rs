@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::seen::{Access, Component};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
-use super::{Draft, Progress, texts, validate};
+use super::{Draft, Progress, room, texts};
 use jiff::SignedDuration;
 
 use crate::backoff;
@@ -319,7 +319,7 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
         Outcome::Said(Report::Verified(verified)) => {
             let equal = equal(&verified, component.application);
             if let Some(free) = verified.free_percent {
-                validate::disk(draft, component, free);
+                room::disk(draft, component, free);
             }
             if verified.findings.is_empty()
                 && verified.files_equal == verified.files

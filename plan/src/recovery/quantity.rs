@@ -31,6 +31,27 @@ pub fn bytes(quantity: &str) -> Option<u64> {
     }
 }
 
+/// The billionths of a core that `quantity` is, rounded down; nothing when it is none.
+#[must_use]
+pub fn nano_cores(quantity: &str) -> Option<u64> {
+    let end = quantity.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(quantity.len());
+    let (number, unit) = quantity.split_at(end);
+    let digits: u32 = match unit {
+        "" => 9,
+        "m" => 6,
+        "u" => 3,
+        "n" => 0,
+        _ => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let kept = &part[..part.len().min(digits as usize)];
+    let fraction: u64 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
+    let fraction = fraction.checked_mul(10u64.pow(digits - u32::try_from(kept.len()).ok()?))?;
+    (!number.is_empty()).then_some(())?;
+    whole.checked_mul(10u64.pow(digits))?.checked_add(fraction)
+}
+
 /// `asked`, or more where a point of `needed` bytes would not fit: an eighth and 64 MiB are left for the filesystem.
 #[must_use]
 pub fn at_least(asked: &str, needed: u64) -> String {
@@ -60,6 +81,24 @@ mod tests {
             ("1m", None),
         ] {
             assert_eq!(bytes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn cores_are_read_as_kubernetes_and_its_metrics_write_them() {
+        for (text, expected) in [
+            ("2", Some(2_000_000_000)),
+            ("1.5", Some(1_500_000_000)),
+            ("250m", Some(250_000_000)),
+            ("0.1m", Some(100_000)),
+            ("7u", Some(7_000)),
+            ("123456789n", Some(123_456_789)),
+            ("1Ki", None),
+            ("m", None),
+            ("", None),
+            ("99999999999", None),
+        ] {
+            assert_eq!(nano_cores(text), expected, "{text}");
         }
     }
 

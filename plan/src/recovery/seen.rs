@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-pub use super::surroundings::{NodeSeen, PodLook, Surroundings, Warning};
+pub use super::surroundings::{NodeSeen, NodeUsage, PodLook, Surroundings, Warning};
 use crate::backup::source::Source;
 use crate::effect::{Identity, JobState, RepositoryKeys};
 pub use crate::workload::{PodSeen, WorkloadSeen};
@@ -55,6 +55,10 @@ pub struct Observed {
     pub surroundings: Option<Surroundings>,
     /// What offline mode changes, as it is now.
     pub offline: OfflineSeen,
+    /// What the nodes use, or why that is not known; only while components are validated.
+    pub usage: Option<Result<Vec<NodeUsage>, String>>,
+    /// Those CronJobs that exist of which checks make Jobs, by name.
+    pub cron_jobs: Vec<String>,
 }
 
 /// What offline mode changes: all that the policies of a run or its status name.
@@ -285,6 +289,8 @@ pub struct JobSeen {
     pub deleting: bool,
     /// When it ended.
     pub ended: Option<Timestamp>,
+    /// It ended well, as Kubernetes sees it.
+    pub completed: bool,
     /// How it goes.
     pub state: JobState,
 }

@@ -9,7 +9,7 @@ use super::effect::Effect;
 use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
-use super::{Draft, Progress, binding, left, measure, mover, offline, start, stop};
+use super::{Draft, Progress, binding, check_jobs, left, measure, mover, offline, start, stop};
 
 /// Whether the run has ended; nothing changes its status any more.
 pub(crate) fn settled(status: &RecoveryRunStatus) -> bool {
@@ -27,6 +27,9 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
         for component in &seen.components {
             if step.policy.as_ref().is_none_or(|policy| *policy == component.policy) {
                 needed.push(mover::job_name(draft, step.kind, &component.policy, attempt));
+                if step.kind == Kind::Validate {
+                    needed.extend(check_jobs::names_of(draft, component));
+                }
             }
         }
     }

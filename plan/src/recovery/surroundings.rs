@@ -36,6 +36,21 @@ pub struct NodeSeen {
     pub pressures: Vec<String>,
 }
 
+/// What a node uses, in Kubernetes' quantities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeUsage {
+    /// Name.
+    pub name: String,
+    /// CPU in use, as `250m`.
+    pub cpu: String,
+    /// Memory in use, as `1024Ki`.
+    pub memory: String,
+    /// CPU that pods can have.
+    pub allocatable_cpu: String,
+    /// Memory that pods can have.
+    pub allocatable_memory: String,
+}
+
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodLook {

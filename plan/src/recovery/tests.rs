@@ -1,6 +1,7 @@
 //! Recoveries carried through a small cluster in memory, and killed at every write.
 
 mod assessment;
+mod attested;
 mod binding;
 mod checks;
 mod cluster;
@@ -12,6 +13,7 @@ mod network;
 mod nothing_left;
 mod refuse;
 mod retry;
+mod room;
 mod stage;
 mod validated;
 

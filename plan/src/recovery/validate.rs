@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 
 use crds::condition::{Status, get};
 use crds::job::{Answer, CREDENTIAL_WANTED, CheckResult, Report, Request};
-use crds::reference::{WorkloadKind, WorkloadRef};
-use crds::run::{CheckGroup, CheckStatus, StepPhase, StoppedWorkload, Verdict};
+use crds::run::{CheckStatus, StepPhase, Verdict};
 
 use super::mover::{self, Outcome, Wanted, chosen};
-use super::seen::{Component, Observed, PodSeen, Role};
+use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
-use super::{Draft, Progress, assess, stop, texts};
+use super::{Draft, Progress, assess, check_jobs, checklist, manual, room};
 use crate::backup::source::{Address, Source};
 use crate::effect::{Event, Identity, Place};
 
@@ -22,16 +21,28 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     if draft.status.steps.iter().any(|step| step.name == start && step.phase == StepPhase::Skipped) {
         return unstarted(draft, component);
     }
-    let mut checks = match look(draft, index, component) {
+    let checks = match look(draft, index, component) {
         Ok(checks) => checks,
         Err(progress) => return progress,
     };
-    checks.extend(own(draft, component));
+    // Of what is around it, not of what was restored.
+    let (around, mut checks): (Vec<CheckResult>, Vec<_>) =
+        checks.into_iter().partition(|check| check.name == room::NETWORK);
+    match check_jobs::look(draft, component) {
+        Ok(jobs) => checks.extend(jobs),
+        Err(progress) => return progress,
+    }
+    checks.extend(checklist::own(draft, component));
     let several = draft.seen.components.len() > 1;
-    let checks: Vec<CheckStatus> = checks.into_iter().map(|check| line(several, component, check)).collect();
+    let lines = checks.into_iter().map(|check| checklist::line(several, component, check));
+    let mut checks: Vec<CheckStatus> = lines.collect();
+    checks.extend(manual::lines(draft, component));
     draft.events.extend(open_to_everybody(policy, &checks));
     draft.status.checks.retain(|known| checks.iter().all(|check| check.name != known.name));
     draft.status.checks.extend(checks.iter().cloned());
+    room::nodes(draft);
+    around.into_iter().for_each(|check| room::network(draft, component, check));
+    manual::tell(draft);
     verdict(draft, &checks)
 }
 
@@ -68,10 +79,17 @@ fn open_to_everybody(policy: &str, checks: &[CheckStatus]) -> Option<Event> {
 
 fn verdict(draft: &mut Draft<'_>, checks: &[CheckStatus]) -> Progress {
     let of = |verdict: Verdict| checks.iter().filter(|check| check.verdict == verdict).collect::<Vec<_>>();
-    let (passed, failed, unseen, skipped) =
-        (of(Verdict::Passed), of(Verdict::Failed), of(Verdict::Inconclusive), of(Verdict::Skipped));
+    let (passed, failed, skipped) = (of(Verdict::Passed), of(Verdict::Failed), of(Verdict::Skipped));
+    // What waits for a person holds up nobody.
+    let (asked, unseen): (Vec<&CheckStatus>, Vec<_>) =
+        of(Verdict::Inconclusive).into_iter().partition(|check| check.manual);
+    if !asked.is_empty() {
+        worse(draft, Verdict::Inconclusive);
+    }
     let mut text = format!("{} passed", passed.len());
-    for (list, word) in [(&failed, "failed"), (&unseen, "inconclusive"), (&skipped, "skipped")] {
+    let counted =
+        [(&failed, "failed"), (&unseen, "inconclusive"), (&skipped, "skipped"), (&asked, "to attest")];
+    for (list, word) in counted {
         if !list.is_empty() {
             text.push_str(&format!(", {} {word}", list.len()));
         }
@@ -104,8 +122,9 @@ fn verdict(draft: &mut Draft<'_>, checks: &[CheckStatus]) -> Progress {
 /// What a mover sees of the running component: a ChromaDB that was restored is held against its point, and the policy's own checks are made.
 fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<CheckResult>, Progress> {
     let (answers, unasked) = asked(draft.seen, component);
+    let endpoints = component.offline.as_ref().map(|mode| mode.endpoints.clone()).unwrap_or_default();
     let restored = component.role == Role::Restored && !component.application;
-    if !restored && answers.is_empty() {
+    if !restored && answers.is_empty() && endpoints.is_empty() {
         return Ok(unasked);
     }
     let (request, keys, place) = if restored {
@@ -123,10 +142,11 @@ fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<Ch
                 .filter_map(|check| Some((check.name.clone(), check.chroma_count.clone()?)))
                 .collect(),
             answers,
+            endpoints,
         };
         (request, Some(access.keys.clone()), source.place.clone())
     } else {
-        (Request::Check { answers }, None, Place::default())
+        (Request::Check { answers, endpoints }, None, Place::default())
     };
     let wanted = Wanted {
         kind: Kind::Validate,
@@ -198,105 +218,5 @@ pub(crate) fn url(namespace: &str, source: &Source) -> Result<String, String> {
             "no Service in namespace {namespace} selects the pods, so the running server can't be validated; create one or set spec.component.chromaDB.serviceRef"
         )),
         Err(problem) => Err(problem.message.clone()),
-    }
-}
-
-/// What the controller sees by itself.
-fn own(draft: &Draft<'_>, component: &Component) -> Vec<CheckResult> {
-    let check = |name: &str, passed: bool, expected: String, observed: String| {
-        let verdict = if passed { Verdict::Passed } else { Verdict::Failed };
-        CheckResult { name: name.to_owned(), verdict, expected, observed }
-    };
-    let is_cron = |workload: &WorkloadRef| workload.kind == WorkloadKind::CronJob;
-    let owed = |cron: bool| -> i32 {
-        let known = |stopped: &&StoppedWorkload| {
-            is_cron(&stopped.workload) == cron
-                && component.workloads.iter().any(|seen| seen.workload == stopped.workload)
-        };
-        draft.status.stopped.iter().filter(known).map(|stopped| stopped.replicas).sum()
-    };
-    let ready = |cron: bool| -> i32 {
-        let of = component.workloads.iter().filter(|seen| is_cron(&seen.workload) == cron);
-        of.map(|workload| workload.ready).sum()
-    };
-    let mut checks = Vec::new();
-    if component.workloads.iter().any(|seen| !is_cron(&seen.workload)) {
-        let (wanted, ready) = (owed(false), ready(false));
-        checks.push(check("workloads-ready", ready >= wanted, format!("{wanted} ready"), ready.to_string()));
-    }
-    if component.workloads.iter().any(|seen| is_cron(&seen.workload)) {
-        let (wanted, scheduled) = (owed(true), ready(true));
-        let expected = format!("{wanted} not suspended");
-        checks.push(check("cronjobs-scheduled", scheduled >= wanted, expected, scheduled.to_string()));
-    }
-    let claims = stop::claims_of(draft.seen, component);
-    if !claims.is_empty() && component.role == Role::Restored {
-        let pods = claims.iter().flat_map(|claim| draft.seen.pods_of(claim));
-        let mut pods: Vec<&PodSeen> = pods.filter(|pod| !pod.ended).collect();
-        pods.sort_by(|a, b| a.name.cmp(&b.name));
-        pods.dedup_by(|a, b| a.name == b.name);
-        let restarts: i32 = pods.iter().map(|pod| pod.restarts).sum();
-        let ready = pods.iter().filter(|pod| pod.ready).count();
-        let healthy = restarts == 0 && !pods.is_empty() && ready == pods.len();
-        let observed = format!("{ready} of {} ready, {}", pods.len(), restarts_text(restarts));
-        let expected = "ready, no restart since the start".to_owned();
-        checks.push(check("containers-healthy", healthy, expected, observed));
-    }
-    checks
-}
-
-fn restarts_text(restarts: i32) -> String {
-    if restarts == 1 { "1 restart".to_owned() } else { format!("{restarts} restarts") }
-}
-
-/// A line of the checklist. What is checked of every component has the plain name in a run with one; the policy's own is always told by both.
-fn line(several: bool, component: &Component, check: CheckResult) -> CheckStatus {
-    let own = component.checks.iter().find(|own| own.name == check.name);
-    CheckStatus {
-        group: own.map_or_else(|| group(&check.name), |own| own.group),
-        name: if several || own.is_some() {
-            format!("{}/{}", component.policy, check.name)
-        } else {
-            check.name
-        },
-        verdict: check.verdict,
-        expected: texts::cut(&check.expected, 256),
-        observed: texts::cut(&check.observed, 256),
-    }
-}
-
-/// The line about the room on the restored volumes. What is nearly full is recovered all the same: somebody is told.
-pub(crate) fn disk(draft: &mut Draft<'_>, component: &Component, free_percent: u8) {
-    let check = CheckResult {
-        name: "disk".to_owned(),
-        verdict: if free_percent > 20 { Verdict::Passed } else { Verdict::Failed },
-        expected: "> 20% free".to_owned(),
-        observed: format!("{free_percent}% free"),
-    };
-    let line = line(draft.seen.components.len() > 1, component, check);
-    if line.verdict == Verdict::Failed {
-        let message = format!(
-            "the volumes of policy {} are nearly full, {}: make them larger before writers fill them",
-            component.policy, line.observed
-        );
-        draft.events.push(Event::warning("DiskNearlyFull", message));
-    }
-    draft.status.checks.retain(|known| known.name != line.name);
-    draft.status.checks.push(line);
-}
-
-fn group(check: &str) -> CheckGroup {
-    match check {
-        "cpu" | "memory" | "disk" | "network" => CheckGroup::SystemResources,
-        "chromadb-responds" | "workloads-ready" | "containers-healthy" | "cronjobs-scheduled" => {
-            CheckGroup::CoreServices
-        }
-        CREDENTIAL_WANTED
-        | "access-controls"
-        | "credentials-rotated"
-        | "audit-logs-reviewed"
-        | "security-monitoring" => CheckGroup::Security,
-        "checks" => CheckGroup::ApplicationFunctions,
-        _ => CheckGroup::DataIntegrity,
     }
 }

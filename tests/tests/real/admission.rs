@@ -409,6 +409,21 @@ fn i9_who_decides_writes_their_own_name_and_needs_the_verb_approve() {
     let mut rejected = with(&lead, "");
     rejected["spec"]["decisions"][0]["answer"] = json!("Rejected");
     assert!(!apply(&writer, &rejected).ok, "somebody else changed what the lead had said");
+    // What a person knows of a manual check is guarded alike.
+    let attested = |by: &str, answer: &str| {
+        let mut object = with(&lead, "");
+        object["spec"]["attestations"] =
+            json!([{"check": "chromadb/audit-read", "answer": answer, "by": by}]);
+        object
+    };
+    let said = apply(&writer, &attested(&writer, "Approved")).refusal();
+    assert!(said.trim_end().ends_with(&lacks), "{said}");
+    let said = apply(&lead, &attested(&writer, "Approved")).refusal();
+    let sentence =
+        format!("spec.attestations[chromadb/audit-read].by: must be your own user name \"{lead}\"");
+    assert!(said.trim_end().ends_with(&sentence), "{said}");
+    let _ = apply(&lead, &attested(&lead, "Approved")).success();
+    assert!(!apply(&writer, &attested(&lead, "Rejected")).ok, "somebody else changed what the lead knew");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
 
 use crds::{
     job::{Answer, CheckResult, Report, Request},
+    policy::Endpoint,
     run::Verdict,
 };
 use jiff::SignedDuration;
@@ -52,8 +53,22 @@ fn each_is_asked_until_it_answers_as_it_should_or_its_time_is_over() {
         answer("broken", server(0, "", "500 Internal Server Error"), short),
         answer("nobody", ports::free::<1>().unwrap()[0], short),
     ];
-    let Report::Validated { checks } = pod.run(&Request::Check { answers: asked }).0 else { panic!() };
+    let endpoint = |host: &str, port| Endpoint { host: host.into(), port };
+    let silent = ports::free::<1>().unwrap()[0];
+    let endpoints = vec![
+        endpoint("127.0.0.1", server(0, "", "200 OK")),
+        endpoint("localhost", silent),
+        endpoint("nowhere.invalid", 443),
+    ];
+    let Report::Validated { checks } = pod.run(&Request::Check { answers: asked, endpoints }).0 else {
+        panic!()
+    };
     let of = |name: &str| -> CheckResult { checks.iter().find(|check| check.name == name).unwrap().clone() };
+    let network = of("network");
+    assert_eq!((network.verdict, network.expected.as_str()), (Verdict::Failed, "3 reached by name"));
+    let (refused, unresolved) =
+        (format!("localhost:{silent} "), "nowhere.invalid:443 the name does not resolve");
+    assert!(network.observed.starts_with(&refused) && network.observed.contains(unresolved), "{network:?}");
     for name in ["ready", "late"] {
         assert_eq!(of(name).verdict, Verdict::Passed, "{checks:?}");
         assert!(of(name).observed.starts_with("200 in "), "{checks:?}");

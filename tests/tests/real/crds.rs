@@ -106,7 +106,13 @@ fn refused_on_creation() -> Vec<Refusal> {
             "BackupPolicy",
             check("a", json!({"http": http, "chromaCount": floor})),
             "spec.checks[0]",
-            "set exactly one of http, chromaCount",
+            "set exactly one of http, chromaCount, job, manual",
+        ),
+        case(
+            "BackupPolicy",
+            check("a", json!({"job": {"cronJobRef": {"name": "check"}}, "manual": {"expected": "it is so"}})),
+            "spec.checks[0]",
+            "set exactly one of http, chromaCount, job, manual",
         ),
         case(
             "BackupPolicy",
@@ -352,8 +358,7 @@ fn refused_on_creation() -> Vec<Refusal> {
 
 fn refused_on_change() -> Vec<Refusal> {
     let unreachable = "can't be changed, points would be out of reach; make a second RecoveryRepository";
-    let new_run =
-        "a RecoveryRun can't be changed, except desiredState, decisions and incident texts; create a new run";
+    let new_run = "a RecoveryRun can't be changed, except desiredState, decisions, attestations and incident texts; create a new run";
     let point = "a RecoveryPoint can't be changed, except hold and deletionPolicy; it records what the repository holds";
     let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
     vec![

@@ -17,7 +17,7 @@ use crds::{
         Answer, CA_DIR, ESCROW_DIR, FailureReason, KEY_DIR, KEY_FILE, LockTried, Report, RepositoryAccess,
         Request, SourceContent,
     },
-    policy::ChromaCount,
+    policy::{ChromaCount, Endpoint},
     repository::{Lock, Strength},
     run::Verdict,
 };
@@ -128,6 +128,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
     let restored = ChromaServer::start(&pod.target()).await.unwrap();
     let served = Server::new(Arc::new(restored.url().to_owned())).unwrap();
     truth::hold(&served, &ledger, captured.consistency_time, chroma(&captured).released_at).await.unwrap();
+    let port = restored.url().rsplit(':').next().unwrap().parse().unwrap();
     let validate = |url: &str| Request::Validate {
         repository: pod.access(),
         point: captured.point.clone(),
@@ -145,10 +146,13 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
             status: 200,
             patience: jiff::SignedDuration::from_secs(30),
         }],
+        endpoints: vec![Endpoint { host: "127.0.0.1".into(), port }],
     };
     let Report::Validated { checks } = pod.run(&validate(restored.url())).0 else { panic!("not validated") };
     let own = |name: &str| checks.iter().find(|check| check.name == name).expect(name);
-    assert_eq!((own("floor").verdict, own("heartbeat").verdict), (Verdict::Passed, Verdict::Passed));
+    for name in ["floor", "heartbeat", "network"] {
+        assert_eq!(own(name).verdict, Verdict::Passed, "{checks:?}");
+    }
     assert_eq!(
         (own("too-high").verdict, own("too-high").expected.as_str()),
         (Verdict::Failed, ">= 1099511627776")

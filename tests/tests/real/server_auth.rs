@@ -138,6 +138,7 @@ async fn validated(release: &str) {
         auth: auth.cloned(),
         counts: vec![],
         answers: vec![],
+        endpoints: vec![],
     };
     let copied = || {
         let data = tempfile::tempdir().unwrap();

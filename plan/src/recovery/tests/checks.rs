@@ -6,7 +6,7 @@ use crds::run::CheckGroup;
 
 use super::*;
 
-fn checks(value: serde_json::Value) -> Vec<PolicyCheck> {
+pub(super) fn checks(value: serde_json::Value) -> Vec<PolicyCheck> {
     serde_json::from_value(value).unwrap()
 }
 
@@ -19,7 +19,7 @@ fn http(name: &str, service: &str, port: Option<u16>) -> serde_json::Value {
     check
 }
 
-fn line<'a>(cluster: &'a Cluster, name: &str) -> &'a crds::run::CheckStatus {
+pub(super) fn line<'a>(cluster: &'a Cluster, name: &str) -> &'a crds::run::CheckStatus {
     cluster.status().checks.iter().find(|check| check.name == name).unwrap()
 }
 
@@ -116,4 +116,48 @@ fn a_restored_volume_that_is_nearly_full_is_told_and_recovered_all_the_same() {
         assert_eq!(told, verdict == Verdict::Failed);
         assert_eq!(phase(&cluster), Some(RunPhase::Succeeded));
     }
+}
+
+fn pipeline() -> Cluster {
+    let mut seen = arxiv();
+    seen.components[1].checks = checks(serde_json::json!([
+        {"name": "pipeline", "job": {"cronJobRef": {"name": "pipeline-check"}}, "timeout": "2m"},
+    ]));
+    seen.cron_jobs.push("pipeline-check".into());
+    Cluster::of(seen)
+}
+
+#[test]
+fn a_job_is_made_of_a_cronjob_once_the_component_runs_and_has_to_complete() {
+    let mut cluster = pipeline();
+    cluster.run(1);
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded), "{}", message(&cluster, "Ready"));
+    let check = line(&cluster, "scholar/pipeline");
+    assert_eq!((check.verdict, check.observed.as_str()), (Verdict::Passed, "Complete"));
+    let made = cluster.log.marks.iter().filter(|mark| *mark == "CreateCheckJob").count();
+    assert_eq!(made, 1);
+    assert!(cluster.seen.jobs.is_empty(), "{:?}", cluster.seen.jobs);
+}
+
+#[test]
+fn a_job_that_fails_fails_the_check_with_where_to_look_whatever_it_wrote() {
+    let silent = JobState::Silent { why: "its container ended with code 3".into() };
+    for (state, told) in [(silent, "kubectl logs job/"), (JobState::Ended(Report::Held), "it failed")] {
+        let mut cluster = pipeline();
+        cluster.answers.insert("Check", vec![state]);
+        cluster.run(1);
+        assert_eq!(reason(&cluster, "Failed"), "ValidationFailed");
+        let check = line(&cluster, "scholar/pipeline");
+        assert_eq!(check.verdict, Verdict::Failed);
+        assert!(check.observed.contains(told), "{check:?}");
+    }
+}
+
+#[test]
+fn a_cronjob_that_is_not_there_fails_the_check_with_its_name() {
+    let mut cluster = pipeline();
+    cluster.seen.cron_jobs.clear();
+    cluster.run(1);
+    assert_eq!(line(&cluster, "scholar/pipeline").observed, "no CronJob pipeline-check");
+    assert_eq!(reason(&cluster, "Failed"), "ValidationFailed");
 }

@@ -207,7 +207,22 @@ impl Cluster {
                         let policy = policy.clone();
                         self.recreate(&policy);
                     }
-                    self.seen.jobs.insert(job.name.clone(), JobSeen { uid, deleting: false, ended, state });
+                    self.seen.jobs.insert(
+                        job.name.clone(),
+                        JobSeen { uid, deleting: false, ended, completed: false, state },
+                    );
+                }
+            }
+            Effect::CreateCheckJob { name, cron_job, .. } => {
+                if !self.seen.jobs.contains_key(name) {
+                    let (completed, state) = match self.answers.get_mut("Check").filter(|l| !l.is_empty()) {
+                        Some(list) => (false, list.remove(0)),
+                        None => (true, JobState::Silent { why: "it left no report".into() }),
+                    };
+                    assert!(self.seen.cron_jobs.contains(cron_job), "{cron_job}");
+                    let (uid, ended) = (self.next("check"), Some(self.seen.now));
+                    let job = JobSeen { uid, deleting: false, ended, completed, state };
+                    self.seen.jobs.insert(name.clone(), job);
                 }
             }
             Effect::DeleteJob { name, uid } => {

@@ -187,6 +187,8 @@ pub(super) fn corrupted() -> Observed {
         memory: None,
         surroundings: None,
         offline: OfflineSeen::default(),
+        usage: None,
+        cron_jobs: Vec::new(),
     }
 }
 
@@ -282,7 +284,7 @@ pub(super) fn good(request: &Request) -> Report {
             free_percent: Some(66),
             findings: Vec::new(),
         }),
-        Request::Check { answers } => Report::Validated {
+        Request::Check { answers, .. } => Report::Validated {
             checks: answers
                 .iter()
                 .map(|answer| CheckResult {
