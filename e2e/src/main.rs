@@ -12,6 +12,7 @@ mod demo;
 mod evidence;
 mod install;
 mod manifests;
+mod outage;
 mod place;
 mod program;
 mod reach;
@@ -96,7 +97,7 @@ async fn play(command: Command) -> Result<bool> {
                 (true, false) => Leave::Installation,
                 (false, false) => Leave::Nothing,
             };
-            runner::run(&stories::chosen(&stories)?, verbose, leave).await
+            runner::run(&stories::chosen(&stories, place::is_existing())?, verbose, leave).await
         }
         Command::Demo { vectors, passing_cluster } => {
             let leave = if passing_cluster { Leave::Everything } else { Leave::Nothing };

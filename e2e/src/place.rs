@@ -29,6 +29,8 @@ pub struct Place {
     pub chart: PathBuf,
     pub images: Images,
     pub s3: S3,
+    /// Where the local cluster keeps the records of its daemons.
+    pub daemons: Option<PathBuf>,
     /// Unique in this run: part of names and prefixes.
     pub token: String,
     pub verbose: bool,
@@ -62,9 +64,14 @@ pub struct Identity {
     pub secret_key: String,
 }
 
+/// Whether the cluster is the user's.
+pub fn is_existing() -> bool {
+    env::var("HOLDFAST_E2E_CLUSTER").is_ok_and(|which| which == "existing")
+}
+
 impl Place {
     pub async fn find(verbose: bool) -> Result<Self> {
-        let existing = env::var("HOLDFAST_E2E_CLUSTER").is_ok_and(|which| which == "existing");
+        let existing = is_existing();
         let kubeconfig = env::var("KUBECONFIG").context("KUBECONFIG is not set: run it by e2e/run.sh")?;
         let config = Config::from_custom_kubeconfig(
             Kubeconfig::read_from(&kubeconfig).with_context(|| format!("{kubeconfig} can't be read"))?,
@@ -97,6 +104,7 @@ impl Place {
                 chromadb: or("HOLDFAST_E2E_CHROMADB_IMAGE", "localhost/chromadb:1.5.9"),
             },
             s3: if existing { S3::from_environment()? } else { S3::of_local_cluster(&kubeconfig)? },
+            daemons: (!existing).then(|| Path::new(&kubeconfig).with_file_name("run")),
             token: token(),
             verbose,
             solo: Solo::default(),

@@ -30,18 +30,16 @@ pub(super) async fn network(endpoints: &[Endpoint]) -> Option<CheckResult> {
         return None;
     }
     let seen = join_all(endpoints.iter().map(look)).await;
-    let name = |(Endpoint { host, port }, seen): (&Endpoint, &EndpointSeen)| {
-        format!("{host}:{port} {}", seen.message)
-    };
-    let silent = endpoints.iter().zip(&seen).filter(|(_, seen)| !seen.answers).map(name);
-    let silent: Vec<String> = silent.collect();
+    let silent = endpoints.iter().zip(&seen).filter(|(_, seen)| !seen.answers);
+    let names: Vec<String> = silent.clone().map(|(endpoint, _)| endpoint.to_string()).collect();
+    let why = silent.map(|(_, seen)| seen.message.as_str()).next();
     Some(CheckResult {
         name: "network".to_owned(),
-        verdict: if silent.is_empty() { Verdict::Passed } else { Verdict::Failed },
+        verdict: if names.is_empty() { Verdict::Passed } else { Verdict::Failed },
         expected: format!("{} reached by name", endpoints.len()),
-        observed: match silent.as_slice() {
-            [] => format!("{} reached", endpoints.len()),
-            silent => silent.join("; "),
+        observed: match why {
+            None => format!("{} reached", endpoints.len()),
+            Some(why) => format!("not {}: {why}", names.join(", ")),
         },
     })
 }
