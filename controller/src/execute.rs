@@ -84,6 +84,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Judge { .. } => "Judge",
         Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",
+        Request::Preserve { .. } => "Preserve",
         Request::Cut { .. } => "Cut",
         Request::Hook { all_or_none: true, .. } => "HookBefore",
         Request::Hook { .. } => "HookAfter",

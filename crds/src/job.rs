@@ -14,8 +14,8 @@ mod request;
 pub use failure::{Failure, FailureReason};
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-    CollectionSummary, Content, Diagnosed, EndpointSeen, Finding, Judged, LockTried, Probed, Pruned,
-    Recreated, Report, Restored, Verified,
+    CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, Judged, LockTried, Probed,
+    Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
 pub use request::{
     Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, RepositoryAccess, Request, RunMark,
@@ -60,6 +60,8 @@ pub const TREE_VOLUMES: &str = "/var/run/holdfast/tree/volumes";
 pub const TREE_OBJECTS: &str = "/var/run/holdfast/tree/objects";
 /// Where ConfigMaps and Secrets to capture are mounted, each at `<kind>/<name>`: `Secret/env`.
 pub const OBJECTS_DIR: &str = "/var/run/holdfast/objects";
+/// Where an earlier container of the pod leaves what goes into an emergency capture besides volumes and objects, an emptyDir.
+pub const EVIDENCE_DIR: &str = "/var/run/holdfast/evidence";
 /// Where volumes to restore to, or restored volumes to check, are mounted, each at a directory of the name of the claim that they are for.
 pub const TARGET_DIR: &str = "/var/run/holdfast/target";
 /// Where objects lie between the container that reads them from the repository and the one that creates them, an emptyDir in memory.
@@ -77,6 +79,10 @@ pub const MAX_POINTS: usize = 64;
 pub const MAX_OBJECTS: usize = 6;
 /// Most unstable files named in a Report.
 pub const MAX_UNSTABLE: usize = 4;
+/// Most ranges of unreadable bytes named in a Report.
+pub const MAX_UNREADABLE: usize = 4;
+/// Most of what an emergency capture has not at all, named in a Report.
+pub const MAX_MISSED: usize = 2;
 /// Most findings named in a Report.
 pub const MAX_FINDINGS: usize = 4;
 /// Most endpoints, and lines on the pod's own network, in a Report.

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::job::CollectionSummary;
+use crate::job::{CollectionSummary, Emergency};
 use crate::policy::Origin;
 use crate::reference::NameRef;
 use crate::run::Verdict;
@@ -128,6 +128,10 @@ pub struct RecoveryPointStatus {
     /// What the volumes of an application held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<ApplicationContent>,
+    /// What could not be read, where it is an emergency capture. Such a point is Quarantined: it is never chosen by `latest` or `asOf`,
+    /// counts for no objective, and no rule of retention counts or removes it. It stays until it is deleted by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Emergency>,
     /// Number of objects of the cluster that it holds: workloads, Services, ConfigMaps, Secrets and so on.
     #[serde(default)]
     pub objects: u64,

@@ -396,6 +396,8 @@ pub enum Origin {
     Requested,
     /// A step of a RecoveryRun.
     Run,
+    /// An emergency capture was asked for.
+    Emergency,
     /// It was found in the bucket; this cluster did not capture it, or has forgotten that it did.
     Discovered,
 }

@@ -7,7 +7,7 @@ use chroma::check::{CheckReport, Finding};
 use chroma::fingerprint::CollectionFingerprint;
 use chroma::guard;
 use chroma::versions::MigrationLevels;
-use crds::job::FailureReason;
+use crds::job::{FailureReason, Torn, UnreadableRange};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,46 @@ pub struct Body {
     /// How the volumes of an application were copied; absent when the source was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<ApplicationFacts>,
+    /// What could not be read, where it is an emergency capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<EmergencyFacts>,
+}
+
+/// How an emergency capture was read, and what could not be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EmergencyFacts {
+    /// When the first file was read: the consistency time.
+    pub read_from: Timestamp,
+    /// When the last one was.
+    pub read_until: Timestamp,
+    /// Nothing was to write meanwhile: the workloads were stopped.
+    pub stopped: bool,
+    /// Files that changed while they were read, as `claim/path`.
+    pub unstable: Vec<String>,
+    /// Ranges of bytes that could not be read and are zeros, the first of them.
+    pub unreadable: Vec<UnreadableRange>,
+    /// Number of all such ranges.
+    pub unreadable_count: u64,
+    /// Number of all such bytes.
+    pub unreadable_bytes: u64,
+    /// Files, directories and objects that are not there, the first of them.
+    pub missed: Vec<FileFinding>,
+    /// Number of all of those.
+    pub missed_count: u64,
+    /// Number of files below `evidence`.
+    pub evidence: u64,
+}
+
+impl EmergencyFacts {
+    /// Whether its files may be of several instants.
+    pub fn torn(&self) -> Torn {
+        match (self.unstable.is_empty(), self.stopped) {
+            (false, _) => Torn::Yes,
+            (true, true) => Torn::No,
+            (true, false) => Torn::Unknown,
+        }
+    }
 }
 
 /// The policy as it stood.
@@ -158,7 +198,13 @@ impl Body {
             objects_missing: Vec::new(),
             chroma: None,
             application: None,
+            emergency: None,
         }
+    }
+
+    /// Whether `latest` may choose it, and rules of retention may count it as good: it is no emergency capture, and nothing was found wrong.
+    pub fn is_good(&self) -> bool {
+        self.emergency.is_none() && self.is_whole() != Some(false)
     }
 
     /// Whether nothing was found wrong with what was captured; absent when nothing was looked at.

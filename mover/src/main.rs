@@ -17,6 +17,7 @@ mod incident;
 mod job;
 mod objects;
 mod places;
+mod preserve;
 mod recorded;
 mod report;
 mod retention;

@@ -63,6 +63,11 @@ impl Places {
         self.at(job::OBJECTS_DIR)
     }
 
+    /// What an earlier container of the pod left for an emergency capture.
+    pub fn evidence(&self) -> PathBuf {
+        self.at(job::EVIDENCE_DIR)
+    }
+
     /// The volume to write for a claim, or the one that was written.
     pub fn target(&self, claim: &str) -> Result<PathBuf, Failure> {
         Ok(self.at(job::TARGET_DIR).join(named(claim)?))

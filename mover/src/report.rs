@@ -3,18 +3,18 @@
 
 use chroma::check::{CheckReport, Finding as Found};
 use crds::job::{
-    Captured, CapturedChroma, CapturedFiles, Checked, CollectionSummary, Content, FailureReason, Finding,
-    Report,
+    Captured, CapturedChroma, CapturedFiles, Checked, CollectionSummary, Content, Emergency, FailureReason,
+    Finding, Report,
 };
 use jiff::SignedDuration;
 
-use crate::body::{ApplicationFacts, Body, ChromaFacts, levels_text};
+use crate::body::{ApplicationFacts, Body, ChromaFacts, EmergencyFacts, levels_text};
 use crate::failure::{Failure, Result};
 
 /// How much of a digest a Report shows.
 const DIGEST_SHOWN: usize = 16;
 
-/// The Report of a capture, from its point.
+/// The Report of a capture, from its point: of an emergency capture another one.
 pub fn captured(point: &engine::Point) -> Result<Report> {
     let body = Body::of(point)?;
     let (held_ms, findings, content) = match (&body.chroma, &body.application) {
@@ -29,7 +29,7 @@ pub fn captured(point: &engine::Point) -> Result<Report> {
             return Err(Failure::new(FailureReason::PointUnreadable, why));
         }
     };
-    Ok(Report::Captured(Box::new(Captured {
+    let captured = Box::new(Captured {
         point: point.id.to_string(),
         digest: point.digest.clone(),
         consistency_time: point.attributes.consistency_time,
@@ -41,7 +41,23 @@ pub fn captured(point: &engine::Point) -> Result<Report> {
         objects: body.objects,
         content,
         findings,
-    })))
+        emergency: body.emergency.as_ref().map(emergency),
+    });
+    Ok(if body.emergency.is_some() { Report::Preserved(captured) } else { Report::Captured(captured) })
+}
+
+/// What an emergency capture could not read, in the words of the contract.
+pub fn emergency(facts: &EmergencyFacts) -> Emergency {
+    let missed = facts.missed.iter().map(|missed| format!("{}: {}", missed.file, missed.what));
+    Emergency {
+        torn: facts.torn(),
+        unreadable_bytes: facts.unreadable_bytes,
+        unreadable_count: facts.unreadable_count,
+        unreadable: facts.unreadable.iter().take(crds::job::MAX_UNREADABLE).cloned().collect(),
+        missed_count: facts.missed_count,
+        missed: missed.take(crds::job::MAX_MISSED).collect(),
+        evidence: facts.evidence,
+    }
 }
 
 fn chroma_content(chroma: &ChromaFacts) -> Content {

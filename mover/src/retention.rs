@@ -33,16 +33,20 @@ pub async fn judge(
         id: point.id,
         time: point.retention_time(),
         said: point.attributes.consistency_time,
-        good: Body::of(point).is_ok_and(|body| body.is_whole() != Some(false)),
+        good: Body::of(point).is_ok_and(|body| body.is_good()),
         verified: verified.contains(&point.id.to_string()),
         held: held(point) || holds.reason(&point.id).is_some(),
     };
     let points = repository.points().await?.points;
     let mut of_component: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();
-    for point in &points {
+    // No rule counts an emergency capture: what it displaced would be a good point, and what displaced it a lost one.
+    let (emergencies, judged): (Vec<&Point>, Vec<&Point>) =
+        points.iter().partition(|point| Body::of(point).is_ok_and(|body| body.emergency.is_some()));
+    for point in judged {
         of_component.entry(&point.attributes.component).or_default().push(candidate(point));
     }
-    let mut kept: BTreeMap<PointId, BTreeSet<Reason>> = BTreeMap::new();
+    let mut kept: BTreeMap<PointId, BTreeSet<Reason>> =
+        emergencies.iter().map(|point| (point.id, BTreeSet::from([Reason::Emergency]))).collect();
     for (name, candidates) in of_component {
         let (rules, zone) = rules(name).unwrap_or((Retention::default(), TimeZone::UTC));
         kept.extend(rules.decide(&candidates, &zone, now));

@@ -2,6 +2,7 @@
 //! have.
 
 pub mod apiserver;
+pub mod broken_disk;
 pub mod chroma_server;
 pub mod desk;
 pub mod files;

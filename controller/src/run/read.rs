@@ -115,6 +115,7 @@ pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
         policy: point.spec.policy.clone(),
         repository: point.spec.repository_ref.name.clone(),
         state: match status.phase {
+            Some(crds::point::PointPhase::Quarantined) if status.emergency.is_some() => PointState::Emergency,
             Some(crds::point::PointPhase::Available) => PointState::Available,
             Some(crds::point::PointPhase::Quarantined) => PointState::Quarantined(why()),
             None => PointState::Unknown,

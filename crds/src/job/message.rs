@@ -2,8 +2,8 @@
 
 use super::{
     Captured, CataloguedPoint, Content, Diagnosed, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS,
-    MAX_ENDPOINTS, MAX_FINDINGS, MAX_OBJECTS, MAX_POINTS, MAX_TEXT, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT,
-    Report, TURN_REPORT_LIMIT,
+    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_OBJECTS, MAX_POINTS, MAX_TEXT, MAX_UNREADABLE, MAX_UNSTABLE,
+    MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
 
 impl Report {
@@ -34,7 +34,7 @@ impl Report {
 
     /// Leaves out the least of a capture. Returns false when there is nothing to leave out.
     fn shorten(&mut self) -> bool {
-        let Self::Captured(captured) = self else { return false };
+        let (Self::Captured(captured) | Self::Preserved(captured)) = self else { return false };
         let listed = match &mut captured.content {
             Content::ChromaDb(chroma) => chroma.collections.pop().is_some(),
             Content::Application(files) => files.unstable.pop().is_some(),
@@ -52,7 +52,7 @@ impl Report {
                     cut(why, MAX_TEXT);
                 }
             }
-            Self::Captured(captured) => bound_captured(captured),
+            Self::Captured(captured) | Self::Preserved(captured) => bound_captured(captured),
             Self::Catalogued(catalogued) => {
                 for point in &mut catalogued.points {
                     cut(&mut point.policy, 253);
@@ -65,6 +65,10 @@ impl Report {
                         chroma.collections.truncate(3);
                     }
                     point.captured.findings.truncate(1);
+                    if let Some(emergency) = &mut point.captured.emergency {
+                        emergency.unreadable.truncate(1);
+                        emergency.missed.truncate(1);
+                    }
                 }
                 // What is left out is asked for again.
                 while size(&catalogued.points) > REPORT_LIMIT - 64 && catalogued.points.len() > 1 {
@@ -134,6 +138,12 @@ fn bound_captured(captured: &mut Captured) {
         }
     }
     bound_findings(&mut captured.findings);
+    if let Some(emergency) = &mut captured.emergency {
+        emergency.unreadable.truncate(MAX_UNREADABLE);
+        emergency.unreadable.iter_mut().for_each(|range| cut(&mut range.file, MAX_WORD));
+        emergency.missed.truncate(MAX_MISSED);
+        emergency.missed.iter_mut().for_each(|what| cut(what, 160));
+    }
 }
 
 fn bound_diagnosed(diagnosed: &mut Diagnosed) {
@@ -193,8 +203,8 @@ mod tests {
 
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-        CollectionSummary, EndpointSeen, Failure, FailureReason, Judged, Probed, Pruned, REPORT_LIMIT,
-        Recreated, Restored, Verified,
+        CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, Judged, Probed, Pruned,
+        REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
     };
     use super::*;
     use crate::run::Verdict;
@@ -243,7 +253,21 @@ mod tests {
                 records: u64::MAX,
             }),
             findings: findings(),
+            emergency: None,
         }
+    }
+
+    fn largest_emergency() -> Captured {
+        let emergency = Emergency {
+            torn: Torn::Unknown,
+            unreadable_bytes: u64::MAX,
+            unreadable_count: u64::MAX,
+            unreadable: vec![UnreadableRange { file: text(), offset: u64::MAX, length: u64::MAX }; 100],
+            missed_count: u64::MAX,
+            missed: vec![text(); 100],
+            evidence: u64::MAX,
+        };
+        Captured { emergency: Some(emergency), ..largest_capture() }
     }
 
     fn largest_capture_of_files() -> Captured {
@@ -275,13 +299,18 @@ mod tests {
                         policy: text(),
                         image: text(),
                         hold: Some(text()),
-                        captured: largest_capture()
+                        captured: largest_emergency()
                     };
                     20
                 ],
                 more: false,
             }),
             Report::Captured(Box::new(largest_capture())),
+            Report::Preserved(Box::new(largest_emergency())),
+            Report::Preserved(Box::new(Captured {
+                content: largest_capture_of_files().content,
+                ..largest_emergency()
+            })),
             Report::Captured(Box::new(largest_capture_of_files())),
             Report::Judged(Judged { remove: vec![text(); 100], more: true }),
             Report::Pruned(Pruned {

@@ -14,6 +14,9 @@ pub enum Report {
     Probed(Probed),
     /// A point was committed, read back and every object it needs was seen.
     Captured(Box<Captured>),
+    /// What could be read was committed as an emergency capture, read back and every object it needs was seen: [`Captured::emergency`]
+    /// is there.
+    Preserved(Box<Captured>),
     /// The snapshots are cut.
     Cut(Cut),
     /// The command ran in every pod that was there, and succeeded.
@@ -196,6 +199,9 @@ pub struct Captured {
     pub content: Content,
     /// What the offline check of the captured bytes found; empty when whole. A point with findings is Quarantined.
     pub findings: Vec<Finding>,
+    /// What could not be read, where it is an emergency capture. Such a point is Quarantined whatever it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<Emergency>,
 }
 
 impl Captured {
@@ -207,6 +213,62 @@ impl Captured {
             Content::Application(_) => None,
         }
     }
+}
+
+/// How an emergency capture came about, and what it has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Emergency {
+    /// Whether its files may be of several instants.
+    pub torn: Torn,
+    /// Bytes that the storage did not give back; the point has zeros in their place.
+    pub unreadable_bytes: u64,
+    /// Number of ranges of such bytes.
+    pub unreadable_count: u64,
+    /// The first [`MAX_UNREADABLE`](super::MAX_UNREADABLE) of them; the whole list lies in the point as `evidence/unreadable.json`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    pub unreadable: Vec<UnreadableRange>,
+    /// Number of files, directories and objects that are not in the point at all.
+    pub missed_count: u64,
+    /// The first [`MAX_MISSED`](super::MAX_MISSED) of them, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub missed: Vec<String>,
+    /// Number of files below `evidence`.
+    pub evidence: u64,
+}
+
+impl Emergency {
+    /// Every byte of the volumes was read, and nothing wrote meanwhile.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unreadable_count == 0 && self.missed_count == 0 && self.torn == Torn::No
+    }
+}
+
+/// Whether files that were read one after the other may be of several instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Torn {
+    /// Nothing wrote meanwhile.
+    No,
+    /// Something may have written meanwhile; no file was seen to change.
+    Unknown,
+    /// Files changed while they were read.
+    Yes,
+}
+
+/// Bytes of a file that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadableRange {
+    /// The file, as `claim/path`.
+    #[schemars(length(max = 128))]
+    pub file: String,
+    /// Where they begin, in bytes.
+    pub offset: u64,
+    /// How many they are.
+    pub length: u64,
 }
 
 /// What the volumes of a point hold.

@@ -34,6 +34,19 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cut: Option<Cut>,
     },
+    /// Capture what can still be read of the volumes mounted read-only below [`SOURCE_DIR`](super::SOURCE_DIR), the objects as in
+    /// [`Request::Capture`], and what an earlier container of the pod left below [`EVIDENCE_DIR`](super::EVIDENCE_DIR). Files are read
+    /// plainly: no lock is taken, no server asked, no database opened in place. What can't be read is recorded, and is no failure.
+    Preserve {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Unique name of this attempt, as in [`Request::Capture`].
+        attempt: String,
+        /// What is captured.
+        source: CaptureSource,
+        /// Nothing writes to the volumes meanwhile: their workloads are stopped.
+        stopped: bool,
+    },
     /// Ask the cluster for a snapshot of each volume, and wait until the storage has cut them all; beside a ChromaDB while its writers are
     /// held.
     Cut {
@@ -197,6 +210,7 @@ impl Request {
         match self {
             Self::Probe { repository }
             | Self::Capture { repository, .. }
+            | Self::Preserve { repository, .. }
             | Self::Catalogue { repository, .. }
             | Self::Judge { repository, .. }
             | Self::Prune { repository, .. }

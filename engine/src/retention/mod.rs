@@ -87,6 +87,9 @@ pub enum Reason {
     KeepVerified,
     /// No rule counts points, and it is young enough.
     NoRule,
+    /// It was captured in an emergency and is judged by no rule: it stays until somebody removes it. [`Retention::decide`] is not asked
+    /// about it.
+    Emergency,
 }
 
 /// A number that names the period of its zone's calendar that an instant falls into.

@@ -90,7 +90,7 @@ pub(super) fn link(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Gives the copy what the original has besides its bytes. Returns 1 when its owner could not be set, else 0.
-pub(super) fn dress(from: &Path, to: &Path) -> Result<u64> {
+pub fn dress(from: &Path, to: &Path) -> Result<u64> {
     let Ok(meta) = fs::symlink_metadata(from) else { return Ok(0) };
     let dressed = File::open(to).and_then(|file| {
         let mut permissions = meta.permissions();

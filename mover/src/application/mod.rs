@@ -6,6 +6,7 @@ mod copy;
 mod database;
 mod look;
 
+pub use copy::dress;
 pub use look::look;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
 //! Which point is meant by `latest`, `asof:TIME` or an id. `latest` and `asof` pass over points whose content was damaged
-//! when it was captured; such a point can be asked for by its id only.
+//! when it was captured, and over emergency captures; such a point can be asked for by its id only.
 
 use crds::job::FailureReason;
 use engine::{Point, PointId, Repository};
@@ -41,7 +41,7 @@ impl std::str::FromStr for Choice {
 /// Which point a command is about.
 #[derive(Debug, clap::Args)]
 pub struct PointArgs {
-    /// latest, asof:2026-11-23T09:00:00Z, or a point id; latest and asof pass over points with damage
+    /// latest, asof:2026-11-23T09:00:00Z, or a point id; latest and asof pass over points with damage and emergency captures
     #[arg(long, value_name = "POINT")]
     point: Choice,
     /// Only points of this component, for latest and asof
@@ -92,7 +92,11 @@ pub async fn choose(repository: &Repository, choice: &Choice, component: Option<
 fn newest_healthy(points: Vec<Point>, until: Option<Timestamp>) -> Option<Point> {
     points.into_iter().rev().filter(|p| until.is_none_or(|time| p.attributes.consistency_time <= time)).find(
         |p| match Body::of(p) {
-            Ok(body) if body.is_whole() != Some(false) => true,
+            Ok(body) if body.is_good() => true,
+            Ok(body) if body.emergency.is_some() => {
+                tracing::warn!("point {} is passed over: it is an emergency capture", p.id);
+                false
+            }
             Ok(_) => {
                 tracing::warn!("point {} is passed over: its content was damaged when it was captured", p.id);
                 false

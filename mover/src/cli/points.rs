@@ -43,6 +43,9 @@ struct Shown {
     records: Option<u64>,
     /// Absent when nothing was checked, as for a directory that was captured as such and holds no ChromaDB.
     healthy: Option<bool>,
+    /// What an emergency capture could not read; absent for any other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emergency: Option<crds::job::Emergency>,
     /// When SQLite's integrity check last found nothing, in this state or an earlier one of the same pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     integrity_checked_at: Option<Timestamp>,
@@ -92,10 +95,11 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
             &bytes(p.bytes_stored),
             &count(p.collections),
             &count(p.records),
-            match p.healthy {
-                Some(true) => "yes",
-                Some(false) => "no",
-                None => "<none>",
+            match (&p.emergency, p.healthy) {
+                (Some(_), _) => "emergency",
+                (None, Some(true)) => "yes",
+                (None, Some(false)) => "no",
+                (None, None) => "<none>",
             },
             p.hold.as_deref().unwrap_or("<none>"),
         ]));
@@ -110,6 +114,7 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
 fn shown(point: engine::Point, holds: &Holds) -> Shown {
     let body = Body::of(&point).ok();
     let healthy = body.as_ref().and_then(Body::is_whole);
+    let emergency = body.as_ref().and_then(|body| body.emergency.as_ref()).map(crate::report::emergency);
     let chroma = body.and_then(|body| body.chroma);
     Shown {
         point: point.id.to_string(),
@@ -122,6 +127,7 @@ fn shown(point: engine::Point, holds: &Holds) -> Shown {
         collections: chroma.as_ref().map(|c| c.collections.len() as u64),
         records: chroma.as_ref().map(crate::body::ChromaFacts::records),
         healthy,
+        emergency,
         integrity_checked_at: chroma.as_ref().and_then(|c| c.integrity_checked_at),
         hold: holds.reason(&point.id).map(str::to_owned),
         component: point.attributes.component,

@@ -168,7 +168,7 @@ pub(super) fn only(volumes: Vec<(String, PathBuf)>) -> Result<(String, PathBuf)>
 }
 
 /// Writes the objects of the component into the mirror. Returns how many there are, and those that there are not.
-fn objects_into(root: &Path, desk: &Desk, source: &CaptureSource) -> Result<(u64, Vec<String>)> {
+pub(super) fn objects_into(root: &Path, desk: &Desk, source: &CaptureSource) -> Result<(u64, Vec<String>)> {
     let mut sent = sent(desk)?;
     sent.push(policy_of(source));
     objects::write(&root.join(OBJECTS), &source.namespace, &sent, &desk.places.objects())

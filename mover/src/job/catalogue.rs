@@ -22,7 +22,7 @@ pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[S
         let policy = point.attributes.component.clone();
         let image = Body::of(point).ok()?.chroma.map(|chroma| chroma.image).unwrap_or_default();
         match report::captured(point) {
-            Ok(Report::Captured(captured)) if is_name(&policy) => {
+            Ok(Report::Captured(captured) | Report::Preserved(captured)) if is_name(&policy) => {
                 let hold = holds.reason(&point.id).map(str::to_owned);
                 Some(CataloguedPoint { policy, image, hold, captured: *captured })
             }

@@ -14,6 +14,7 @@ mod hold;
 mod hook;
 mod integrity;
 mod maintain;
+mod preserve;
 mod probe;
 mod recreate;
 mod restore;
@@ -114,6 +115,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Probe { repository } => probe::probe(desk, &repository).await,
         Request::Capture { repository, attempt, source, turn, cut } => {
             capture::capture(desk, &repository, attempt, source, turn, cut).await
+        }
+        Request::Preserve { repository, attempt, source, stopped } => {
+            preserve::preserve(desk, &repository, attempt, source, stopped).await
         }
         Request::Cut { snapshots, chroma_db, patience } => {
             cut::cut(desk, snapshots, chroma_db, patience).await

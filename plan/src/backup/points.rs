@@ -1,7 +1,7 @@
 //! Points of a policy: the object that records a capture, the newest good one, and whether it keeps the RPO.
 
 use crds::condition::{self, Status};
-use crds::job::{Captured, Content};
+use crds::job::{Captured, Content, Emergency, Torn};
 use crds::point::{
     ApplicationContent, ChromaDbContent, DeletionPolicy, Hold, PointPhase, RecoveryPointSpec,
     RecoveryPointStatus, Sizes, Verification,
@@ -14,6 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Observed, Plan};
 use crate::size;
+
+/// Reason of the conditions of a point that is an emergency capture.
+pub(crate) const EMERGENCY: &str = "EmergencyCapture";
 
 /// A RecoveryPoint to record: object and status are two writes, both safe to repeat.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,7 +109,13 @@ fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) ->
     let mut set = |kind: &str, status: Status, reason: &str, message: String| {
         condition::set(&mut conditions, kind, status, reason, message, 1, now);
     };
-    if whole {
+    if let Some(emergency) = &captured.emergency {
+        let why = self::emergency(emergency);
+        let stays = "it stays until it is deleted by hand";
+        set("Ready", Status::False, EMERGENCY, why.clone());
+        set("Quarantined", Status::True, EMERGENCY, format!("never chosen by latest: {why}; {stays}"));
+        set("Verified", Status::Unknown, "NotVerified", "it was not restored and compared yet".to_owned());
+    } else if whole {
         set("Ready", Status::True, "Available", "its commit record was read back, every object it needs exists, and the offline check found it whole".to_owned());
         set("Quarantined", Status::False, "NotQuarantined", "nothing speaks against it".to_owned());
         set("Verified", Status::Unknown, "NotVerified", "it was not restored and compared yet".to_owned());
@@ -116,10 +125,11 @@ fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) ->
         set("Quarantined", Status::True, "OfflineCheckFailed", format!("never chosen by latest: {findings}"));
         set("Verified", Status::False, "Failed", findings);
     }
+    let available = whole && captured.emergency.is_none();
     let (chroma_db, application) = content(captured, image);
     RecoveryPointStatus {
         observed_generation: Some(1),
-        phase: Some(if whole { PointPhase::Available } else { PointPhase::Quarantined }),
+        phase: Some(if available { PointPhase::Available } else { PointPhase::Quarantined }),
         origin: Some(origin),
         consistency_time: Some(captured.consistency_time),
         digest: Some(captured.digest.clone()),
@@ -133,8 +143,9 @@ fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) ->
         }),
         chroma_db,
         application,
+        emergency: captured.emergency.clone(),
         objects: captured.objects,
-        verification: (!whole).then(|| Verification {
+        verification: (!whole && captured.emergency.is_none()).then(|| Verification {
             verdict: Verdict::Failed,
             time: now,
             by: "Capture".to_owned(),
@@ -185,6 +196,29 @@ pub(super) fn held(captured: &Captured) -> String {
             format!("{} files{unstable}, and {} objects", captured.files, captured.objects)
         }
     }
+}
+
+/// What an emergency capture has and has not, in a line.
+#[must_use]
+pub fn emergency(emergency: &Emergency) -> String {
+    let torn = match emergency.torn {
+        Torn::No => "nothing wrote meanwhile",
+        Torn::Unknown => "something may have written meanwhile",
+        Torn::Yes => "files changed while they were read",
+    };
+    let mut text = format!("it is an emergency capture; {torn}");
+    if emergency.unreadable_count > 0 {
+        let first = emergency.unreadable.first().map_or_else(String::new, |range| {
+            format!(", the first {} at {} of {}", range.length, range.offset, range.file)
+        });
+        let (bytes, ranges) = (emergency.unreadable_bytes, emergency.unreadable_count);
+        text.push_str(&format!("; {bytes} bytes in {ranges} ranges could not be read{first}"));
+    }
+    if emergency.missed_count > 0 {
+        let first = emergency.missed.first().map_or("", String::as_str);
+        text.push_str(&format!("; {} files or objects are missing, such as {first}", emergency.missed_count));
+    }
+    text
 }
 
 /// What the offline check found, in a line.

@@ -58,6 +58,7 @@ fn behind(seen: &Observed, component: &Component) -> Result<Choice, Refusal> {
 fn unfit(component: &Component, point: &PointSeen) -> Option<String> {
     match &point.state {
         PointState::Quarantined(why) => Some(why.clone()),
+        PointState::Emergency => Some("EmergencyCapture".to_owned()),
         PointState::Available if point.chroma == component.application => {
             Some(if point.chroma { "it holds a ChromaDB" } else { "it holds no ChromaDB" }.to_owned())
         }
@@ -123,6 +124,7 @@ fn newest(seen: &Observed, component: &Component, until: Option<Timestamp>) -> R
         .points
         .iter()
         .filter(|point| point.policy == *policy && point.repository == component.repository)
+        .filter(|point| point.state != PointState::Emergency)
         .filter_map(|point| point.consistency_time.map(|time| (time, point)))
         .filter(|(time, _)| until.is_none_or(|until| *time <= until))
         .collect();

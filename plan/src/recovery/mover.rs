@@ -442,6 +442,7 @@ fn kind_of(report: &Report) -> &'static str {
         Report::Pruned(_) => "Pruned",
         Report::Probed(_) => "Probed",
         Report::Captured(_) => "Captured",
+        Report::Preserved(_) => "Preserved",
         Report::Cut(_) => "Cut",
         Report::NotCommitted => "NotCommitted",
         Report::LeftOut => "LeftOut",

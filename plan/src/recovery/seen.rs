@@ -276,6 +276,8 @@ pub enum PointState {
     Available,
     /// It may not, and why.
     Quarantined(String),
+    /// It is an emergency capture: no run looks for it, so it isn't passed over either.
+    Emergency,
     /// Its record is not complete.
     Unknown,
 }

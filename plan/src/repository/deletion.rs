@@ -173,9 +173,15 @@ fn why_kept(seen: &Observed<'_>, point: &RecoveryPoint) -> Option<String> {
 
 /// What of its component would be gone with it.
 fn last_of_its_kind(seen: &Observed<'_>, point: &RecoveryPoint) -> Option<&'static str> {
+    // One that was captured in an emergency is nobody's newest, and goes when somebody wants it.
+    let is_emergency =
+        |point: &RecoveryPoint| point.status.as_ref().is_some_and(|status| status.emergency.is_some());
+    if is_emergency(point) {
+        return None;
+    }
     let newest = |passes: &dyn Fn(&RecoveryPoint) -> bool| {
         of_repository(seen)
-            .filter(|known| known.spec.policy == point.spec.policy && passes(known))
+            .filter(|known| known.spec.policy == point.spec.policy && !is_emergency(known) && passes(known))
             .filter_map(|known| Some((known.status.as_ref()?.consistency_time?, known)))
             .max_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.metadata.name.cmp(&y.metadata.name)))
             .is_some_and(|(_, known)| known.spec.id == point.spec.id)

@@ -29,6 +29,7 @@ mod mover_jobs;
 mod older_servers;
 mod pod;
 mod power_loss;
+mod preserve;
 mod recreate;
 mod rival;
 mod s3;

@@ -88,3 +88,36 @@ fn two_points_of_one_second_have_two_names() {
     assert_eq!(names, ["chromadb-20261123-091503", "chromadb-20261123-091503-ab12cd34"]);
     assert_eq!(world.status().last_point.as_ref().unwrap().name, "chromadb-20261123-091503-ab12cd34");
 }
+
+#[test]
+fn an_emergency_capture_is_recorded_as_quarantined_with_what_it_has_not_whatever_it_holds() {
+    let about = || points::About {
+        policy: "chromadb",
+        repository: "primary",
+        origin: crds::policy::Origin::Emergency,
+        image: String::new(),
+        hold: None,
+    };
+    let new = points::new(about(), &emergency("e1", "2026-11-23T10:00:00Z"), [], at("2026-11-23T10:01:00Z"));
+    let status = &new.status;
+    assert_eq!((status.phase, status.verification.as_ref()), (Some(PointPhase::Quarantined), None));
+    assert_eq!(status.emergency.as_ref().unwrap().unreadable_bytes, 12_288);
+    let quarantined = condition::get(&status.conditions, "Quarantined").unwrap();
+    assert_eq!((quarantined.status.as_str(), quarantined.reason.as_str()), ("True", "EmergencyCapture"));
+    assert_eq!(
+        quarantined.message,
+        "never chosen by latest: it is an emergency capture; something may have written meanwhile; 12288 bytes in 2 ranges could not be \
+         read, the first 4096 at 8192 of data/chroma.sqlite3; 1 files or objects are missing, such as data/x: can't be opened; it stays \
+         until it is deleted by hand"
+    );
+    // The newest good point stays the one before it.
+    let mut world = World::new(CREATED);
+    world.points.push(stored("p1", "2026-11-23T09:00:03Z", PointPhase::Available));
+    let mut point = stored("e1", "2026-11-23T10:00:00Z", PointPhase::Quarantined);
+    point.status = Some(new.status);
+    world.points.push(point);
+    world.now = at("2026-11-23T10:05:00Z");
+    world.settle();
+    world.is("RPOMet", "False", "PointTooOld");
+    assert_eq!(points::available(&world.points, "chromadb").len(), 1);
+}

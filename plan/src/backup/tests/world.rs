@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crds::condition;
 use crds::job::{
-    Captured, CapturedChroma, CollectionSummary, Content, Failure, FailureReason, Finding, Report, Request,
+    Captured, CapturedChroma, CollectionSummary, Content, Emergency, Failure, FailureReason, Finding, Report,
+    Request, Torn, UnreadableRange,
 };
 use crds::point::PointPhase;
 use crds::policy::BackupPolicyStatus;
@@ -95,7 +96,23 @@ pub(super) fn captured(id: &str, time: &str) -> Captured {
             records: 40_000,
         }),
         findings: vec![],
+        emergency: None,
     }
+}
+
+/// What could be read of a volume that gave errors.
+pub(super) fn emergency(id: &str, time: &str) -> Captured {
+    let range = UnreadableRange { file: "data/chroma.sqlite3".into(), offset: 8192, length: 4096 };
+    let emergency = Emergency {
+        torn: Torn::Unknown,
+        unreadable_bytes: 12_288,
+        unreadable_count: 2,
+        unreadable: vec![range],
+        missed_count: 1,
+        missed: vec!["data/x: can't be opened".into()],
+        evidence: 3,
+    };
+    Captured { emergency: Some(emergency), ..captured(id, time) }
 }
 
 pub(super) fn failure(reason: FailureReason) -> Report {

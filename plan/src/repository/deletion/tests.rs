@@ -173,3 +173,23 @@ fn where_no_repository_is_left_nothing_holds_an_object() {
     assert!(is_orphaned(&point, false, false) && is_orphaned(&point, true, true));
     assert!(!is_orphaned(&point, true, false));
 }
+
+#[test]
+fn an_emergency_capture_goes_when_it_is_deleted_and_is_nobodys_newest() {
+    let mut world = deleting();
+    let status = world.point("chromadb-5").unwrap().status.as_mut().unwrap();
+    status.phase = Some(crds::point::PointPhase::Quarantined);
+    status.emergency = Some(crds::job::Emergency {
+        torn: crds::job::Torn::Unknown,
+        unreadable_bytes: 0,
+        unreadable_count: 0,
+        unreadable: Vec::new(),
+        missed_count: 0,
+        missed: Vec::new(),
+        evidence: 0,
+    });
+    world.delete("chromadb-4");
+    world.delete("chromadb-5");
+    world.settle();
+    assert_eq!(left(&world), ["id-1", "id-2", "id-3", "id-4"], "the newest of the others stays");
+}
