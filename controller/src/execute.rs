@@ -90,7 +90,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Hook { .. } => "HookAfter",
         Request::Confirm { .. } => "Confirm",
         Request::Diagnose { .. } => "Diagnose",
-        Request::CheckIntegrity { .. } => "CheckIntegrity",
+        Request::CheckIntegrity { .. } | Request::CheckPreserved { .. } => "CheckIntegrity",
         Request::Extract { .. } => "Extract",
         Request::Recreate { .. } => "Objects",
         Request::Restore { .. } => "Restore",

@@ -61,6 +61,10 @@ pub use status::*;
     "rule": "self.scenario != 'NetworkFailure' || !has(self.target)", "fieldPath": ".target",
     "message": "NetworkFailure restores nothing; leave out point and target"
 }, {
+    "rule": "self.scenario != 'StorageFailure' || !has(self.target) || !has(self.target.inPlace) || has(self.target.inPlace.storageClassName)",
+    "fieldPath": ".target.inPlace.storageClassName",
+    "message": "required: StorageFailure restores onto other storage than what fails; name another StorageClass (kubectl get storageclass)"
+}, {
     "rule": "self.scenario == 'NetworkFailure' || self.mode == 'Assess' || has(self.target)", "fieldPath": ".target",
     "message": "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out"
 }, {
@@ -155,6 +159,9 @@ pub enum Scenario {
     CompleteFailure,
     /// The database is damaged: stop, keep the damaged volume as it is, restore a healthy point, swap, start, validate.
     DatabaseCorruption,
+    /// The disk under components fails: stop, preserve every byte that can still be read, restore onto another StorageClass what was preserved
+    /// where that is whole, else a healthy point; swap, start, validate.
+    StorageFailure,
     /// What components need from outside does not answer: switch them to offline mode, watch, and back when it answers again.
     NetworkFailure,
 }
@@ -166,6 +173,7 @@ impl Scenario {
         match self {
             Self::CompleteFailure => "CompleteFailure",
             Self::DatabaseCorruption => "DatabaseCorruption",
+            Self::StorageFailure => "StorageFailure",
             Self::NetworkFailure => "NetworkFailure",
         }
     }
@@ -176,6 +184,7 @@ impl Scenario {
         match self {
             Self::CompleteFailure => (Span::from_hours(4), Some(Span::from_hours(1))),
             Self::DatabaseCorruption => (Span::from_hours(2), Some(Span::from_mins(30))),
+            Self::StorageFailure => (Span::from_hours(3), Some(Span::from_hours(1))),
             Self::NetworkFailure => (Span::from_hours(1), None),
         }
     }
@@ -184,7 +193,7 @@ impl Scenario {
     #[must_use]
     pub fn deadline(self) -> Span {
         match self {
-            Self::CompleteFailure | Self::DatabaseCorruption => {
+            Self::CompleteFailure | Self::DatabaseCorruption | Self::StorageFailure => {
                 Span::from_secs(self.objectives().0.as_secs().saturating_mul(2))
             }
             Self::NetworkFailure => Span::from_hours(24),

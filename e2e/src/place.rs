@@ -31,6 +31,8 @@ pub struct Place {
     pub s3: S3,
     /// Where the local cluster keeps the records of its daemons.
     pub daemons: Option<PathBuf>,
+    /// Where the local cluster keeps its volumes, a directory each, on this machine; absent in a cluster of the user's.
+    pub volumes: Option<PathBuf>,
     /// Unique in this run: part of names and prefixes.
     pub token: String,
     pub verbose: bool,
@@ -105,6 +107,7 @@ impl Place {
             },
             s3: if existing { S3::from_environment()? } else { S3::of_local_cluster(&kubeconfig)? },
             daemons: (!existing).then(|| Path::new(&kubeconfig).with_file_name("run")),
+            volumes: (!existing).then(|| Path::new(&kubeconfig).with_file_name("pool").join("volumes")),
             token: token(),
             verbose,
             solo: Solo::default(),

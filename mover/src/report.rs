@@ -109,7 +109,7 @@ pub fn checked(report: &CheckReport, unread: Vec<Finding>) -> Checked {
     let finding_count = unread.len() as u64 + report.findings.findings.len() as u64 + report.findings.more;
     let findings = unread.into_iter().chain(report.findings.findings.iter().map(translated)).collect();
     let migrations = report.levels.map(|levels| levels_text(Some(levels)));
-    Checked { findings, finding_count, migrations }
+    Checked { findings, finding_count, migrations, unchecked: None, repair: None }
 }
 
 /// A finding of the check: where, and what.

@@ -23,6 +23,7 @@ mod mover;
 mod network;
 mod objects;
 mod offline;
+mod preserve;
 mod provision;
 pub mod quantity;
 mod quarantine;

@@ -8,6 +8,7 @@ use std::{
     io,
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    process::Command,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -33,7 +34,9 @@ pub enum Bad {
 /// A mounted disk. Gone when dropped.
 #[derive(Debug)]
 pub struct BrokenDisk {
-    session: Option<BackgroundSession>,
+    at: PathBuf,
+    /// Answers for as long as it lives.
+    _session: BackgroundSession,
 }
 
 impl BrokenDisk {
@@ -54,16 +57,16 @@ impl BrokenDisk {
         ];
         options.acl = SessionACL::All;
         let session = fuser::spawn_mount(Disk { root, bad, inodes }, at, &options)?;
-        Ok(Self { session: Some(session) })
+        Ok(Self { at: at.to_owned(), _session: session })
     }
 }
 
 impl Drop for BrokenDisk {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take()
-            && let Err(e) = session.umount_and_join()
-        {
-            eprintln!("the broken disk can't be unmounted: {e}");
+        // Pods may still have it: it goes from here, and for them when they do.
+        match Command::new("umount").arg("--lazy").arg(&self.at).status() {
+            Ok(done) if done.success() => {}
+            failed => eprintln!("the broken disk at {} can't be unmounted: {failed:?}", self.at.display()),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod database;
 mod finding;
 mod invariant;
+mod repair;
 mod segment;
 
 use std::{
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use database::complaints_of;
 pub use finding::{Finding, Findings, Problem};
+pub use repair::{RepairError, rebuild_indices};
 
 use crate::{
     db::{CollectionEntry, Database, OpenFault, catalog},

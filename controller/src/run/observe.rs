@@ -76,7 +76,9 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let jobs = look.jobs(object, &pods).await?;
     let offline = match run.spec.scenario {
         Scenario::NetworkFailure => look.offline(&components, &run.status.offline).await?,
-        Scenario::CompleteFailure | Scenario::DatabaseCorruption => OfflineSeen::default(),
+        Scenario::CompleteFailure | Scenario::DatabaseCorruption | Scenario::StorageFailure => {
+            OfflineSeen::default()
+        }
     };
     let (mut usage, mut cron_jobs) = (None, Vec::new());
     if validating(&run.status) {
@@ -168,6 +170,7 @@ impl Look<'_> {
             offline: spec.offline.clone(),
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
+            policy_spec: serde_json::to_value(spec).unwrap_or_default(),
             application: spec.component.application.is_some(),
             checks: spec.checks.clone(),
             auth: spec.component.chroma_db.as_ref().and_then(|chroma| chroma.auth.clone()),
@@ -200,6 +203,7 @@ impl Look<'_> {
             offline: None,
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
+            policy_spec: serde_json::Value::Null,
             application: lost.application,
             auth: None,
             checks: Vec::new(),

@@ -98,6 +98,9 @@ impl Report {
                 if let Some(migrations) = &mut checked.migrations {
                     cut(migrations, MAX_WORD);
                 }
+                for sentence in [&mut checked.unchecked, &mut checked.repair].into_iter().flatten() {
+                    cut(sentence, MAX_TEXT);
+                }
             }
             Self::Verified(verified) => bound_findings(&mut verified.findings),
             Self::Validated { checks } => {
@@ -350,6 +353,8 @@ mod tests {
                 findings: findings(),
                 finding_count: u64::MAX,
                 migrations: Some(text()),
+                unchecked: Some(text()),
+                repair: Some(text()),
             }),
             Report::Restored(Restored { bytes: u64::MAX, files: u64::MAX, reused_bytes: u64::MAX }),
             Report::Verified(Verified {

@@ -358,6 +358,12 @@ pub struct Checked {
     /// Migration levels, where the database could be opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<String>,
+    /// What could not be checked because it could not be read, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchecked: Option<String>,
+    /// What repairing the copy that was looked at came to, in a sentence; absent where nothing was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<String>,
 }
 
 /// Result of [`Request::Recreate`](super::Request::Recreate).

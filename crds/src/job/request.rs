@@ -122,6 +122,18 @@ pub enum Request {
         /// Path of the data below the mount, without a leading slash; empty for the mount itself.
         data_path: String,
     },
+    /// Check what was preserved of the volumes of a component, never the volumes themselves: the point is restored into
+    /// [`SCRATCH_DIR`](super::SCRATCH_DIR) and looked at there. Where indices of a database are broken, whether building them anew from what
+    /// they index makes it whole is tried with that copy.
+    CheckPreserved {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Id of the point, an emergency capture.
+        point: String,
+        /// Path of a ChromaDB's data below the mount of its only volume, without a leading slash; absent for an application.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data_path: Option<String>,
+    },
     /// Write the objects of a point and the policy that it was captured for into [`RECREATE_DIR`](super::RECREATE_DIR), for a container of the
     /// same pod that has no key.
     Extract {
@@ -216,6 +228,7 @@ impl Request {
             | Self::Prune { repository, .. }
             | Self::Hold { repository, .. }
             | Self::Confirm { repository, .. }
+            | Self::CheckPreserved { repository, .. }
             | Self::Extract { repository, .. }
             | Self::Restore { repository, .. }
             | Self::VerifyOffline { repository, .. }

@@ -90,7 +90,7 @@ impl Severity {
     pub fn of(scenario: Scenario) -> Self {
         match scenario {
             Scenario::CompleteFailure => Self::Critical,
-            Scenario::DatabaseCorruption => Self::High,
+            Scenario::DatabaseCorruption | Scenario::StorageFailure => Self::High,
             Scenario::NetworkFailure => Self::Medium,
         }
     }

@@ -43,6 +43,10 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
     pub points: Vec<ChosenPoint>,
+    /// What could be read of failing volumes, one entry a policy: emergency captures, which stay in the repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub preserved: Vec<PreservedPoint>,
     /// Workloads that were stopped and what they ran before; written before they are scaled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
@@ -187,6 +191,36 @@ pub struct ChosenPoint {
     /// The instant that it shows.
     #[schemars(with = "Time")]
     pub consistency_time: Timestamp,
+}
+
+/// What could be read of the volumes of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreservedPoint {
+    /// Policy.
+    #[schemars(length(max = 253))]
+    pub policy: String,
+    /// Name of the RecoveryPoint.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Id in the repository.
+    #[schemars(length(max = 128))]
+    pub id: String,
+    /// Repository.
+    #[schemars(length(max = 253))]
+    pub repository: String,
+    /// When the first byte was read.
+    #[schemars(with = "Time")]
+    pub consistency_time: Timestamp,
+    /// Bytes that could not be read.
+    pub unreadable_bytes: u64,
+    /// Files, directories and objects that are not in it at all.
+    pub missed_count: u64,
+    /// Every byte was read, and nothing wrote meanwhile.
+    pub complete: bool,
+    /// The check of what was preserved found nothing; absent until it was checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<bool>,
 }
 
 /// The migration levels of a replaced volume.

@@ -22,6 +22,7 @@ mod recover_corruption;
 mod replay_guard;
 mod retention_and_pin;
 mod rpo_condition;
+mod storage_failure;
 mod swap_is_safe;
 mod uninstall_keeps_data;
 mod verify_finds_corruption;
@@ -49,6 +50,7 @@ pub const ALL: &[&Story] = &[
     &retention_and_pin::STORY,
     &verify_finds_corruption::STORY,
     &anomaly_keeps_points::STORY,
+    &storage_failure::STORY,
     &recover_corruption::STORY,
     &network_failure::STORY,
     &approval_and_cancel::STORY,

@@ -22,7 +22,7 @@ pub fn causes(facts: &Facts) -> Section {
 /// What the run saw of the damage: a finding, not a cause.
 fn found(facts: &Facts) -> Option<Block> {
     let steps = facts.begun().filter(|(step, _)| {
-        let looks = ["CheckIntegrity", "Diagnose"].iter().any(|word| step.name.starts_with(word));
+        let looks = ["Preserve", "CheckIntegrity", "Diagnose"].iter().any(|word| step.name.starts_with(word));
         looks && !step.message.is_empty()
     });
     let items: Vec<Text> = steps

@@ -43,7 +43,13 @@ pub(super) async fn check(desk: &Desk, claim: &str, data_path: &str) -> Result<R
 
 fn checked_nothing(source: &Path) -> crds::job::Checked {
     let missing = finding(source.display().to_string(), "the data directory does not exist");
-    crds::job::Checked { findings: vec![missing], finding_count: 1, migrations: None }
+    crds::job::Checked {
+        findings: vec![missing],
+        finding_count: 1,
+        migrations: None,
+        unchecked: None,
+        repair: None,
+    }
 }
 
 /// Copies Chroma's own files, the journal included: it belongs to the state that is judged.

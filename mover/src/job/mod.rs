@@ -5,6 +5,7 @@
 mod answers;
 mod capture;
 mod catalogue;
+mod check_preserved;
 mod clones;
 mod confirm;
 mod cut;
@@ -132,6 +133,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
         Request::CheckIntegrity { claim, data_path } => integrity::check(desk, &claim, &data_path).await,
+        Request::CheckPreserved { repository, point, data_path } => {
+            check_preserved::check(desk, &repository, &point, data_path.as_deref()).await
+        }
         Request::Extract { repository, point, run } => {
             extract::extract(desk, &repository, &point, &run).await
         }

@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::scope::circle;
 use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
-use super::{Draft, Progress, assessment, dry_run, network, settle, texts};
+use super::{Draft, Progress, assessment, dry_run, network, preserve, settle, texts};
 
 /// When both clocks start: what was declared, else the creation of the run.
 pub(crate) fn declared(run: &RunSeen) -> Timestamp {
@@ -150,6 +150,8 @@ fn look(seen: &Observed, now: Timestamp) -> First {
     for component in seen.restored() {
         match choice::choose(seen, component) {
             Ok(choice) => choices.insert(component.policy.clone(), choice),
+            // What will be preserved may be all that there is, and may be whole.
+            Err(("NoHealthyPoint", _)) if preserve::is_wanted(&seen.run.spec) => None,
             Err((reason, message)) => return First::Refuse(reason, message),
         };
     }
@@ -236,11 +238,11 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
         let of = match run.spec.scenario {
             Scenario::DatabaseCorruption => " of a ChromaDB",
             Scenario::NetworkFailure => " with spec.offline",
-            Scenario::CompleteFailure => "",
+            Scenario::CompleteFailure | Scenario::StorageFailure => "",
         };
         let points = match run.spec.scenario {
             Scenario::CompleteFailure => ", and no RecoveryRepository of it holds a point",
-            Scenario::DatabaseCorruption | Scenario::NetworkFailure => "",
+            Scenario::DatabaseCorruption | Scenario::StorageFailure | Scenario::NetworkFailure => "",
         };
         if network && !seen.policies.is_empty() {
             return Some((
@@ -278,7 +280,7 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
-    too_many(seen).or_else(|| shared_claim(seen))
+    too_many(seen).or_else(|| shared_claim(seen)).or_else(|| preserve::no_other_storage(seen))
 }
 
 /// More than the status of one run can hold.

@@ -1,12 +1,12 @@
 //! Which point is restored. A Quarantined point is never chosen, and why it was passed over is said.
 
 use crds::condition::Status;
-use crds::run::{ChosenPoint, PointChoice};
+use crds::run::{ChosenPoint, PointChoice, Scenario};
 use jiff::Timestamp;
 
 use super::levels::{self, Passage};
 use super::seen::{Component, Observed, PointSeen, PointState, Role};
-use super::{Draft, Progress, texts};
+use super::{Draft, Progress, preserve, texts};
 use crate::effect::Event;
 
 /// A point, and what was passed over for it.
@@ -173,9 +173,17 @@ pub(crate) fn select(draft: &mut Draft<'_>, policy: &str) -> Progress {
     let Some(component) = draft.seen.component(policy) else {
         return super::assess::policy_gone(draft, policy);
     };
+    let preserved = draft.status.preserved.iter().find(|preserved| preserved.policy == policy).cloned();
+    if let Some(preserved) = preserved.as_ref().filter(|_| preserve::is_wanted(&draft.seen.run.spec))
+        && preserve::is_restorable(preserved)
+    {
+        return preserve::select(draft, component, preserved);
+    }
+    let evidence = preserved.as_ref().map(preserve::evidence);
     let choice = match choose(draft.seen, component) {
         Ok(choice) => choice,
         Err((reason, message)) => {
+            let message = [Some(message), evidence].into_iter().flatten().collect::<Vec<_>>().join("; ");
             draft.condition("SourceResolved", false, reason, message.clone());
             return Progress::failed(reason, message);
         }
@@ -201,6 +209,13 @@ pub(crate) fn select(draft: &mut Draft<'_>, policy: &str) -> Progress {
         draft.events.push(Event::warning("PointPassedOver", format!("{name} is Quarantined: {why}")));
     }
     let mut message = describe(&choice);
+    if draft.seen.run.spec.scenario == Scenario::StorageFailure {
+        let since = choice.consistency_time.strftime("%Y-%m-%dT%H:%M:%SZ");
+        message.push_str(&format!("; what was written since {since} is lost"));
+        if let Some(evidence) = evidence {
+            message.push_str(&format!("; {evidence}"));
+        }
+    }
     if passage == Passage::OneWay {
         let warning = format!(
             "{levels}: the server migrates it at its start, and an older one can't open it from then on"

@@ -10,7 +10,7 @@ use super::assess::{current, declared};
 use super::choice::{Choice, describe};
 use super::seen::{ClaimSeen, Component, Observed, PointSeen, Role, VolumeSeen};
 use super::steps::{Kind, Step};
-use super::{Draft, network, quantity, stop, texts};
+use super::{Draft, network, preserve, quantity, stop, texts};
 
 /// What `step` would do.
 pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, Choice>) -> String {
@@ -22,13 +22,25 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         kind if component.role == Role::Offline => return network::foretell(component, kind),
         _ => {}
     }
-    let Some(choice) = choices.get(policy) else { return String::new() };
+    let preserving = seen.run.spec.scenario == Scenario::StorageFailure;
+    if step.kind == Kind::CheckIntegrity && preserving {
+        return "check what was preserved, in a copy of it; undo: none needed, nothing is changed".to_owned();
+    }
+    let Some(choice) = choices.get(policy) else {
+        return match step.kind {
+            Kind::SelectPoint => {
+                "restore what was preserved, if it is whole: no point is Available".to_owned()
+            }
+            kind => unknown(kind, "it follows from what was preserved"),
+        };
+    };
     let point = &choice.point;
     if step.kind == Kind::SelectPoint {
         let lost = texts::between(choice.consistency_time, declared(&seen.run));
         let at = choice.consistency_time.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let first = if preserving { "restore what was preserved, if it is whole; else " } else { "" };
         return format!(
-            "restore {}; what was written since {at} is lost (RPO {lost} so far), and writers still run",
+            "{first}restore {}; what was written since {at} is lost (RPO {lost} so far), and writers still run",
             describe(choice)
         );
     }
@@ -49,6 +61,10 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         Kind::Quarantine => format!(
             "keep {} as it is (Retain); undo: none needed, nothing is changed",
             each(&|claim, volume| format!("volume {} of claim {}", volume.name, claim.name))
+        ),
+        Kind::Preserve => format!(
+            "keep every byte of {claims} that can be read in repository {}, with what can't be read by file and offset; undo: none needed",
+            preserve::repository(component).0
         ),
         Kind::CheckIntegrity => {
             format!(
@@ -180,6 +196,7 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         }
         Kind::Objects
         | Kind::Quarantine
+        | Kind::Preserve
         | Kind::CheckIntegrity
         | Kind::SelectPoint
         | Kind::Provision

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::seen::ClaimSeen;
+use crate::backup::points::NewPoint;
 use crate::effect::MoverJob;
 use crate::workload::Scale;
 
@@ -87,6 +88,8 @@ pub enum Effect {
         /// How long it may take.
         timeout: crds::Span,
     },
+    /// Records a point that a step has captured.
+    RecordPoint(Box<NewPoint>),
     /// Deletes a Job and its pods.
     DeleteJob {
         /// Name.
@@ -159,6 +162,7 @@ impl Effect {
             Self::AnnotateClaim { .. } => "AnnotateClaim".into(),
             Self::CreateJob { step, .. } => format!("CreateJob/{step}"),
             Self::CreateCheckJob { .. } => "CreateCheckJob".into(),
+            Self::RecordPoint(_) => "RecordPoint".into(),
             Self::DeleteJob { .. } => "DeleteJob".into(),
             Self::DeleteClaim { .. } => "DeleteClaims".into(),
             Self::ReleaseClaim { .. } => "ReleaseClaim".into(),

@@ -7,17 +7,18 @@ use crds::condition::Status;
 use crds::job::{Checked, Failure, Finding, Report, Request, RunMark, Verified};
 use crds::names;
 use crds::reference::{POLICY_LABEL, RUN_LABEL};
-use crds::run::LiveLevels;
+use crds::run::{LiveLevels, Scenario};
 
 use super::assess::{deadline, policy_gone};
 use super::effect::Effect;
 use super::seen::{Access, Component};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
-use super::{Draft, Progress, room, texts};
+use super::{Draft, Progress, preserve, room, texts};
 use jiff::SignedDuration;
 
 use crate::backoff;
+use crate::backup::objects::Wanted as Objects;
 use crate::backup::source::{Content, Source};
 use crate::effect::{Account, Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
 
@@ -35,7 +36,8 @@ pub(crate) struct Wanted {
     pub(crate) before: Vec<Request>,
     pub(crate) account: Option<Account>,
     pub(crate) keys: Option<RepositoryKeys>,
-    pub(crate) source: Option<Volume>,
+    pub(crate) sources: BTreeMap<String, Volume>,
+    pub(crate) objects: Option<Box<Objects>>,
     pub(crate) targets: BTreeMap<String, Volume>,
     pub(crate) place: Place,
     pub(crate) identity: Identity,
@@ -61,7 +63,12 @@ pub(crate) fn job_name(draft: &Draft<'_>, kind: Kind, policy: &str, attempt: u32
 pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome {
     let attempt = draft.status.steps[index].attempts.max(1);
     // What these find is worth knowing, not worth waiting for.
-    let last = if matches!(wanted.kind, Kind::CheckIntegrity | Kind::Assess) { 1 } else { MAX_ATTEMPTS };
+    let last = match wanted.kind {
+        Kind::CheckIntegrity | Kind::Assess => 1,
+        // A repository may be out of reach for a moment; a disk that fails gets no better.
+        Kind::Preserve => 2,
+        _ => MAX_ATTEMPTS,
+    };
     let name = job_name(draft, wanted.kind, &wanted.policy, attempt);
     let state = draft.seen.jobs.get(&name).map(|job| &job.state);
     match state {
@@ -128,6 +135,7 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
     let end = deadline(&seen.run);
     let left = match wanted.kind {
         Kind::CheckIntegrity => end.duration_since(seen.run.created) / 8,
+        Kind::Preserve => preserve::patience(draft),
         Kind::Assess => ASSESSED,
         // A look that takes longer is none.
         Kind::Diagnose | Kind::Watch => SignedDuration::from_mins(3),
@@ -142,7 +150,8 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
         before: wanted.before,
         service_account: wanted.account,
         keys: wanted.keys,
-        sources: wanted.source.into_iter().map(|volume| (volume.claim.clone(), volume)).collect(),
+        sources: wanted.sources,
+        objects: wanted.objects,
         targets: wanted.targets,
         place: wanted.place,
         identity: wanted.identity,
@@ -152,6 +161,12 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
         vec![Effect::CreateJob { step: wanted.kind.as_str(), job: Box::new(job) }],
         format!("Job {name} runs"),
     )
+}
+
+/// Claims to read, each at a directory of its name.
+pub(crate) fn read_only<'a>(claims: impl IntoIterator<Item = &'a String>) -> BTreeMap<String, Volume> {
+    let volume = |claim: &String| Volume { claim: claim.clone(), read_only: true };
+    claims.into_iter().map(|claim| (claim.clone(), volume(claim))).collect()
 }
 
 /// The run in the repository's replay guard.
@@ -177,7 +192,7 @@ pub(crate) fn parts<'a>(
     Ok((component, access, source))
 }
 
-fn found(findings: &[Finding], count: u64) -> String {
+pub(crate) fn found(findings: &[Finding], count: u64) -> String {
     let named: Vec<String> =
         findings.iter().map(|finding| format!("{}: {}", finding.subject, finding.message)).collect();
     let more = count.saturating_sub(findings.len() as u64);
@@ -188,6 +203,9 @@ fn found(findings: &[Finding], count: u64) -> String {
 /// The step CheckIntegrity: says what is broken. Whatever comes out, the recovery goes on.
 pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
     let Some(component) = draft.seen.component(policy) else { return policy_gone(draft, policy) };
+    if draft.seen.run.spec.scenario == Scenario::StorageFailure {
+        return preserve::check(draft, index, component);
+    }
     let Ok(source) = &component.source else {
         return Progress::Skipped("the volume could not be found in the pod template any more".to_owned());
     };
@@ -211,7 +229,8 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
         before: Vec::new(),
         account: None,
         keys: None,
-        source: Some(Volume { claim, read_only: true }),
+        sources: read_only([&claim]),
+        objects: None,
         targets: BTreeMap::new(),
         place: source.place.clone(),
         identity: draft.seen.identity(component),
@@ -254,7 +273,8 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         before: Vec::new(),
         account: None,
         keys: Some(access.keys.clone()),
-        source: None,
+        sources: BTreeMap::new(),
+        objects: None,
         targets,
         place: source.place.clone(),
         identity: draft.seen.identity(component),
@@ -305,7 +325,8 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
         before: Vec::new(),
         account: None,
         keys: Some(access.keys.clone()),
-        source: None,
+        sources: BTreeMap::new(),
+        objects: None,
         targets,
         place: source.place.clone(),
         identity: draft.seen.identity(component),
@@ -434,7 +455,7 @@ pub(crate) fn unexpected(report: &Report) -> Progress {
     )
 }
 
-fn kind_of(report: &Report) -> &'static str {
+pub(crate) fn kind_of(report: &Report) -> &'static str {
     match report {
         Report::Catalogued(_) => "Catalogued",
         Report::Judged(_) => "Judged",

@@ -38,6 +38,7 @@ pub fn scope(
         (Some(asked), _) => asked.iter().any(|name| name.name == policy.name),
         (None, Scenario::NetworkFailure) => true,
         (None, Scenario::CompleteFailure) => !lost || none_left,
+        (None, Scenario::StorageFailure) => !lost,
         (None, Scenario::DatabaseCorruption) => !lost && !policy.application,
     };
     let of = |list: &'_ [PolicySeen], lost: bool| -> Vec<String> {

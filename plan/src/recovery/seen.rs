@@ -215,6 +215,8 @@ pub struct Component {
     pub repository: String,
     /// How to reach it, or a sentence why it can't be used yet.
     pub access: Result<Access, String>,
+    /// The policy's spec as it stands, which goes into a point; null where there is none.
+    pub policy_spec: serde_json::Value,
     /// It is an application, and no ChromaDB.
     pub application: bool,
     /// Its policy wants a human to approve what is done to it.

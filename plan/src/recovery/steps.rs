@@ -4,7 +4,8 @@ use crds::run::{Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
 use super::{
-    Draft, Progress, mover, network, objects, offline, provision, start, stop, swap, texts, validate,
+    Draft, Progress, mover, network, objects, offline, preserve, provision, start, stop, swap, texts,
+    validate,
 };
 use crate::effect::Event;
 
@@ -23,6 +24,7 @@ pub(crate) enum Kind {
     Stop,
     Objects,
     Quarantine,
+    Preserve,
     CheckIntegrity,
     SelectPoint,
     Provision,
@@ -39,11 +41,12 @@ pub(crate) enum Kind {
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 17] = [
+const WORDS: [(Kind, &str); 18] = [
     (Kind::Assess, "Assess"),
     (Kind::Stop, "Stop"),
     (Kind::Objects, "Objects"),
     (Kind::Quarantine, "Quarantine"),
+    (Kind::Preserve, "Preserve"),
     (Kind::CheckIntegrity, "CheckIntegrity"),
     (Kind::SelectPoint, "SelectPoint"),
     (Kind::Provision, "Provision"),
@@ -63,7 +66,10 @@ const WORDS: [(Kind, &str); 17] = [
 fn before(scenario: Scenario, role: Role) -> &'static [Kind] {
     match (role, scenario) {
         (Role::Restored, Scenario::CompleteFailure) => &[Kind::SelectPoint, Kind::Objects],
-        (Role::Restored, Scenario::DatabaseCorruption | Scenario::NetworkFailure)
+        (
+            Role::Restored,
+            Scenario::DatabaseCorruption | Scenario::StorageFailure | Scenario::NetworkFailure,
+        )
         | (Role::Dependent | Role::Offline, _) => &[],
     }
 }
@@ -95,6 +101,19 @@ fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
             Kind::Start,
             Kind::Validate,
         ],
+        // Only what was preserved is looked at: the disk gets no better by being read again.
+        (Role::Restored, Scenario::StorageFailure) => &[
+            Kind::Quarantine,
+            Kind::Preserve,
+            Kind::CheckIntegrity,
+            Kind::SelectPoint,
+            Kind::Provision,
+            Kind::Restore,
+            Kind::VerifyOffline,
+            Kind::Swap,
+            Kind::Start,
+            Kind::Validate,
+        ],
     }
 }
 
@@ -116,6 +135,7 @@ impl Kind {
             Self::Stop => "stop",
             Self::Objects => "objects",
             Self::Quarantine => "quarantine",
+            Self::Preserve => "preserve",
             Self::CheckIntegrity => "integrity",
             Self::SelectPoint => "select",
             Self::Provision => "provision",
@@ -200,6 +220,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Report, _) => super::measure::report(draft),
         (Kind::Objects, Some(policy)) => objects::advance(draft, index, policy),
         (Kind::Quarantine, Some(policy)) => stop::quarantine(draft, policy),
+        (Kind::Preserve, Some(policy)) => preserve::advance(draft, index, policy),
         (Kind::CheckIntegrity, Some(policy)) => mover::check_integrity(draft, index, policy),
         (Kind::SelectPoint, Some(policy)) => super::choice::select(draft, policy),
         (Kind::Provision, Some(policy)) => provision::advance(draft, policy),
@@ -215,6 +236,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (
             Kind::Objects
             | Kind::Quarantine
+            | Kind::Preserve
             | Kind::CheckIntegrity
             | Kind::SelectPoint
             | Kind::Provision

@@ -15,6 +15,7 @@ mod refuse;
 mod retry;
 mod room;
 mod stage;
+mod storage;
 mod validated;
 
 use cluster::*;

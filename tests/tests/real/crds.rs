@@ -336,6 +336,12 @@ fn refused_on_creation() -> Vec<Refusal> {
         ),
         case(
             "RecoveryRun",
+            json!({"scenario": "StorageFailure"}),
+            "spec.target.inPlace.storageClassName",
+            "required: StorageFailure restores onto other storage than what fails; name another StorageClass (kubectl get storageclass)",
+        ),
+        case(
+            "RecoveryRun",
             json!({"target": null}),
             "spec.target",
             "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out",
@@ -561,7 +567,7 @@ fn a_value_outside_an_enumeration_or_a_pattern_is_refused_by_name() {
         (
             "RecoveryRun",
             json!({"scenario": "Flood"}),
-            r#"spec.scenario: Unsupported value: "Flood": supported values: "CompleteFailure", "DatabaseCorruption", "NetworkFailure""#,
+            r#"spec.scenario: Unsupported value: "Flood": supported values: "CompleteFailure", "DatabaseCorruption", "StorageFailure", "NetworkFailure""#,
         ),
         (
             "RecoveryRepository",

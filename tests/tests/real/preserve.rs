@@ -2,13 +2,18 @@
 //! not is named exactly.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use crds::job::{
-    CaptureSource, Captured, EVIDENCE_DIR, OBJECTS_DIR, Report, Request, SCRATCH_DIR, SOURCE_DIR,
+    CaptureSource, Captured, Checked, EVIDENCE_DIR, OBJECTS_DIR, Report, Request, SCRATCH_DIR, SOURCE_DIR,
     SourceContent, Torn, UnreadableRange,
 };
-use tests::broken_disk::{Bad, BrokenDisk};
+use rusqlite::Connection;
+use tests::{
+    broken_disk::{Bad, BrokenDisk},
+    chroma_server::ChromaServer,
+    writer::{Load, Writer},
+};
 
 use super::pod::{CLAIM, Pod, ballast};
 
@@ -185,4 +190,66 @@ fn a_volume_of_which_nothing_can_be_read_is_preserved_as_just_that() {
     assert!(emergency.missed[0].starts_with(CLAIM), "{emergency:?}");
     assert!(!captured.findings.is_empty());
     drop(disk);
+}
+
+fn checked(pod: &Pod, point: &str) -> Checked {
+    let data_path = Some(String::new());
+    let request = Request::CheckPreserved { repository: pod.access(), point: point.into(), data_path };
+    match pod.run(&request) {
+        (Report::Checked(checked), 0) => checked,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_preserved_of_a_chroma_is_checked_repaired_in_a_copy_and_restored_as_any_point() {
+    let pod = Pod::with_directory();
+    pod.run(&pod.probe());
+    let data = pod.volume();
+    let server = ChromaServer::start(&data).await.unwrap();
+    let load = Load { sync_threshold: 40, per_request: 20, ..Load::synthetic(7, 2, 16) };
+    let mut writer = Writer::start(Arc::new(server.url().to_owned()), load).await.unwrap();
+    writer.progress(60, Duration::from_secs(90)).await.unwrap();
+    writer.stop().await.unwrap();
+    server.stop().unwrap();
+    let before = ledger(&data);
+    let whole = preserved(&pod, &preserving(&pod, "emergency-1", chroma(), true));
+    assert!(whole.emergency.as_ref().unwrap().is_complete() && whole.findings.is_empty(), "{whole:?}");
+    assert!(whole.chroma().unwrap().records > 0);
+    let seen = checked(&pod, &whole.point);
+    assert_eq!((seen.finding_count, seen.unchecked, seen.repair), (0, None, None));
+    assert_eq!(seen.migrations.as_deref(), Some("2/6/10"));
+    assert!(matches!(pod.run(&pod.restore(&whole.point, "uid-1")).0, Report::Restored(_)));
+    let Report::Verified(verified) = pod.run(&pod.verify(&whole.point)).0 else {
+        panic!("{:?}", pod.report())
+    };
+    assert!(verified.findings.is_empty() && verified.collections_equal == 2, "{verified:?}");
+
+    // An index that lost an entry: what it is about is whole.
+    let db = Connection::open(data.join("chroma.sqlite3")).unwrap();
+    db.execute_batch("DELETE FROM embedding_fulltext_search_data WHERE id > 10").unwrap();
+    drop(db);
+    let broken = ledger(&data);
+    let damaged = preserved(&pod, &preserving(&pod, "emergency-2", chroma(), true));
+    assert!(damaged.emergency.as_ref().unwrap().is_complete() && !damaged.findings.is_empty(), "{damaged:?}");
+    let seen = checked(&pod, &damaged.point);
+    assert!(seen.finding_count > 0, "{seen:?}");
+    assert_eq!(
+        seen.repair.as_deref(),
+        Some("only indices are broken: built anew from what they index, the copy is whole")
+    );
+
+    // Blocks that can't be read are told besides what is broken for it.
+    let bad = vec![Bad::Bytes("chroma.sqlite3".into(), 5 * 4096, 2 * 4096)];
+    let disk = BrokenDisk::mount(&data, &data, bad).unwrap();
+    let holed = preserved(&pod, &preserving(&pod, "emergency-3", chroma(), true));
+    assert_eq!(holed.emergency.as_ref().unwrap().unreadable_bytes, 8192);
+    let seen = checked(&pod, &holed.point);
+    assert!(seen.finding_count > 0, "{seen:?}");
+    let unchecked = format!(
+        "8192 bytes in 1 ranges could not be read and were not checked, the first 8192 at 20480 of {CLAIM}/chroma.sqlite3"
+    );
+    assert_eq!(seen.unchecked.as_deref(), Some(unchecked.as_str()));
+    drop(disk);
+    assert!(ledger(&data) == broken && before != broken, "the original is only read");
 }

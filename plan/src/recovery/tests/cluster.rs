@@ -225,6 +225,26 @@ impl Cluster {
                     self.seen.jobs.insert(name.clone(), job);
                 }
             }
+            Effect::RecordPoint(new) => {
+                assert!(
+                    self.status()
+                        .preserved
+                        .iter()
+                        .any(|known| known.id == new.spec.id && known.name == new.name),
+                    "a point is recorded that the status does not know"
+                );
+                if self.seen.points.iter().all(|point| point.id != new.spec.id) {
+                    assert!(self.seen.points.iter().all(|point| point.name != new.name), "a name is taken");
+                    self.seen.points.push(PointSeen {
+                        policy: new.spec.policy.clone(),
+                        id: new.spec.id.clone(),
+                        state: PointState::Emergency,
+                        consistency_time: new.status.consistency_time,
+                        chroma: new.status.chroma_db.is_some(),
+                        ..point(&new.name, "2026-11-23T09:31:20Z", PointState::Emergency)
+                    });
+                }
+            }
             Effect::DeleteJob { name, uid } => {
                 if self.seen.jobs.get(name).is_some_and(|job| job.uid == *uid) {
                     self.seen.jobs.remove(name);
@@ -438,7 +458,8 @@ impl Cluster {
         for claim in new {
             let name = self.next("pv");
             let owner = ("arxiv", claim.name.as_str(), claim.uid.as_str());
-            self.seen.volumes.insert(name.clone(), volume(&name, owner));
+            let made = VolumeSeen { class: claim.class.clone(), ..volume(&name, owner) };
+            self.seen.volumes.insert(name.clone(), made);
             let claim = self.seen.claims.get_mut(&claim.name).unwrap();
             claim.volume = Some(name);
             claim.bound = true;

@@ -152,8 +152,7 @@ fn a_run_waits_for_an_older_one_and_for_the_repository_and_then_goes_on() {
 
 /// The volume that is replaced holds data of these levels.
 fn checked_as(migrations: &str) -> crate::effect::JobState {
-    let checked =
-        crds::job::Checked { findings: vec![], finding_count: 0, migrations: Some(migrations.into()) };
+    let checked = crds::job::Checked { migrations: Some(migrations.into()), ..whole() };
     crate::effect::JobState::Ended(crds::job::Report::Checked(checked))
 }
 

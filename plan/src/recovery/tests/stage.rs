@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use crds::Span;
 use crds::job::{
-    CheckResult, Checked, Finding, Recreated, Report, RepositoryAccess, Request, Restored, Verified,
+    Captured, CapturedFiles, CheckResult, Checked, Emergency, Finding, Recreated, Report, RepositoryAccess,
+    Request, Restored, Torn, UnreadableRange, Verified,
 };
 use crds::policy::{Objectives, Priority};
 use crds::reference::{NameRef, WorkloadKind, WorkloadRef};
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus, Verdict};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::objects::Wanted;
 use crate::backup::source::{Address, Content, Source};
@@ -140,6 +141,7 @@ fn chromadb() -> Component {
         auth: None,
         checks: Vec::new(),
         access: Ok(access()),
+        policy_spec: serde_json::json!({"component": {}}),
         workloads: vec![workload(WorkloadKind::StatefulSet, "chromadb")],
         missing: Vec::new(),
         stopped: false,
@@ -253,7 +255,8 @@ pub(super) fn access() -> Access {
 
 pub(super) fn kind(request: &Request) -> &'static str {
     match request {
-        Request::CheckIntegrity { .. } => "CheckIntegrity",
+        Request::CheckIntegrity { .. } | Request::CheckPreserved { .. } => "CheckIntegrity",
+        Request::Preserve { .. } => "Preserve",
         Request::Recreate { .. } => "Objects",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
@@ -263,13 +266,67 @@ pub(super) fn kind(request: &Request) -> &'static str {
     }
 }
 
+/// A check that found nothing.
+pub(super) fn whole() -> Checked {
+    let (findings, migrations) = (Vec::new(), Some("2/6/10".into()));
+    Checked { findings, finding_count: 0, migrations, unchecked: None, repair: None }
+}
+
+/// All that was on the volumes of a component.
+pub(super) fn preserved(policy: &str) -> Captured {
+    Captured {
+        point: format!("id-kept-{policy}"),
+        digest: "d".into(),
+        consistency_time: at("2026-11-23T09:31:20Z"),
+        longest_hold: SignedDuration::ZERO,
+        locked_until: None,
+        bytes: 733_000_000,
+        new_bytes: 1000,
+        files: 16,
+        objects: 5,
+        content: crds::job::Content::Application(CapturedFiles {
+            volumes: 1,
+            databases: 0,
+            unstable: Vec::new(),
+            unstable_count: 0,
+        }),
+        findings: Vec::new(),
+        emergency: Some(Emergency {
+            torn: Torn::No,
+            unreadable_bytes: 0,
+            unreadable_count: 0,
+            unreadable: Vec::new(),
+            missed_count: 0,
+            missed: Vec::new(),
+            evidence: 0,
+        }),
+    }
+}
+
+/// The same of a disk that did not give back some bytes.
+pub(super) fn holed(policy: &str) -> Captured {
+    let range = UnreadableRange { file: "data/chroma.sqlite3".into(), offset: 8192, length: 4096 };
+    let mut captured = preserved(policy);
+    captured.emergency = captured.emergency.map(|whole| Emergency {
+        unreadable_bytes: 4096,
+        unreadable_count: 1,
+        unreadable: vec![range],
+        ..whole
+    });
+    captured
+}
+
 pub(super) fn good(request: &Request) -> Report {
     match request {
         Request::CheckIntegrity { .. } => Report::Checked(Checked {
             findings: vec![Finding { subject: "papers-cs".into(), message: "pickle cut short".into() }],
             finding_count: 1,
             migrations: None,
+            unchecked: None,
+            repair: None,
         }),
+        Request::CheckPreserved { .. } => Report::Checked(whole()),
+        Request::Preserve { source, .. } => Report::Preserved(Box::new(preserved(&source.policy))),
         Request::Recreate { .. } => {
             Report::Recreated(Recreated { created: vec!["Secret env".into()], created_count: 9, existing: 1 })
         }
