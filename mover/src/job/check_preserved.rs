@@ -1,6 +1,7 @@
 //! Checks what was preserved of failing volumes: the point is restored into scratch space and looked at there, so that the check tells of what
 //! the repository holds, and the original is left alone. What could not be read can't be checked, which is said. A repair is tried with the copy.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use chroma::check::{CheckOptions, check_dir_with, rebuild_indices};
@@ -12,7 +13,7 @@ use super::Desk;
 use crate::access;
 use crate::application;
 use crate::body::{Body, EmergencyFacts};
-use crate::capture::blocking;
+use crate::capture::{blocking, unwritable};
 use crate::failure::{Failure, Result};
 use crate::places::data_dir;
 use crate::report::{checked, finding};
@@ -31,6 +32,7 @@ pub(super) async fn check(
     let mut volumes = Vec::new();
     for (claim, part) in body.parts(&point, &body.volumes)? {
         let to = copy.join(&claim);
+        fs::create_dir_all(&to).map_err(|e| unwritable(&to, &e))?;
         desk.telling.say(format!("restore {claim} of point {} to look at it", point.id));
         engine::restore(&repository, &part, &to, RestoreMode::OntoExisting, desk.telling.stage("restore"))
             .await
