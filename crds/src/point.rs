@@ -36,6 +36,7 @@ use crate::run::Verdict;
     ),
     printcolumn(name = "Origin", type_ = "string", json_path = ".status.origin"),
     printcolumn(name = "Repository", type_ = "string", json_path = ".spec.repositoryRef.name", priority = 1),
+    printcolumn(name = "Stored", type_ = "date", json_path = ".status.storedAt", priority = 1),
     printcolumn(name = "New", type_ = "string", json_path = ".status.sizes.newSize", priority = 1),
     printcolumn(
         name = "Collections",
@@ -111,6 +112,10 @@ pub struct RecoveryPointStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub consistency_time: Option<Timestamp>,
+    /// When the repository's store received it, by the store's own clock: the time that `lastKnownGood` goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub stored_at: Option<Timestamp>,
     /// Digest of the commit record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]

@@ -74,6 +74,13 @@ pub use status::*;
     "rule": "(has(self.incident) && has(self.incident.detectedAt)) == (has(oldSelf.incident) && has(oldSelf.incident.detectedAt)) && (!has(self.incident) || !has(self.incident.detectedAt) || self.incident.detectedAt == oldSelf.incident.detectedAt)",
     "message": "incident.detectedAt can't be changed, both clocks start there; create a new run"
 }, {
+    "rule": "(has(self.incident) && has(self.incident.suspectedSince)) == (has(oldSelf.incident) && has(oldSelf.incident.suspectedSince)) && (!has(self.incident) || !has(self.incident.suspectedSince) || self.incident.suspectedSince == oldSelf.incident.suspectedSince)",
+    "message": "incident.suspectedSince can't be changed, points were judged by it; create a new run"
+}, {
+    "rule": "!has(self.point) || !has(self.point.lastKnownGood) || has(self.point.lastKnownGood.before) || (has(self.incident) && has(self.incident.suspectedSince))",
+    "fieldPath": ".point.lastKnownGood",
+    "message": "before what? Write before: TIME, or incident.suspectedSince: TIME; what was stored from then on is passed over"
+}, {
     "rule": "oldSelf.desiredState != 'Cancelled' || self.desiredState == 'Cancelled'",
     "message": "a cancelled run stays cancelled; create a new run"
 }]))]
@@ -139,8 +146,12 @@ impl RecoveryRunSpec {
         };
         identity.incident = identity
             .incident
-            .and_then(|incident| incident.detected_at)
-            .map(|detected_at| Incident { detected_at: Some(detected_at), ..Incident::default() });
+            .map(|told| Incident {
+                detected_at: told.detected_at,
+                suspected_since: told.suspected_since,
+                ..Incident::default()
+            })
+            .filter(|times| *times != Incident::default());
         let value = serde_json::to_value(&identity).expect("a spec holds only strings, numbers and times");
         // serde_json's Map is ordered by key, so equal specs print equal bytes.
         Sha256::digest(value.to_string()).iter().map(|b| format!("{b:02x}")).collect()
@@ -205,8 +216,8 @@ impl Scenario {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "[has(self.latest), has(self.named), has(self.asOf)].filter(c, c).size() == 1",
-    "message": "set exactly one of latest, named, asOf"}]))]
+    "rule": "[has(self.latest), has(self.named), has(self.asOf), has(self.lastKnownGood)].filter(c, c).size() == 1",
+    "message": "set exactly one of latest, named, asOf, lastKnownGood"}]))]
 pub struct PointChoice {
     /// The newest Available point of each policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,11 +228,15 @@ pub struct PointChoice {
     /// The newest Available point that is not younger than a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<AsOf>,
+    /// The newest Available point that its repository received before a time, by the store's own clock: what somebody could write who
+    /// broke in since is not chosen, whatever time it claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_known_good: Option<LastKnownGood>,
 }
 
 impl Default for PointChoice {
     fn default() -> Self {
-        Self { latest: Some(Empty {}), named: None, as_of: None }
+        Self { latest: Some(Empty {}), named: None, as_of: None, last_known_good: None }
     }
 }
 
@@ -236,6 +251,16 @@ pub struct AsOf {
     /// RFC3339.
     #[schemars(with = "Time")]
     pub time: Timestamp,
+}
+
+/// Before which time points are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastKnownGood {
+    /// RFC3339; omitted: incident.suspectedSince.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub before: Option<Timestamp>,
 }
 
 /// One-of: where to restore to.
@@ -298,14 +323,19 @@ mod tests {
         told.incident = serde_json::from_value(texts.clone()).unwrap();
         assert_eq!(serde_json::to_value(&told.incident).unwrap(), texts, "nothing of it is lost");
         assert_eq!(plain.identity_hash(), told.identity_hash());
-        told.incident.as_mut().unwrap().detected_at = Some(Timestamp::UNIX_EPOCH);
+        let mut timed = told.clone();
+        timed.incident.as_mut().unwrap().detected_at = Some(Timestamp::UNIX_EPOCH);
+        assert_ne!(plain.identity_hash(), timed.identity_hash());
+        told.incident.as_mut().unwrap().suspected_since = Some(Timestamp::UNIX_EPOCH);
         assert_ne!(plain.identity_hash(), told.identity_hash());
+        assert_ne!(timed.identity_hash(), told.identity_hash());
     }
 
     #[test]
     fn another_point_makes_another_run() {
         let mut other = run();
-        other.point = Some(PointChoice { latest: None, named: Some(NameRef::new("p")), as_of: None });
+        let named = Some(NameRef::new("p"));
+        other.point = Some(PointChoice { latest: None, named, as_of: None, last_known_good: None });
         assert_ne!(run().identity_hash(), other.identity_hash());
     }
 }

@@ -6,7 +6,7 @@ use crds::job::{
     Captured, CapturedChroma, CapturedFiles, Checked, CollectionSummary, Content, Emergency, FailureReason,
     Finding, Report,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::body::{ApplicationFacts, Body, ChromaFacts, EmergencyFacts, levels_text};
 use crate::failure::{Failure, Result};
@@ -33,6 +33,7 @@ pub fn captured(point: &engine::Point) -> Result<Report> {
         point: point.id.to_string(),
         digest: point.digest.clone(),
         consistency_time: point.attributes.consistency_time,
+        stored_at: point.stored_at.map(second),
         longest_hold: SignedDuration::from_millis(held_ms.try_into().unwrap_or(i64::MAX)),
         locked_until: point.locked_until,
         bytes: point.totals.bytes,
@@ -58,6 +59,11 @@ pub fn emergency(facts: &EmergencyFacts) -> Emergency {
         missed: missed.take(crds::job::MAX_MISSED).collect(),
         evidence: facts.evidence,
     }
+}
+
+/// A store's list may know the time to the millisecond, while what it says of one object knows seconds alone: both have to say the same.
+fn second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn chroma_content(chroma: &ChromaFacts) -> Content {

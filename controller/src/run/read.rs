@@ -121,6 +121,7 @@ pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
             None => PointState::Unknown,
         },
         consistency_time: status.consistency_time,
+        stored_at: status.stored_at,
         bytes: status.sizes.map_or(0, |sizes| sizes.bytes),
         chroma: status.chroma_db.is_some(),
         migrations: status.chroma_db.map(|content| content.migrations),

@@ -231,6 +231,7 @@ mod tests {
             point: text(),
             digest: text(),
             consistency_time: time,
+            stored_at: Some(time),
             longest_hold: span,
             locked_until: Some(time),
             bytes: u64::MAX,

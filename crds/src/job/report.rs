@@ -181,6 +181,10 @@ pub struct Captured {
     pub digest: String,
     /// The instant at which the volume was cut: the lock was just taken. Of several volumes or databases the earliest cut.
     pub consistency_time: Timestamp,
+    /// The second in which the commit record was stored, by the store's clock: whoever holds the writer's credentials alone can't choose
+    /// it. Absent where the store doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<Timestamp>,
     /// Longest time that a writers' lock was held, over all attempts.
     pub longest_hold: SignedDuration,
     /// Until when the bucket keeps the point, if it was locked.

@@ -1,4 +1,4 @@
-//! What people know of an incident: the texts of its report that no program can measure. All but the clock may be written, and
+//! What people know of an incident: the texts of its report that no program can measure. All but its times may be written, and
 //! written again, when the run has long ended.
 
 use jiff::Timestamp;
@@ -11,6 +11,9 @@ use super::Scenario;
 /// What is known of the incident.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.suspectedSince) || !has(self.detectedAt) || self.suspectedSince <= self.detectedAt", "fieldPath": ".suspectedSince",
+    "message": "later than detectedAt: write the time of the first sign, at or before the time at which it was noticed"}]))]
 pub struct Incident {
     /// What happened, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,6 +26,10 @@ pub struct Incident {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub detected_at: Option<Timestamp>,
+    /// Since when what was captured is not trusted; can't be changed later. `lastKnownGood` restores what was stored before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub suspected_since: Option<Timestamp>,
     /// What users felt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

@@ -132,6 +132,7 @@ fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) ->
         phase: Some(if available { PointPhase::Available } else { PointPhase::Quarantined }),
         origin: Some(origin),
         consistency_time: Some(captured.consistency_time),
+        stored_at: captured.stored_at,
         digest: Some(captured.digest.clone()),
         locked_until: captured.locked_until,
         sizes: Some(Sizes {

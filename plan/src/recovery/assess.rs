@@ -202,6 +202,15 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
+    let suspected = run.spec.incident.as_ref().and_then(|incident| incident.suspected_since);
+    if let Some(since) = suspected.filter(|since| *since > now) {
+        return Some((
+            "InvalidSpec",
+            format!(
+                "spec.incident.suspectedSince {since:.0} is in the future (it is {now:.0} now): every point would be trusted. Create a new run with the time of the first sign"
+            ),
+        ));
+    }
     for asked in run.spec.policies.iter().flatten() {
         if seen.component(&asked.name).is_none() {
             if catalogue(seen).is_some() || (network && seen.policies.iter().any(|p| p.name == asked.name)) {

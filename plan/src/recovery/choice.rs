@@ -1,7 +1,8 @@
-//! Which point is restored. A Quarantined point is never chosen, and why it was passed over is said.
+//! Which point is restored. A Quarantined point is never chosen, and why it was passed over is said. Whether a point is older than a break-in
+//! (`lastKnownGood`) the store's clock decides, never the writer's: whoever broke in has the writer's.
 
 use crds::condition::Status;
-use crds::run::{ChosenPoint, PointChoice, Scenario};
+use crds::run::{ChosenPoint, LastKnownGood, PointChoice, RecoveryRunSpec, Scenario};
 use jiff::Timestamp;
 
 use super::levels::{self, Passage};
@@ -14,13 +15,16 @@ use crate::effect::Event;
 pub(crate) struct Choice {
     pub(crate) point: PointSeen,
     pub(crate) consistency_time: Timestamp,
-    /// Newer points that are not healthy, and why.
+    /// Newer points that are not healthy or not trusted, and why: `Quarantined: OfflineCheckFailed`.
     pub(crate) passed_over: Vec<(String, String)>,
     /// Reason of SourceResolved.
     pub(crate) reason: &'static str,
     /// It is younger than the point of this component, which it depends on: it may know of what that one has lost.
     pub(crate) ahead_of: Option<(String, Timestamp)>,
 }
+
+/// So many points that were passed over are named.
+const NAMED: usize = 4;
 
 /// Why there is none: a reason of the condition Failed and a sentence.
 pub(crate) type Refusal = (&'static str, String);
@@ -30,26 +34,89 @@ pub(crate) fn choose(seen: &Observed, component: &Component) -> Result<Choice, R
     let choice = seen.run.spec.point.clone().unwrap_or_default();
     match &choice {
         PointChoice { named: Some(named), .. } => named_point(seen, component, &named.name),
-        PointChoice { as_of: Some(as_of), .. } => newest(seen, component, Some(as_of.time)),
-        PointChoice { latest: _, named: None, as_of: None } => behind(seen, component),
+        PointChoice { as_of: Some(as_of), .. } => {
+            newest(seen, component, Limits { until: Some(as_of.time), stored_before: None })
+        }
+        PointChoice { last_known_good: Some(good), .. } => {
+            let stored_before = Some(trusted_before(&seen.run.spec, good)?);
+            behind(seen, component, Limits { until: None, stored_before })
+        }
+        PointChoice { latest: _, named: None, as_of: None, last_known_good: None } => {
+            behind(seen, component, Limits::default())
+        }
     }
 }
 
+/// Which points come into question.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    /// Those that show no later instant.
+    until: Option<Timestamp>,
+    /// Those that their repository received before this time.
+    stored_before: Option<Timestamp>,
+}
+
+impl Limits {
+    /// Why a point is not trusted, where it is not.
+    fn untrusted(self, point: &PointSeen) -> Option<String> {
+        let before = self.stored_before?;
+        match point.stored_at {
+            Some(stored) if stored < before => None,
+            Some(stored) => Some(format!("stored at {stored:.0}, not before {before:.0}")),
+            None => Some("stored at a time that is not known here: delete its object, and it is recorded again with that time".to_owned()),
+        }
+    }
+
+    /// What orders points, the newest last.
+    fn age(self, time: Timestamp, point: &PointSeen) -> (Timestamp, Timestamp) {
+        match self.stored_before {
+            Some(_) => (point.stored_at.unwrap_or(Timestamp::MAX), time),
+            None => (time, time),
+        }
+    }
+}
+
+/// Before which time points are trusted.
+fn trusted_before(spec: &RecoveryRunSpec, good: &LastKnownGood) -> Result<Timestamp, Refusal> {
+    let suspected = spec.incident.as_ref().and_then(|incident| incident.suspected_since);
+    good.before.or(suspected).map(second).ok_or_else(|| {
+        (
+            "InvalidSpec",
+            "spec.point.lastKnownGood says no time: write before: TIME, or incident.suspectedSince: TIME, in a new run".to_owned(),
+        )
+    })
+}
+
+/// The second that a time lies in. A store tells the second in which it received something: what came in the one of the given time may
+/// be from after it.
+fn second(time: Timestamp) -> Timestamp {
+    let seconds = time.as_nanosecond().div_euclid(1_000_000_000);
+    i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(time)
+}
+
+/// Whether the run takes `point` for one from before a break-in; of a run that does not ask, every point is.
+pub(crate) fn is_trusted(seen: &Observed, point: &PointSeen) -> bool {
+    let good = seen.run.spec.point.as_ref().and_then(|point| point.last_known_good.as_ref());
+    let stored_before = good.map(|good| trusted_before(&seen.run.spec, good).unwrap_or(Timestamp::MIN));
+    Limits { until: None, stored_before }.untrusted(point).is_none()
+}
+
 /// The newest point that is not younger than those of the components which this one works with; where there is none, the newest of all.
-fn behind(seen: &Observed, component: &Component) -> Result<Choice, Refusal> {
+fn behind(seen: &Observed, component: &Component, limits: Limits) -> Result<Choice, Refusal> {
     let needed = component.depends_on.iter().filter_map(|policy| seen.component(policy));
     let needed = needed.filter(|needed| needed.role == Role::Restored);
     // A circle was refused before, so this comes to an end.
     let oldest = needed
         .filter_map(|needed| Some((needed.policy.clone(), choose(seen, needed).ok()?.consistency_time)))
         .min_by_key(|(_, time)| *time);
-    let newest_of_all = newest(seen, component, None)?;
+    let newest_of_all = newest(seen, component, limits)?;
     let Some((policy, time)) = oldest else { return Ok(newest_of_all) };
     if newest_of_all.consistency_time <= time {
         return Ok(newest_of_all);
     }
-    match newest(seen, component, Some(time)) {
-        Ok(older) => Ok(Choice { reason: "Latest", ..older }),
+    let reason = limits.stored_before.map_or("Latest", |_| "LastKnownGood");
+    match newest(seen, component, Limits { until: Some(time), ..limits }) {
+        Ok(older) => Ok(Choice { reason, ..older }),
         Err(_) => Ok(Choice { ahead_of: Some((policy, time)), ..newest_of_all }),
     }
 }
@@ -118,7 +185,8 @@ fn named_point(seen: &Observed, component: &Component, name: &str) -> Result<Cho
     }
 }
 
-fn newest(seen: &Observed, component: &Component, until: Option<Timestamp>) -> Result<Choice, Refusal> {
+fn newest(seen: &Observed, component: &Component, limits: Limits) -> Result<Choice, Refusal> {
+    let Limits { until, stored_before } = limits;
     let policy = &component.policy;
     let mut candidates: Vec<(Timestamp, &PointSeen)> = seen
         .points
@@ -128,15 +196,24 @@ fn newest(seen: &Observed, component: &Component, until: Option<Timestamp>) -> R
         .filter_map(|point| point.consistency_time.map(|time| (time, point)))
         .filter(|(time, _)| until.is_none_or(|until| *time <= until))
         .collect();
-    candidates.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| y.name.cmp(&x.name)));
+    candidates.sort_by(|(a, x), (b, y)| {
+        limits.age(*b, y).cmp(&limits.age(*a, x)).then_with(|| y.name.cmp(&x.name))
+    });
     let mut passed_over = Vec::new();
     for (time, point) in candidates {
+        if point.state != PointState::Unknown
+            && let Some(why) = limits.untrusted(point)
+        {
+            passed_over.push((point.name.clone(), why));
+            continue;
+        }
         match (unfit(component, point), &point.state) {
             (None, PointState::Available) => {
-                let reason = match (until, passed_over.is_empty()) {
-                    (Some(_), _) => "AsOf",
-                    (None, true) => "Latest",
-                    (None, false) => "LatestHealthy",
+                let reason = match (stored_before, until, passed_over.is_empty()) {
+                    (Some(_), _, _) => "LastKnownGood",
+                    (None, Some(_), _) => "AsOf",
+                    (None, None, true) => "Latest",
+                    (None, None, false) => "LatestHealthy",
                 };
                 let ahead_of = None;
                 return Ok(Choice {
@@ -147,22 +224,28 @@ fn newest(seen: &Observed, component: &Component, until: Option<Timestamp>) -> R
                     ahead_of,
                 });
             }
-            (Some(why), _) => passed_over.push((point.name.clone(), why)),
+            (Some(why), _) => passed_over.push((point.name.clone(), format!("Quarantined: {why}"))),
             (None, _) => {}
         }
     }
-    let which = match until {
-        Some(until) => format!("not younger than {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")),
-        None => "at all".to_owned(),
+    let (which, remedy) = match (stored_before, until) {
+        (Some(before), _) => (
+            format!("that the store received before {before:.0}"),
+            "nothing is known to be good. Look for one to name (spec.point.named), or give a later time, in a new run",
+        ),
+        (None, Some(until)) => (format!("not younger than {until:.0}"), "nothing can be restored"),
+        (None, None) => ("at all".to_owned(), "nothing can be restored"),
     };
-    let passed = match passed_over.len() {
-        0 => String::new(),
-        n => format!(" ({} Quarantined, the newest {}: {})", n, passed_over[0].0, passed_over[0].1),
+    let passed = match passed_over.first() {
+        None => String::new(),
+        Some((name, why)) => {
+            format!(" ({} passed over, the newest of them {name}: {why})", passed_over.len())
+        }
     };
     Err((
         "NoHealthyPoint",
         format!(
-            "policy {policy} has no Available point {which} in repository {}{passed}; nothing can be restored",
+            "policy {policy} has no Available point {which} in repository {}{passed}; {remedy}",
             component.repository
         ),
     ))
@@ -206,7 +289,7 @@ pub(crate) fn select(draft: &mut Draft<'_>, policy: &str) -> Progress {
         return Progress::failed("DowngradeRefused", message);
     }
     for (name, why) in choice.passed_over.iter().take(8) {
-        draft.events.push(Event::warning("PointPassedOver", format!("{name} is Quarantined: {why}")));
+        draft.events.push(Event::warning("PointPassedOver", format!("{name} is {why}")));
     }
     let mut message = describe(&choice);
     if draft.seen.run.spec.scenario == Scenario::StorageFailure {
@@ -239,13 +322,15 @@ pub(crate) fn select(draft: &mut Draft<'_>, policy: &str) -> Progress {
 pub(crate) fn describe(choice: &Choice) -> String {
     let mut text = choice.point.name.clone();
     if !choice.passed_over.is_empty() {
-        let names: Vec<String> = choice
-            .passed_over
-            .iter()
-            .map(|(name, why)| format!("{name} (Quarantined: {})", texts::cut(why, 120)))
-            .collect();
+        let named = choice.passed_over.iter().take(NAMED);
+        let names: Vec<String> =
+            named.map(|(name, why)| format!("{name} ({})", texts::cut(why, 120))).collect();
         text.push_str("; passed over ");
         text.push_str(&names.join(", "));
+        match choice.passed_over.len().saturating_sub(NAMED) {
+            0 => {}
+            more => text.push_str(&format!(" and {more} more")),
+        }
     }
     if let Some((policy, time)) = &choice.ahead_of {
         let ahead = texts::between(*time, choice.consistency_time);

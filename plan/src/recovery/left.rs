@@ -8,7 +8,7 @@ use crds::run::{LeftAs, NextAction, Scenario, StoppedWorkload};
 use super::seen::{Component, Observed, PointState};
 use super::swap::{between, bound, swapped};
 use super::walk::{Stretch, lane};
-use super::{Draft, network, stop, texts};
+use super::{Draft, choice, network, stop, texts};
 
 /// The components that were not recovered.
 fn lost<'a>(draft: &Draft<'a>) -> Vec<&'a Component> {
@@ -198,6 +198,7 @@ fn older(seen: &Observed, policy: &str, than: jiff::Timestamp) -> Option<(String
     seen.points
         .iter()
         .filter(|point| point.policy == policy && point.state == PointState::Available)
+        .filter(|point| choice::is_trusted(seen, point))
         .filter_map(|point| point.consistency_time.map(|time| (point.name.clone(), time)))
         .filter(|(_, time)| *time < than)
         .max_by_key(|(_, time)| *time)

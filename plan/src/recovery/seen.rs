@@ -263,6 +263,8 @@ pub struct PointSeen {
     pub state: PointState,
     /// The instant that it shows.
     pub consistency_time: Option<Timestamp>,
+    /// When its repository received it, by the store's own clock.
+    pub stored_at: Option<Timestamp>,
     /// Bytes of its files.
     pub bytes: u64,
     /// It holds a ChromaDB.

@@ -16,6 +16,7 @@ mod retry;
 mod room;
 mod stage;
 mod storage;
+mod trusted;
 mod validated;
 
 use cluster::*;

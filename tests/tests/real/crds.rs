@@ -346,12 +346,29 @@ fn refused_on_creation() -> Vec<Refusal> {
             "spec.target",
             "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out",
         ),
-        case("RecoveryRun", json!({"point": {}}), "spec.point", "set exactly one of latest, named, asOf"),
+        case(
+            "RecoveryRun",
+            json!({"point": {}}),
+            "spec.point",
+            "set exactly one of latest, named, asOf, lastKnownGood",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"point": {"lastKnownGood": {}}, "incident": {"detectedAt": "2026-11-23T09:28:00Z"}}),
+            "spec.point.lastKnownGood",
+            "before what? Write before: TIME, or incident.suspectedSince: TIME; what was stored from then on is passed over",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"incident": {"detectedAt": "2026-11-23T09:28:00Z", "suspectedSince": "2026-11-23T10:28:01+01:00"}}),
+            "spec.incident.suspectedSince",
+            "later than detectedAt: write the time of the first sign, at or before the time at which it was noticed",
+        ),
         case(
             "RecoveryRun",
             json!({"point": {"latest": {}, "named": {"name": "chromadb-20261123-090003"}}}),
             "spec.point",
-            "set exactly one of latest, named, asOf",
+            "set exactly one of latest, named, asOf, lastKnownGood",
         ),
         case(
             "RecoveryRun",
@@ -397,6 +414,12 @@ fn refused_on_change() -> Vec<Refusal> {
             "spec",
             "incident.detectedAt can't be changed, both clocks start there; create a new run",
         ),
+        case(
+            "RecoveryRun",
+            json!({"incident": {"suspectedSince": "2026-11-23T09:28:00Z"}}),
+            "spec",
+            "incident.suspectedSince can't be changed, points were judged by it; create a new run",
+        ),
     ]
 }
 
@@ -417,9 +440,16 @@ fn the_smallest_object_of_every_kind_is_accepted() {
         let _ =
             server().kubectl_reading("create --dry-run=server -f -", &smallest(kind).to_string()).success();
     }
-    let told = server()
-        .kubectl_reading("create --dry-run=server --validate=strict -f -", &with("RecoveryRun", &incident()));
-    let _ = told.success();
+    let since = json!({"detectedAt": "2026-11-23T09:28:00Z", "suspectedSince": "2026-11-23T09:28:00Z"});
+    for spec in [
+        incident(),
+        json!({"point": {"lastKnownGood": {"before": "2026-11-23T09:00:00Z"}}}),
+        json!({"point": {"lastKnownGood": {}}, "incident": since}),
+    ] {
+        let told = server()
+            .kubectl_reading("create --dry-run=server --validate=strict -f -", &with("RecoveryRun", &spec));
+        let _ = told.success();
+    }
 }
 
 #[test]
@@ -734,7 +764,7 @@ fn the_tables_have_the_columns_that_the_documentation_shows() {
         (
             "RecoveryPoint",
             "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN AGE",
-            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY NEW COLLECTIONS LOCKED-UNTIL WRITER-PAUSE HOLD AGE",
+            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY STORED NEW COLLECTIONS LOCKED-UNTIL WRITER-PAUSE HOLD AGE",
         ),
         (
             "RecoveryRun",

@@ -50,7 +50,14 @@ fn captures(pod: &Pod, attempts: &[&str]) -> Vec<Captured> {
 #[test]
 fn what_lies_in_the_bucket_is_listed_as_it_was_captured_the_newest_first() {
     let pod = Pod::with_s3("catalogue");
+    let before = jiff::Timestamp::now().as_second();
     let captured = captures(&pod, &["a", "b", "c"]);
+    // The store's clock is that of this machine.
+    for of in &captured {
+        let stored = of.stored_at.expect("the store says when it received a point");
+        assert!((before..=jiff::Timestamp::now().as_second()).contains(&stored.as_second()), "{of:?}");
+        assert_eq!(stored.subsec_nanosecond(), 0);
+    }
     let listed = |known: &[&Captured]| {
         let known = known.iter().map(|captured| captured.point.clone()).collect();
         let (report, code) = pod.run(&Request::Catalogue { repository: pod.access(), known });

@@ -75,6 +75,7 @@ pub(super) fn captured(id: &str, time: &str) -> Captured {
         digest: "d".into(),
         consistency_time: at(time),
         longest_hold: SignedDuration::from_millis(180),
+        stored_at: None,
         locked_until: None,
         bytes: 734_003_200,
         new_bytes: 7_214_080,

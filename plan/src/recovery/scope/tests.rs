@@ -151,6 +151,7 @@ fn a_forgotten_component_is_what_its_newest_point_is() {
         repository: "primary".into(),
         state: crate::recovery::seen::PointState::Available,
         consistency_time: Some(time.parse().unwrap()),
+        stored_at: None,
         bytes: 0,
         chroma,
         migrations: None,

@@ -3,11 +3,11 @@
 use super::*;
 use crate::recovery::seen::{PointSeen, PointState, Role};
 
-fn step<'a>(cluster: &'a Cluster, name: &str) -> &'a crds::run::StepStatus {
+pub(super) fn step<'a>(cluster: &'a Cluster, name: &str) -> &'a crds::run::StepStatus {
     cluster.status().steps.iter().find(|step| step.name == name).unwrap()
 }
 
-fn arxiv_cluster() -> Cluster {
+pub(super) fn arxiv_cluster() -> Cluster {
     Cluster::of(arxiv())
 }
 

@@ -45,6 +45,7 @@ pub(super) fn point(name: &str, time: &str, state: PointState) -> PointSeen {
         repository: "primary".into(),
         state,
         consistency_time: Some(at(time)),
+        stored_at: Some(at(time) + jiff::SignedDuration::from_secs(20)),
         bytes: 733_000_000,
         chroma: true,
         migrations: Some("2/6/10".into()),
