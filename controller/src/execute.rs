@@ -80,7 +80,7 @@ fn mark(request: &Request) -> &'static str {
     match request {
         Request::Probe { .. } => "Probe",
         Request::Catalogue { .. } => "Catalogue",
-        Request::Hold { .. } => "Hold",
+        Request::Mark { .. } => "Mark",
         Request::Judge { .. } => "Judge",
         Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crds::point::RecoveryPointStatus;
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POINT_FINALIZER, POLICY_LABEL};
 use crds::{RecoveryPoint, RecoveryRepository};
 use kube::api::{ObjectMeta, PostParams};
@@ -108,6 +109,27 @@ pub async fn record(ctx: &Context, namespace: &str, point: &NewPoint) -> Result<
     }
     let before = found.status.replace(point.status.clone());
     status::write(&api, &found, before.as_ref(), &point.status).await.map(|_| ())
+}
+
+/// Writes down what is known of a point's trust, over the version that was read.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn judge(
+    ctx: &Context,
+    namespace: &str,
+    point: &RecoveryPoint,
+    status: &RecoveryPointStatus,
+) -> Result<(), Error> {
+    let api: Api<RecoveryPoint> = Api::namespaced(ctx.client.clone(), namespace);
+    let changed = RecoveryPoint { status: Some(status.clone()), ..point.clone() };
+    fail_point("before", Some("JudgePoint"));
+    match status::write(&api, &changed, point.status.as_ref(), status).await {
+        Ok(_) => Ok(()),
+        // It was deleted meanwhile.
+        Err(Error::Api { source, .. }) if is_code(&source, 404) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes the object of a point that was removed from the repository: that very object, not another one of its name.

@@ -38,10 +38,10 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
     };
     let probe = status.probe.map(|probe| repository::job_name(&object, probe.number));
     let catalogue = status.catalogue.map(|round| repository::catalogue::job_name(&object, &round));
-    let holds = status.holds.map(|round| repository::holds::job_name(&object, &round));
+    let marks = status.marks.map(|round| repository::marks::job_name(&object, &round));
     let maintenance = status.maintenance.map(|round| repository::maintenance::job_name(&object, &round));
-    let (job, catalogue, holds, maintenance) =
-        futures::try_join!(job_of(probe), job_of(catalogue), job_of(holds), job_of(maintenance))?;
+    let (job, catalogue, marks, maintenance) =
+        futures::try_join!(job_of(probe), job_of(catalogue), job_of(marks), job_of(maintenance))?;
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
@@ -51,7 +51,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         terminating,
         job,
         catalogue,
-        holds,
+        marks,
         maintenance,
         ended_jobs: observe::ended_jobs(ctx, &object, REPOSITORY_LABEL).await?,
         run: runs.iter().find(|run| observe::is_active(run)).map(ResourceExt::name_any),
@@ -65,6 +65,11 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
     }
     for point in known.iter().filter(|point| plan.maintain.forget.contains(&point.name_any())) {
         points::forget(ctx, &namespace, point).await?;
+    }
+    for (name, status) in &plan.judged {
+        if let Some(point) = known.iter().find(|point| point.name_any() == *name) {
+            points::judge(ctx, &namespace, point, status).await?;
+        }
     }
 
     let before = object.status.replace(plan.status.clone());
@@ -80,7 +85,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         execute::delete_job(ctx, &object, job).await?;
     }
     let starting =
-        plan.start.iter().chain(&plan.catalogue.start).chain(&plan.maintain.start).chain(&plan.hold);
+        plan.start.iter().chain(&plan.catalogue.start).chain(&plan.maintain.start).chain(&plan.mark);
     for job in starting {
         execute::ensure_job(ctx, &object, job).await?;
     }

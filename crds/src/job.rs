@@ -18,8 +18,8 @@ pub use report::{
     Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
 pub use request::{
-    Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, RepositoryAccess, Request, RunMark,
-    Snapshots, SourceContent, Turn,
+    Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, PointTrust, RepositoryAccess, Request,
+    RunMark, Snapshots, SourceContent, Turn,
 };
 
 /// Environment variable that carries the [`Request`] as JSON.

@@ -57,7 +57,7 @@ use crate::run::Verdict;
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "self.policy == oldSelf.policy && self.repositoryRef == oldSelf.repositoryRef && self.id == oldSelf.id",
-    "message": "a RecoveryPoint can't be changed, except hold and deletionPolicy; it records what the repository holds"}]))]
+    "message": "a RecoveryPoint can't be changed, except hold, trust and deletionPolicy; it records what the repository holds"}]))]
 pub struct RecoveryPointSpec {
     /// Name of the policy that captured it; the policy may be gone.
     #[schemars(length(min = 1, max = 253))]
@@ -73,6 +73,91 @@ pub struct RecoveryPointSpec {
     /// Keeps the point from being removed by retention, until it is taken away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// Auto: as `status.trust` and the checks say. Quarantined: it is never restored, and never removed. Trusted: a quarantine is lifted; a
+    /// point that was damaged when it was captured may be restored by its name, and is never chosen. What is said here is written down in
+    /// the repository when it changes; to take it back, say the opposite: Auto lifts no quarantine.
+    #[serde(default)]
+    pub trust: Trust,
+}
+
+/// What people say of a point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Trust {
+    /// Nothing.
+    #[default]
+    Auto,
+    /// It may be restored.
+    Trusted,
+    /// It may not.
+    Quarantined,
+}
+
+impl Trust {
+    /// What is said, when something is.
+    #[must_use]
+    pub fn word(self) -> Option<TrustWord> {
+        match self {
+            Self::Auto => None,
+            Self::Trusted => Some(TrustWord::Trusted),
+            Self::Quarantined => Some(TrustWord::Quarantined),
+        }
+    }
+}
+
+/// What a mark in the repository says of a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TrustWord {
+    /// It may be restored.
+    Trusted,
+    /// It may not.
+    Quarantined,
+}
+
+impl TrustWord {
+    /// The word as users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trusted => "Trusted",
+            Self::Quarantined => "Quarantined",
+        }
+    }
+}
+
+/// Why it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TrustReason {
+    /// It was captured when somebody may have been in the system.
+    SuspectedBreach,
+    /// A person said so.
+    ByUser,
+}
+
+impl TrustReason {
+    /// The word as users read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SuspectedBreach => "SuspectedBreach",
+            Self::ByUser => "ByUser",
+        }
+    }
+}
+
+/// The last that a mark in the repository says of a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustMark {
+    /// What it says.
+    pub word: TrustWord,
+    /// Why.
+    pub reason: TrustReason,
+    /// Who said it.
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// When.
+    #[schemars(with = "Time")]
+    pub since: Timestamp,
 }
 
 /// What becomes of a point in the repository when its object is deleted.
@@ -143,6 +228,9 @@ pub struct RecoveryPointStatus {
     /// Who held it against what, when, and what came out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// The last that the repository's marks say of its trust, as known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustMark>,
     /// Conditions: Ready, Verified, Quarantined.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -154,7 +242,7 @@ pub struct RecoveryPointStatus {
 pub enum PointPhase {
     /// Its commit record was read back, every object it needs exists and the offline check found it whole.
     Available,
-    /// Never chosen by `latest`.
+    /// Never chosen by `latest`, `asOf` or `lastKnownGood`; by its name only when people trust it all the same.
     Quarantined,
 }
 

@@ -297,7 +297,7 @@ impl Stage {
         let wanted: BTreeSet<&str> = held.iter().map(|point| point.spec.id.as_str()).collect();
         let api = self.api::<RecoveryRepository>();
         wait::object(&api, REPOSITORY, "the holds in the bucket", PATIENCE, |repository| {
-            let round = repository.and_then(|r| r.status.as_ref()).and_then(|s| s.holds.as_ref());
+            let round = repository.and_then(|r| r.status.as_ref()).and_then(|s| s.marks.as_ref());
             let told = round.filter(|round| round.finished.is_some());
             let same =
                 told.is_some_and(|r| r.told.iter().map(|h| h.point.as_str()).eq(wanted.iter().copied()));

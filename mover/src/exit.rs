@@ -39,6 +39,8 @@ pub enum Exit {
     Full = 14,
     /// The clock is behind the newest point.
     Clock = 15,
+    /// The point is quarantined.
+    Quarantined = 16,
     /// A person interrupted it.
     Interrupted = 130,
     /// It was asked to end.
@@ -63,6 +65,7 @@ pub const HELP: &str = "Exit codes:
   13  the ChromaDB server doesn't serve
   14  no space left: in the repository, the target or the scratch space
   15  the clock is behind the newest point of the component
+  16  the point is quarantined
  130  interrupted
  143  terminated";
 
@@ -95,6 +98,7 @@ impl Exit {
             FailureReason::TargetNotEmpty => Self::Target,
             FailureReason::FormatTooNew => Self::Newer,
             FailureReason::AlreadyExecuted => Self::Refused,
+            FailureReason::PointQuarantined => Self::Quarantined,
             FailureReason::NotServing => Self::NotServing,
             FailureReason::ScratchFull | FailureReason::NoSpaceLeft => Self::Full,
             FailureReason::ClockBehind => Self::Clock,
@@ -133,6 +137,7 @@ mod tests {
             Exit::NotServing,
             Exit::Full,
             Exit::Clock,
+            Exit::Quarantined,
             Exit::Interrupted,
             Exit::Terminated,
         ] {

@@ -23,6 +23,8 @@ mod report;
 mod retention;
 mod snapshots;
 mod telling;
+mod trust;
+mod words;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, stderr, stdin, stdout};

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::body::Body;
 use crate::failure::Result;
 use crate::holds::Holds;
+use crate::trust::Trust;
 
 /// The kind of mark that says that a point was verified in full and passed. Its name is the point's id.
 pub const VERIFIED: &str = "verified";
@@ -19,7 +20,7 @@ pub const WAIT: SignedDuration = SignedDuration::from_hours(24);
 pub const WASTE: u8 = 30;
 
 /// Every point with the reasons to keep it, by the rules of its component and their zone; of one without rules everything is
-/// kept. What is on hold in the bucket is, whoever asks.
+/// kept. What is on hold or quarantined in the bucket is, whoever asks.
 pub async fn judge(
     repository: &Repository,
     rules: impl Fn(&str) -> Option<(Retention, TimeZone)>,
@@ -29,13 +30,18 @@ pub async fn judge(
     let verified: BTreeSet<String> =
         repository.marks(VERIFIED).await?.into_iter().map(|mark| mark.name).collect();
     let holds = Holds::of(repository).await?;
-    let candidate = |point: &Point| Candidate {
-        id: point.id,
-        time: point.retention_time(),
-        said: point.attributes.consistency_time,
-        good: Body::of(point).is_ok_and(|body| body.is_good()),
-        verified: verified.contains(&point.id.to_string()),
-        held: held(point) || holds.reason(&point.id).is_some(),
+    let trust = Trust::of(repository).await?;
+    let candidate = |point: &Point| {
+        let quarantined = trust.quarantine(&point.id).is_some();
+        Candidate {
+            id: point.id,
+            time: point.retention_time(),
+            said: point.attributes.consistency_time,
+            // What nobody may restore never stands for the newest that could be.
+            good: !quarantined && Body::of(point).is_ok_and(|body| body.is_good()),
+            verified: !quarantined && verified.contains(&point.id.to_string()),
+            held: held(point) || quarantined || holds.reason(&point.id).is_some(),
+        }
     };
     let points = repository.points().await?.points;
     let mut of_component: BTreeMap<&str, Vec<Candidate>> = BTreeMap::new();

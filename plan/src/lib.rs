@@ -11,4 +11,5 @@ pub mod repository;
 pub mod request;
 pub mod schedule;
 pub mod size;
+pub mod trust;
 pub mod workload;

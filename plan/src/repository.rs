@@ -5,12 +5,13 @@
 pub mod catalogue;
 mod conditions;
 pub mod deletion;
-pub mod holds;
 pub mod maintenance;
+pub mod marks;
 mod usage;
 mod work;
 
 use crds::job::{Failure, FailureReason, Report, RepositoryAccess, Request};
+use crds::point::RecoveryPointStatus;
 use crds::reference::REQUESTED_AT;
 use crds::repository::{Probe, RecoveryRepositoryStatus, RepositoryMode};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span};
@@ -40,8 +41,8 @@ pub struct Observed<'a> {
     pub job: JobState,
     /// The Job of the round of the catalogue in its status, see [`catalogue::job_name`].
     pub catalogue: JobState,
-    /// The Job of the round of holds in its status, see [`holds::job_name`].
-    pub holds: JobState,
+    /// The Job of the round of marks in its status, see [`marks::job_name`].
+    pub marks: JobState,
     /// The Job of the round of maintenance in its status, see [`maintenance::job_name`].
     pub maintenance: JobState,
     /// Jobs of this repository that have ended, by name.
@@ -71,8 +72,10 @@ pub struct Plan {
     pub maintain: Maintain,
     /// Finalizers of points that change. After the status, and after points were forgotten.
     pub finalizers: Vec<deletion::Finalizer>,
-    /// A Job to start unless it exists: it tells the bucket what is on hold.
-    pub hold: Option<MoverJob>,
+    /// Statuses of points that change, by name: what is trusted. Before the status, which forgets what was told.
+    pub judged: Vec<(String, RecoveryPointStatus)>,
+    /// A Job to start unless it exists: it tells the bucket what is on hold and what is trusted.
+    pub mark: Option<MoverJob>,
     /// Other Jobs to delete whose results are in the status, those of earlier rounds too.
     pub over: Vec<String>,
     /// What to tell.
@@ -145,7 +148,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         catalogue: Catalogue::default(),
         maintain: Maintain::default(),
         finalizers: vec![],
-        hold: None,
+        judged: vec![],
+        mark: None,
         over: vec![],
         events: vec![],
         next: Next::OnChange,
@@ -213,7 +217,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     catalogue::follow(seen, &mut plan);
     maintenance::follow(seen, &mut plan);
     deletion::follow(seen, &mut plan);
-    holds::follow(seen, &mut plan);
+    marks::follow(seen, &mut plan);
     plan.over = work::over(repository, &plan.status, &seen.ended_jobs);
     plan.over.retain(|job| plan.delete.as_ref() != Some(job));
     // That nothing is locked where nothing was asked for is no news.

@@ -115,8 +115,19 @@ pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
         policy: point.spec.policy.clone(),
         repository: point.spec.repository_ref.name.clone(),
         state: match status.phase {
-            Some(crds::point::PointPhase::Quarantined) if status.emergency.is_some() => PointState::Emergency,
+            // What people say counts from when they say it.
+            Some(_) if point.spec.trust == crds::point::Trust::Quarantined => {
+                PointState::Quarantined("ByUser".to_owned())
+            }
             Some(crds::point::PointPhase::Available) => PointState::Available,
+            Some(crds::point::PointPhase::Quarantined) if plan::trust::by_name(point) => {
+                PointState::ByName(why())
+            }
+            Some(crds::point::PointPhase::Quarantined)
+                if status.emergency.is_some() && !plan::trust::is_evidence(point) =>
+            {
+                PointState::Emergency
+            }
             Some(crds::point::PointPhase::Quarantined) => PointState::Quarantined(why()),
             None => PointState::Unknown,
         },

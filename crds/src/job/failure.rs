@@ -49,6 +49,8 @@ pub enum FailureReason {
     ClockBehind,
     PointNotFound,
     PointUnreadable,
+    /// A mark in the repository says that it is not to be restored.
+    PointQuarantined,
     TargetNotEmpty,
     IntegrityMismatch,
     NotServing,
@@ -97,6 +99,7 @@ impl FailureReason {
             | Self::ClockBehind
             | Self::PointNotFound
             | Self::PointUnreadable
+            | Self::PointQuarantined
             | Self::TargetNotEmpty
             | Self::IntegrityMismatch
             | Self::ServerAccessDenied

@@ -60,6 +60,9 @@ impl Report {
                     if let Some(hold) = &mut point.hold {
                         cut(hold, 256);
                     }
+                    if let Some(trust) = &mut point.trust {
+                        cut(&mut trust.by, 256);
+                    }
                     bound_captured(&mut point.captured);
                     if let Content::ChromaDb(chroma) = &mut point.captured.content {
                         chroma.collections.truncate(3);
@@ -87,7 +90,7 @@ impl Report {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
             }
-            Self::Held
+            Self::Marked
             | Self::Ran
             | Self::NotCommitted
             | Self::LeftOut
@@ -210,6 +213,7 @@ mod tests {
         REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
     };
     use super::*;
+    use crate::point::{TrustMark, TrustReason, TrustWord};
     use crate::run::Verdict;
 
     fn hostile(len: usize) -> String {
@@ -303,6 +307,12 @@ mod tests {
                         policy: text(),
                         image: text(),
                         hold: Some(text()),
+                        trust: Some(TrustMark {
+                            word: TrustWord::Quarantined,
+                            reason: TrustReason::SuspectedBreach,
+                            by: text(),
+                            since: time,
+                        }),
                         captured: largest_emergency()
                     };
                     20
@@ -325,7 +335,7 @@ mod tests {
                 points: u64::MAX,
                 bytes: u64::MAX,
             }),
-            Report::Held,
+            Report::Marked,
             Report::Cut(crate::policy::Cut {
                 at: time,
                 until: time,

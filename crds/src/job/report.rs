@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::point::TrustMark;
+
 use super::Failure;
 use crate::policy::Cut;
 
@@ -31,8 +33,8 @@ pub enum Report {
     Judged(Judged),
     /// Points were removed.
     Pruned(Pruned),
-    /// The holds stand in the bucket as they were asked for.
-    Held,
+    /// What was to be said of points stands in the bucket.
+    Marked,
     /// No commit record of this attempt exists.
     NotCommitted,
     /// The volume was looked at.
@@ -138,6 +140,9 @@ pub struct CataloguedPoint {
     /// Why it is on hold, where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
+    /// Whether it is trusted, where somebody has said so or the opposite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustMark>,
     /// What its capture reported.
     pub captured: Captured,
 }

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
+use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
 
 /// One thing for a mover to do.
@@ -98,14 +99,17 @@ pub enum Request {
         /// Their ids. One that is gone already is no failure.
         remove: Vec<String>,
     },
-    /// Write down in the bucket which points are on hold, and which are no more.
-    Hold {
+    /// Write down in the bucket which points are on hold, and which are no more; which are trusted, and which are not.
+    Mark {
         /// The repository.
         repository: RepositoryAccess,
         /// Points that are held, with the reasons.
         hold: Vec<HeldPoint>,
         /// Ids of points that were released.
         release: Vec<String>,
+        /// What is said of the trust of points.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        trust: Vec<PointTrust>,
     },
     /// Look for the commit record of a capture whose Report was lost.
     Confirm {
@@ -226,7 +230,7 @@ impl Request {
             | Self::Catalogue { repository, .. }
             | Self::Judge { repository, .. }
             | Self::Prune { repository, .. }
-            | Self::Hold { repository, .. }
+            | Self::Mark { repository, .. }
             | Self::Confirm { repository, .. }
             | Self::CheckPreserved { repository, .. }
             | Self::Extract { repository, .. }
@@ -297,6 +301,20 @@ pub struct HeldPoint {
     /// Why, for people.
     #[schemars(length(max = 256))]
     pub reason: String,
+}
+
+/// What is said of the trust of a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PointTrust {
+    /// Its id in the repository.
+    pub point: String,
+    /// What is said.
+    pub word: TrustWord,
+    /// Why.
+    pub reason: TrustReason,
+    /// Who says it: `run/breach-2026-11-23`.
+    pub by: String,
 }
 
 /// What a capture is taken of.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RepositoryMode;
 use crate::job::HeldPoint;
+use crate::point::TrustWord;
 
 /// What was found out about a repository.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -51,14 +52,14 @@ pub struct RecoveryRepositoryStatus {
     /// The rebuilding of the catalogue under way or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<CatalogueRound>,
-    /// What the bucket was told of points on hold.
+    /// What the bucket was told of points: which are on hold, and whom people trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holds: Option<HoldsRound>,
+    pub marks: Option<MarksRound>,
     /// The maintenance under way or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceRound>,
     /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites,
-    /// ImmutabilityEnforced, MaintenanceHealthy, CatalogueCurrent, HoldsRecorded, RequestAccepted.
+    /// ImmutabilityEnforced, MaintenanceHealthy, CatalogueCurrent, MarksRecorded, RequestAccepted.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -139,10 +140,11 @@ pub struct CatalogueRound {
     pub recorded: u64,
 }
 
-/// One round of writing down in the bucket which points are on hold, so that they are when the cluster is gone.
+/// One round of writing down in the bucket which points are on hold, and which are trusted or quarantined, so that they are when the
+/// cluster is gone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct HoldsRound {
+pub struct MarksRound {
     /// Number of its latest Job; part of that Job's name.
     pub number: u32,
     /// When that Job was started.
@@ -163,6 +165,25 @@ pub struct HoldsRound {
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub telling: Vec<HeldPoint>,
+    /// What was said here of the trust of points when the bucket was last told. Said again it is only after something else was said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub trust_told: Vec<SaidOfPoint>,
+    /// What the Job that runs tells of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub trust_telling: Vec<SaidOfPoint>,
+}
+
+/// What people say of the trust of a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SaidOfPoint {
+    /// Its id in the repository.
+    #[schemars(length(max = 128))]
+    pub point: String,
+    /// What is said.
+    pub trust: TrustWord,
 }
 
 /// One round of maintenance: a mover judges which points no rule keeps, then another removes those that are written down

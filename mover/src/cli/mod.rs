@@ -21,6 +21,7 @@ mod prune;
 mod repo;
 mod report;
 mod restore;
+mod trust;
 mod unpack;
 mod verify;
 
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use crds::job::FailureReason;
+use crds::point::TrustWord;
 
 use crate::environment::Environment;
 use crate::exit::{self, Exit};
@@ -70,6 +72,10 @@ enum Command {
     Hold(hold::HoldArgs),
     /// Release a point that is on hold
     Release(hold::ReleaseArgs),
+    /// Quarantine a point: nobody restores it and no rule removes it, here and in every cluster
+    Quarantine(trust::TrustArgs),
+    /// Lift the quarantine of a point that was looked at and found good
+    Trust(trust::TrustArgs),
     /// Write a point as a tar archive to standard output
     Export(export::ExportArgs),
     /// Capture a tar archive from standard input into a new point
@@ -174,6 +180,8 @@ async fn answer(
         Command::Prune(args) => prune::run(args, output, environment, telling).await,
         Command::Hold(args) => hold::hold(args, output, environment).await,
         Command::Release(args) => hold::release(args, output, environment).await,
+        Command::Quarantine(args) => trust::say(args, TrustWord::Quarantined, output, environment).await,
+        Command::Trust(args) => trust::say(args, TrustWord::Trusted, output, environment).await,
         Command::Export(args) => export::run(args, output, environment, telling).await,
         Command::Import(args) => import::run(args, output, environment, telling).await,
         Command::Objects(args) => objects::run(args, environment).await,

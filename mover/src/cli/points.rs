@@ -11,6 +11,8 @@ use crate::exit::Exit;
 use crate::failure::Result;
 use crate::holds::Holds;
 use crate::telling::bytes;
+use crate::trust::Trust;
+use crds::point::TrustMark;
 
 #[derive(Debug, clap::Args)]
 pub struct PointsArgs {
@@ -52,6 +54,9 @@ struct Shown {
     /// Why no rule removes it; absent when rules may.
     #[serde(skip_serializing_if = "Option::is_none")]
     hold: Option<String>,
+    /// What people say of it: Quarantined is not restored; absent where nothing was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trust: Option<TrustMark>,
     tags: std::collections::BTreeMap<String, String>,
 }
 
@@ -65,9 +70,15 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
     let repository = args.repository.open(environment).await?;
     let catalogue = repository.points().await?;
     let holds = Holds::of(&repository).await?;
+    let trust = Trust::of(&repository).await?;
     let wanted = |p: &engine::Point| args.component.as_ref().is_none_or(|c| p.attributes.component == *c);
     let points = Points {
-        points: catalogue.points.into_iter().filter(wanted).map(|point| shown(point, &holds)).collect(),
+        points: catalogue
+            .points
+            .into_iter()
+            .filter(wanted)
+            .map(|point| shown(point, &holds, &trust))
+            .collect(),
         unreadable: catalogue
             .unreadable
             .into_iter()
@@ -84,6 +95,7 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
         "RECORDS",
         "HEALTHY",
         "HOLD",
+        "TRUST",
     ])];
     for p in &points.points {
         let count = |n: Option<u64>| n.map_or_else(|| "<none>".to_owned(), |n| n.to_string());
@@ -102,6 +114,7 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
                 (None, None) => "<none>",
             },
             p.hold.as_deref().unwrap_or("<none>"),
+            p.trust.as_ref().map_or("<none>", |mark| mark.word.as_str()),
         ]));
     }
     for Unreadable { object, what } in &points.unreadable {
@@ -111,7 +124,7 @@ pub async fn run(args: PointsArgs, output: Output, environment: &Environment) ->
     Ok(Exit::Done)
 }
 
-fn shown(point: engine::Point, holds: &Holds) -> Shown {
+fn shown(point: engine::Point, holds: &Holds, trust: &Trust) -> Shown {
     let body = Body::of(&point).ok();
     let healthy = body.as_ref().and_then(Body::is_whole);
     let emergency = body.as_ref().and_then(|body| body.emergency.as_ref()).map(crate::report::emergency);
@@ -130,6 +143,7 @@ fn shown(point: engine::Point, holds: &Holds) -> Shown {
         emergency,
         integrity_checked_at: chroma.as_ref().and_then(|c| c.integrity_checked_at),
         hold: holds.reason(&point.id).map(str::to_owned),
+        trust: trust.mark(&point.id),
         component: point.attributes.component,
         tags: point.attributes.tags,
     }

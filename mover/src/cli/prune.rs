@@ -17,6 +17,7 @@ use crate::failure::{Failure, Result};
 use crate::holds::Holds;
 use crate::retention::WASTE;
 use crate::telling::{Telling, bytes};
+use crate::trust::Trust;
 
 #[derive(Debug, clap::Args)]
 pub struct PruneArgs {
@@ -120,6 +121,16 @@ pub async fn run(
     let holds = Holds::of(&repository).await?;
     if let Some((point, why)) = args.remove.iter().find_map(|point| Some((point, holds.reason(point)?))) {
         let why = format!("point {point} is on hold ({why}): holdfast release --point {point} first");
+        return Err(Failure::new(FailureReason::InvalidRequest, why));
+    }
+    let trust = Trust::of(&repository).await?;
+    if let Some((point, mark)) = args.remove.iter().find_map(|point| Some((point, trust.quarantine(point)?)))
+    {
+        let why = format!(
+            "point {point} is Quarantined ({}, by {}), so it may be evidence: holdfast trust --point {point} first",
+            mark.reason.as_str(),
+            mark.by
+        );
         return Err(Failure::new(FailureReason::InvalidRequest, why));
     }
     let points = judge(&repository, &args, now).await?;

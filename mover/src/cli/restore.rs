@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::preserve::{EVIDENCE, LIST};
 use crate::telling::{Telling, bytes};
+use crate::trust::Trust;
 
 #[derive(Debug, clap::Args)]
 pub struct RestoreArgs {
@@ -62,6 +63,7 @@ pub async fn run(
 ) -> Result<Exit> {
     let repository = args.repository.open(environment).await?;
     let point = args.point.choose(&repository).await?;
+    Trust::of(&repository).await?.restorable(&point.id)?;
     let body = Body::of(&point);
     let emergency = body.as_ref().ok().and_then(|body| body.emergency.clone()).filter(|_| !args.evidence);
     let meant = match (body, &args.volume) {

@@ -7,6 +7,7 @@ use crate::body::Body;
 use crate::failure::Result;
 use crate::holds::Holds;
 use crate::report;
+use crate::trust::Trust;
 
 /// More than this never fit one Report.
 const MOST: usize = 32;
@@ -14,6 +15,7 @@ const MOST: usize = 32;
 pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[String]) -> Result<Report> {
     let repository = desk.open(access).await?;
     let holds = Holds::of(&repository).await?;
+    let trust = Trust::of(&repository).await?;
     let mut points = repository.points().await?.points;
     points.retain(|point| !known.contains(&point.id.to_string()));
     points.sort_by_key(|point| std::cmp::Reverse((point.attributes.consistency_time, point.id)));
@@ -24,7 +26,8 @@ pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[S
         match report::captured(point) {
             Ok(Report::Captured(captured) | Report::Preserved(captured)) if is_name(&policy) => {
                 let hold = holds.reason(&point.id).map(str::to_owned);
-                Some(CataloguedPoint { policy, image, hold, captured: *captured })
+                let trust = trust.mark(&point.id);
+                Some(CataloguedPoint { policy, image, hold, trust, captured: *captured })
             }
             _ => None,
         }

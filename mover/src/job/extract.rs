@@ -11,6 +11,7 @@ use crate::access;
 use crate::body::Body;
 use crate::failure::Result;
 use crate::recorded;
+use crate::trust::Trust;
 
 pub(super) async fn extract(
     desk: &Desk,
@@ -20,6 +21,7 @@ pub(super) async fn extract(
 ) -> Result<Report> {
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
+    Trust::of(&repository).await?.restorable(&point.id)?;
     let body = Body::of(&point)?;
     restore::mark(&repository, run, access.read_only).await?;
     let to = desk.places.recreate();

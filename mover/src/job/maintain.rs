@@ -11,6 +11,7 @@ use super::{Desk, id_of};
 use crate::failure::{Failure, Result};
 use crate::holds::Holds;
 use crate::retention::{WAIT, WASTE, judge as judge_points};
+use crate::trust::Trust;
 
 pub(super) async fn judge(
     desk: &Desk,
@@ -57,10 +58,12 @@ fn retention(of: &crds::retention::Retention) -> engine::Retention {
 pub(super) async fn prune(desk: &Desk, access: &RepositoryAccess, remove: &[String]) -> Result<Report> {
     let asked: BTreeSet<PointId> = remove.iter().map(|id| id_of(id)).collect::<Result<_>>()?;
     let repository = desk.open(access).await?;
-    // Whoever asked may not know of a hold that was written from elsewhere.
+    // Whoever asked may not know of a hold or a quarantine that was written from elsewhere.
     let holds = Holds::of(&repository).await?;
+    let trust = Trust::of(&repository).await?;
+    let stays = |point: &PointId| holds.reason(point).is_some() || trust.quarantine(point).is_some();
     let request = Prune {
-        remove: asked.iter().filter(|point| holds.reason(point).is_none()).copied().collect(),
+        remove: asked.iter().filter(|point| !stays(point)).copied().collect(),
         wait: WAIT,
         waste: WASTE,
         dry_run: false,

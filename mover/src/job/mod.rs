@@ -11,10 +11,10 @@ mod confirm;
 mod cut;
 mod diagnose;
 mod extract;
-mod hold;
 mod hook;
 mod integrity;
 mod maintain;
+mod mark;
 mod preserve;
 mod probe;
 mod recreate;
@@ -129,7 +129,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Diagnose { endpoints } => Ok(diagnose::diagnose(&endpoints).await),
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
-        Request::Hold { repository, hold, release } => hold::hold(desk, &repository, &hold, &release).await,
+        Request::Mark { repository, hold, release, trust } => {
+            mark::mark(desk, &repository, &hold, &release, &trust).await
+        }
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
         Request::CheckIntegrity { claim, data_path } => integrity::check(desk, &claim, &data_path).await,

@@ -9,6 +9,7 @@ use super::Desk;
 use crate::access;
 use crate::body::Body;
 use crate::failure::{Failure, Result};
+use crate::trust::Trust;
 
 /// The kind of the marks that runs leave.
 const RUNS: &str = "runs";
@@ -22,6 +23,7 @@ pub(super) async fn restore(
 ) -> Result<Report> {
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
+    Trust::of(&repository).await?.restorable(&point.id)?;
     let parts = Body::of(&point)?.parts(&point, claims)?;
     mark(&repository, run, access.read_only).await?;
     let mut restored = Restored { bytes: 0, files: 0, reused_bytes: 0 };

@@ -136,6 +136,7 @@ pub(super) fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCap
         origin: active.origin,
         image: offline::image(seen, plan),
         hold: None,
+        trust: None,
     };
     let point = points::new(about, captured, points::taken(seen.points), seen.now);
     let whole = captured.findings.is_empty();

@@ -4,7 +4,7 @@ use crds::condition::{self, Status};
 use crds::job::{Captured, Content, Emergency, Torn};
 use crds::point::{
     ApplicationContent, ChromaDbContent, DeletionPolicy, Hold, PointPhase, RecoveryPointSpec,
-    RecoveryPointStatus, Sizes, Verification,
+    RecoveryPointStatus, Sizes, Trust, TrustMark, Verification,
 };
 use crds::policy::{LastPoint, Origin};
 use crds::reference::NameRef;
@@ -13,7 +13,7 @@ use crds::{RecoveryPoint, names};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Observed, Plan};
-use crate::size;
+use crate::{size, trust};
 
 /// Reason of the conditions of a point that is an emergency capture.
 pub(crate) const EMERGENCY: &str = "EmergencyCapture";
@@ -32,7 +32,9 @@ pub struct NewPoint {
 /// Whether a point may be chosen: Available, and not Quarantined.
 #[must_use]
 pub fn is_available(point: &RecoveryPoint) -> bool {
-    point.status.as_ref().is_some_and(|status| status.phase == Some(PointPhase::Available))
+    let phase = point.status.as_ref().and_then(|status| status.phase);
+    // What people say counts from when they say it.
+    phase == Some(PointPhase::Available) && point.spec.trust != Trust::Quarantined
 }
 
 /// The Available points of `policy` with their consistency times, the newest first.
@@ -60,6 +62,8 @@ pub(crate) struct About<'a> {
     pub(crate) image: String,
     /// Why it is on hold, where the bucket says so.
     pub(crate) hold: Option<String>,
+    /// Whether it is trusted, where the bucket says.
+    pub(crate) trust: Option<TrustMark>,
 }
 
 /// The point for a capture, named as no other of `taken` is.
@@ -77,8 +81,9 @@ pub(crate) fn new<'a>(
             id: captured.point.clone(),
             deletion_policy: DeletionPolicy::default(),
             hold: about.hold.map(|reason| Hold { reason }),
+            trust: Trust::Auto,
         },
-        status: status(captured, about.origin, about.image, now),
+        status: status(captured, about.origin, about.image, about.trust, now),
     }
 }
 
@@ -103,33 +108,34 @@ fn free_name<'a>(
     }
 }
 
-fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) -> RecoveryPointStatus {
+fn status(
+    captured: &Captured,
+    origin: Origin,
+    image: String,
+    trust: Option<TrustMark>,
+    now: Timestamp,
+) -> RecoveryPointStatus {
     let whole = captured.findings.is_empty();
     let mut conditions = Vec::new();
     let mut set = |kind: &str, status: Status, reason: &str, message: String| {
         condition::set(&mut conditions, kind, status, reason, message, 1, now);
     };
     if let Some(emergency) = &captured.emergency {
-        let why = self::emergency(emergency);
-        let stays = "it stays until it is deleted by hand";
-        set("Ready", Status::False, EMERGENCY, why.clone());
-        set("Quarantined", Status::True, EMERGENCY, format!("never chosen by latest: {why}; {stays}"));
+        let why = format!("{}; it stays until it is deleted by hand", self::emergency(emergency));
+        set("Ready", Status::False, EMERGENCY, why);
         set("Verified", Status::Unknown, "NotVerified", "it was not restored and compared yet".to_owned());
     } else if whole {
         set("Ready", Status::True, "Available", "its commit record was read back, every object it needs exists, and the offline check found it whole".to_owned());
-        set("Quarantined", Status::False, "NotQuarantined", "nothing speaks against it".to_owned());
         set("Verified", Status::Unknown, "NotVerified", "it was not restored and compared yet".to_owned());
     } else {
         let findings = findings(captured);
         set("Ready", Status::False, "OfflineCheckFailed", findings.clone());
-        set("Quarantined", Status::True, "OfflineCheckFailed", format!("never chosen by latest: {findings}"));
         set("Verified", Status::False, "Failed", findings);
     }
-    let available = whole && captured.emergency.is_none();
     let (chroma_db, application) = content(captured, image);
-    RecoveryPointStatus {
+    let mut status = RecoveryPointStatus {
         observed_generation: Some(1),
-        phase: Some(if available { PointPhase::Available } else { PointPhase::Quarantined }),
+        phase: None,
         origin: Some(origin),
         consistency_time: Some(captured.consistency_time),
         stored_at: captured.stored_at,
@@ -151,8 +157,11 @@ fn status(captured: &Captured, origin: Origin, image: String, now: Timestamp) ->
             time: now,
             by: "Capture".to_owned(),
         }),
+        trust,
         conditions,
-    }
+    };
+    trust::judge(&mut status, Trust::Auto, 1, now);
+    status
 }
 
 /// What the volumes held, as the object says it.

@@ -124,7 +124,7 @@ fn behind(seen: &Observed, component: &Component, limits: Limits) -> Result<Choi
 /// Why a point can't be restored, when it can't: it is not healthy, or not of what the component is now.
 fn unfit(component: &Component, point: &PointSeen) -> Option<String> {
     match &point.state {
-        PointState::Quarantined(why) => Some(why.clone()),
+        PointState::Quarantined(why) | PointState::ByName(why) => Some(why.clone()),
         PointState::Emergency => Some("EmergencyCapture".to_owned()),
         PointState::Available if point.chroma == component.application => {
             Some(if point.chroma { "it holds a ChromaDB" } else { "it holds no ChromaDB" }.to_owned())
@@ -162,11 +162,19 @@ fn named_point(seen: &Observed, component: &Component, name: &str) -> Result<Cho
             ),
         ));
     }
-    match (unfit(component, point), point.consistency_time.filter(|_| point.state == PointState::Available)) {
+    // Whoever names what people trust although it is damaged gets it.
+    let trusted = match &point.state {
+        PointState::ByName(_) => PointSeen { state: PointState::Available, ..point.clone() },
+        _ => point.clone(),
+    };
+    match (
+        unfit(component, &trusted),
+        point.consistency_time.filter(|_| trusted.state == PointState::Available),
+    ) {
         (Some(why), _) => Err((
             "PointQuarantined",
             format!(
-                "point {name} is Quarantined ({why}) and is not restored; name an Available one, or use latest: {{}}"
+                "point {name} is Quarantined ({why}) and is not restored; name an Available one, or use latest: {{}}. If it was looked at and found good, say so first: kubectl patch hfpoint {name} -n {namespace} --type merge -p '{{\"spec\":{{\"trust\":\"Trusted\"}}}}'"
             ),
         )),
         (None, Some(time)) => Ok(Choice {

@@ -403,6 +403,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
     let reason = match failure.reason {
         R::PointNotFound
         | R::PointUnreadable
+        | R::PointQuarantined
         | R::TargetNotEmpty
         | R::IntegrityMismatch
         | R::AlreadyExecuted => {
@@ -459,7 +460,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
     match report {
         Report::Catalogued(_) => "Catalogued",
         Report::Judged(_) => "Judged",
-        Report::Held => "Held",
+        Report::Marked => "Marked",
         Report::Pruned(_) => "Pruned",
         Report::Probed(_) => "Probed",
         Report::Captured(_) => "Captured",

@@ -282,6 +282,8 @@ pub enum PointState {
     Quarantined(String),
     /// It is an emergency capture: no run looks for it, so it isn't passed over either.
     Emergency,
+    /// It is damaged, as is said here, and people trust it all the same: by its name it may.
+    ByName(String),
     /// Its record is not complete.
     Unknown,
 }

@@ -109,6 +109,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, report: &R
                     origin: Origin::Discovered,
                     image: point.image.clone(),
                     hold: point.hold.clone(),
+                    trust: point.trust.clone(),
                 };
                 let beside = plan.catalogue.record.iter().map(|new| (new.name.as_str(), &new.spec));
                 let taken = points::taken(seen.points).chain(beside);

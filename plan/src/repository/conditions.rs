@@ -325,15 +325,16 @@ fn told(
     }
 }
 
-/// Whether the bucket knows what is on hold, and how many points that are.
-pub(super) fn holds(
+/// Whether the bucket knows what is on hold and what is said of trust, and of how many points.
+pub(super) fn marks(
     seen: &Observed<'_>,
     status: &mut RecoveryRepositoryStatus,
-    ended: Result<usize, (&str, String)>,
+    ended: Result<(usize, usize), (&str, String)>,
 ) {
-    let recorded =
-        ended.map(|held| format!("the bucket holds {held} points whatever becomes of this cluster"));
-    told(seen, status, "HoldsRecorded", "Recorded", recorded);
+    let recorded = ended.map(|(held, said)| {
+        format!("the bucket holds {held} points, and knows what is said of the trust of {said}, whatever becomes of this cluster")
+    });
+    told(seen, status, "MarksRecorded", "Recorded", recorded);
 }
 
 /// A schedule of maintenance that was mended is not complained of until the next round.

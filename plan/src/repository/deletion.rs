@@ -2,7 +2,7 @@
 //! from the repository; never for longer than [`PATIENCE`], and not at all where the point may not go: then the object goes alone, the
 //! point stays, and the catalogue records it again.
 //!
-//! I3: the newest point of a component, the newest good and the newest verified one stay; so does what is on hold or locked, and with an
+//! I3: the newest point of a component, the newest good and the newest verified one stay; so does what is on hold, quarantined or locked, and with an
 //! anomaly (I4) everything of the policy.
 
 use crds::point::DeletionPolicy;
@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Observed, Plan};
 use crate::backup::{anomaly, points};
 use crate::effect::Event;
+use crate::trust;
 
 /// How long an object waits for its point to be removed: longer than a busy repository is busy, and short enough for whoever waits for a
 /// namespace to go.
@@ -84,7 +85,7 @@ pub(super) fn left(seen: &Observed<'_>, plan: &mut Plan, left: &[String]) {
         left.contains(&point.spec.id) && point.metadata.deletion_timestamp.is_some() && has_finalizer(point)
     };
     for point in of_repository(seen).filter(deleted) {
-        kept(plan, point, "the bucket's lock or a hold in it keeps it");
+        kept(plan, point, "the bucket's lock, or a hold or a quarantine in it, keeps it");
     }
 }
 
@@ -146,6 +147,9 @@ fn why_kept(seen: &Observed<'_>, point: &RecoveryPoint) -> Option<String> {
     if let Some(hold) = &point.spec.hold {
         return Some(format!("it is on hold ({})", hold.reason));
     }
+    if trust::is_evidence(point) {
+        return Some("it is quarantined, so it may be evidence".to_owned());
+    }
     let locked = point.status.as_ref().and_then(|status| status.locked_until);
     if let Some(until) = locked.filter(|until| *until > seen.now) {
         return Some(format!("the bucket's lock keeps it until {until}"));
@@ -189,6 +193,7 @@ fn last_of_its_kind(seen: &Observed<'_>, point: &RecoveryPoint) -> Option<&'stat
     let verified = |known: &RecoveryPoint| {
         let verification = known.status.as_ref().and_then(|status| status.verification.as_ref());
         verification.is_some_and(|verification| verification.verdict == Verdict::Passed)
+            && !trust::is_evidence(known)
     };
     if newest(&|_| true) {
         Some("the newest point")

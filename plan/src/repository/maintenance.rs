@@ -2,21 +2,21 @@
 //! another mover removes those; so whatever is killed in between, the same ones are removed, and only their objects go.
 //!
 //! I3: the mover's rules never give up the newest point, the newest good and the newest verified one; here nothing of a policy
-//! with an anomaly (I4) is judged at all, and what is on hold is left out once more before it is removed.
+//! with an anomaly (I4) is judged at all, and what is on hold or in quarantine is left out once more before it is removed.
 
 use crds::condition;
 use crds::cron::Schedule;
 use crds::job::{ComponentRules, Judged, Report, Request};
 use crds::reference::MAINTENANCE_REQUESTED_AT;
 use crds::repository::{MaintenanceRound, RepositoryMode};
-use crds::{BackupPolicy, RecoveryRepository, Span};
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span};
 use jiff::Timestamp;
 
 use super::{Observed, Plan, access, catalogue, conditions, deletion, keys, usage, work};
 use crate::backup::anomaly;
 use crate::effect::{JobState, MoverJob};
 use crate::schedule::Slots;
-use crate::{backoff, request};
+use crate::{backoff, request, trust};
 
 /// Reading what all points need takes time, copying packs too.
 const DEADLINE: Span = Span::from_hours(6);
@@ -185,7 +185,8 @@ fn failed(seen: &Observed<'_>, plan: &mut Plan, round: MaintenanceRound, why: &s
 }
 
 fn held(seen: &Observed<'_>) -> Vec<String> {
-    seen.points.iter().filter(|point| point.spec.hold.is_some()).map(|point| point.spec.id.clone()).collect()
+    let stays = |point: &&RecoveryPoint| point.spec.hold.is_some() || trust::is_evidence(point);
+    seen.points.iter().filter(stays).map(|point| point.spec.id.clone()).collect()
 }
 
 fn without_held(seen: &Observed<'_>, remove: &[String]) -> Vec<String> {

@@ -43,7 +43,7 @@ pub(super) fn alone(repository: &RecoveryRepository, now: Timestamp) -> Observed
         terminating: false,
         job: JobState::Absent,
         catalogue: JobState::Absent,
-        holds: JobState::Absent,
+        marks: JobState::Absent,
         maintenance: JobState::Absent,
         run: None,
         ended_jobs: vec![],

@@ -8,7 +8,7 @@ use crds::repository::RecoveryRepositoryStatus;
 use crds::{RecoveryRepository, Span, names};
 use jiff::Timestamp;
 
-use super::{catalogue, holds, job_name, maintenance};
+use super::{catalogue, job_name, maintenance, marks};
 use crate::backoff;
 use crate::effect::{MoverJob, RepositoryKeys, label_value};
 
@@ -58,12 +58,12 @@ pub(super) fn over(
 ) -> Vec<String> {
     let probe = status.probe.iter().filter(|probe| probe.finished.is_none());
     let catalogue = status.catalogue.iter().filter(|round| round.finished.is_none());
-    let holds = status.holds.iter().filter(|round| round.finished.is_none());
+    let marks = status.marks.iter().filter(|round| round.finished.is_none());
     let maintenance = status.maintenance.iter().filter(|round| round.finished.is_none());
     let read: Vec<String> = probe
         .map(|probe| job_name(repository, probe.number))
         .chain(catalogue.map(|round| catalogue::job_name(repository, round)))
-        .chain(holds.map(|round| holds::job_name(repository, round)))
+        .chain(marks.map(|round| marks::job_name(repository, round)))
         .chain(maintenance.map(|round| maintenance::job_name(repository, round)))
         .collect();
     ended.iter().filter(|job| !read.contains(job)).cloned().collect()

@@ -184,6 +184,49 @@ fn pruning_keeps_what_the_rules_keep_and_frees_the_rest_a_day_later() {
 }
 
 #[test]
+fn a_quarantined_point_is_chosen_restored_and_removed_by_nobody_and_a_good_one_stays_beside_it() {
+    let desk = Desk::new();
+    let points: Vec<Value> = (1..=3).map(|n| capture(&desk, "same", n)).collect();
+    let [old, good, newest] = [0, 1, 2].map(|n| points[n]["point"].as_str().unwrap());
+    let quarantine = ["quarantine", "--point", newest, "--by", "security@yourorg.com"];
+    for _ in 0..2 {
+        assert_eq!(desk.shell.done(&quarantine)["trust"], "Quarantined");
+    }
+    let mark = &desk.shell.done(&["points"])["points"][2]["trust"];
+    let told = (mark["word"].as_str(), mark["reason"].as_str(), mark["by"].as_str());
+    assert_eq!(told, (Some("Quarantined"), Some("ByUser"), Some("security@yourorg.com")));
+
+    let target = desk.dir.path().join("restored").display().to_string();
+    let (refused, code) = desk.shell.answer(&["restore", "--point", newest, "--target", &target]);
+    let why = refused["error"].as_str().unwrap();
+    assert!(code == 16 && refused["reason"] == "PointQuarantined", "{code}: {refused}");
+    assert!(why.contains("security@yourorg.com") && why.contains("holdfast export"), "{why}");
+    for choice in ["latest", "asof:2999-01-01T00:00:00Z", "stored-before:2999-01-01T00:00:00Z"] {
+        let done = desk.shell.done(&["restore", "--point", choice, "--target", &target]);
+        assert_eq!(done["point"], good, "{choice}");
+        std::fs::remove_dir_all(&target).unwrap();
+    }
+    let stored = desk.shell.done(&["points"])["points"][0]["storedAt"].as_str().unwrap().to_owned();
+    let (none, code) =
+        desk.shell.answer(&["restore", "--point", &format!("stored-before:{stored}"), "--target", &target]);
+    assert_eq!(code, 6, "nothing is older than the oldest: {none}");
+
+    let judged = desk.shell.done(&["prune", "--keep-last", "1", "--dry-run"]);
+    let kept = |n: usize| judged["points"][n]["kept"].clone();
+    assert_eq!(
+        (kept(0), kept(1), kept(2)),
+        (json!([]), json!(["newestGood"]), json!(["newest", "held", "last"])),
+        "I3"
+    );
+    let (refused, code) = desk.shell.answer(&["prune", "--remove", newest]);
+    assert!(code == 2 && refused["error"].as_str().unwrap().contains("holdfast trust"), "{code}: {refused}");
+
+    desk.shell.done(&["trust", "--point", newest, "--by", "security@yourorg.com"]);
+    assert_eq!(desk.shell.done(&["restore", "--point", newest, "--target", &target])["point"], newest);
+    assert_eq!(desk.shell.done(&["prune", "--remove", old])["pointsRemoved"], 1);
+}
+
+#[test]
 fn a_point_on_hold_is_kept_by_no_rule_and_removed_by_nobody() {
     let desk = Desk::new();
     let points: Vec<Value> = (1..=3).map(|n| capture(&desk, "same", n)).collect();

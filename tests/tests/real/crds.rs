@@ -382,7 +382,7 @@ fn refused_on_creation() -> Vec<Refusal> {
 fn refused_on_change() -> Vec<Refusal> {
     let unreachable = "can't be changed, points would be out of reach; make a second RecoveryRepository";
     let new_run = "a RecoveryRun can't be changed, except desiredState, decisions, attestations and incident texts; create a new run";
-    let point = "a RecoveryPoint can't be changed, except hold and deletionPolicy; it records what the repository holds";
+    let point = "a RecoveryPoint can't be changed, except hold, trust and deletionPolicy; it records what the repository holds";
     let case = |kind, input, field, sentence| Refusal { kind, input, field, sentence };
     vec![
         case("RecoveryRepository", json!({"s3": {"bucket": "another"}}), "spec.s3.bucket", unreachable),
@@ -473,6 +473,9 @@ fn what_must_not_change_is_refused_with_the_field_and_the_remedy() {
     for change in [
         json!({"hold": {"reason": "INC-2041"}}),
         json!({"hold": null}),
+        json!({"trust": "Quarantined"}),
+        json!({"trust": "Trusted"}),
+        json!({"trust": "Auto"}),
         json!({"deletionPolicy": "Delete"}),
         json!({"deletionPolicy": "Retain"}),
     ] {

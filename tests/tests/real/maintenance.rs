@@ -4,7 +4,10 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use crds::job::{Captured, ComponentRules, FailureReason, HeldPoint, Judged, Pruned, Report, Request};
+use crds::job::{
+    Captured, ComponentRules, FailureReason, HeldPoint, Judged, PointTrust, Pruned, Report, Request,
+};
+use crds::point::{TrustReason, TrustWord};
 use crds::retention::Retention;
 
 use super::pod::{Pod, ballast};
@@ -86,12 +89,13 @@ fn what_is_held_in_the_bucket_stays_whoever_judges_and_prunes_and_is_found_with_
     let told = |hold: &[(&str, &str)], release: &[&str]| {
         let held =
             |(point, reason): &(&str, &str)| HeldPoint { point: (*point).into(), reason: (*reason).into() };
-        let request = Request::Hold {
+        let request = Request::Mark {
             repository: pod.access(),
             hold: hold.iter().map(held).collect(),
             release: release.iter().map(|id| (*id).to_owned()).collect(),
+            trust: vec![],
         };
-        assert_eq!(pod.run(&request), (Report::Held, 0));
+        assert_eq!(pod.run(&request), (Report::Marked, 0));
     };
     told(&[(a, "INC-2041")], &[]);
     assert_eq!(judge(&pod, "chromadb", 1, &[]), [b.as_str()], "though the judge was not told");
@@ -105,6 +109,53 @@ fn what_is_held_in_the_bucket_stays_whoever_judges_and_prunes_and_is_found_with_
     told(&[], &[a]);
     assert_eq!(judge(&pod, "chromadb", 1, &[]), [a.as_str(), b]);
     assert_eq!(prune(&pod, &[a]).points, 2);
+}
+
+/// Says something of the trust of a point.
+fn judged(pod: &Pod, point: &str, word: TrustWord, reason: TrustReason) {
+    let said = PointTrust { point: point.into(), word, reason, by: "run/breach".into() };
+    let request =
+        Request::Mark { repository: pod.access(), hold: vec![], release: vec![], trust: vec![said] };
+    assert_eq!(pod.run(&request), (Report::Marked, 0));
+}
+
+#[test]
+fn what_is_quarantined_in_the_bucket_is_restored_and_removed_by_nobody_until_somebody_trusts_it() {
+    let pod = Pod::with_s3("trust");
+    let points: Vec<String> = captures(&pod, &["a", "b", "c"]).into_iter().map(|of| of.point).collect();
+    let [a, b, c] = points.as_slice() else { panic!("{points:?}") };
+    for point in [b, c] {
+        judged(&pod, point, TrustWord::Quarantined, TrustReason::SuspectedBreach);
+    }
+    // What was captured here is no whole ChromaDB, so a is no good one; the others are evidence.
+    assert_eq!(judge(&pod, "chromadb", 1, &[]), [a.clone()]);
+    assert_eq!(prune(&pod, &[b]).left, [b.clone()]);
+    let marks = || {
+        let (report, _) = pod.run(&Request::Catalogue { repository: pod.access(), known: vec![] });
+        let Report::Catalogued(found) = report else { panic!("{report:?}") };
+        let mut of: Vec<_> = found.points.into_iter().map(|of| (of.captured.point, of.trust)).collect();
+        of.sort_by_key(|(id, _)| points.iter().position(|point| point == id));
+        of.into_iter()
+            .map(|(_, trust)| trust.map(|mark| (mark.word, mark.reason, mark.by)))
+            .collect::<Vec<_>>()
+    };
+    let breach = || Some((TrustWord::Quarantined, TrustReason::SuspectedBreach, "run/breach".to_owned()));
+    assert_eq!(marks(), [None, breach(), breach()]);
+
+    let (reason, message, code) = pod.failure(&pod.restore(c, "u-1"));
+    assert_eq!((reason, code), (FailureReason::PointQuarantined, 16), "{message}");
+    assert!(
+        message.contains("SuspectedBreach, by run/breach") && message.contains("holdfast export"),
+        "{message}"
+    );
+    assert!(std::fs::read_dir(pod.target()).map_or(0, Iterator::count) == 0, "something was restored");
+    assert!(matches!(pod.run(&pod.restore(a, "u-1")).0, Report::Restored(_)));
+    std::fs::remove_dir_all(pod.target()).unwrap();
+    std::fs::create_dir(pod.target()).unwrap();
+
+    judged(&pod, c, TrustWord::Trusted, TrustReason::ByUser);
+    assert!(matches!(pod.run(&pod.restore(c, "u-1")).0, Report::Restored(_)));
+    assert_eq!(prune(&pod, &[b]).left, [b.clone()], "it is evidence still");
 }
 
 #[test]

@@ -384,6 +384,7 @@ pub(super) fn stored(id: &str, time: &str, phase: PointPhase) -> RecoveryPoint {
             id: id.into(),
             deletion_policy: Default::default(),
             hold: None,
+            trust: Default::default(),
         },
     );
     point.status = Some(crds::point::RecoveryPointStatus {

@@ -29,7 +29,12 @@ fn worlds(mut look: impl FnMut(&Observed)) {
         Some(SUSPECTED),
         Some("2026-11-23T09:10:00Z"),
     ];
-    let states = [PointState::Available, PointState::Quarantined("ByUser".into()), PointState::Unknown];
+    let states = [
+        PointState::Available,
+        PointState::Quarantined("ByUser".into()),
+        PointState::Unknown,
+        PointState::ByName("OfflineCheckFailed".into()),
+    ];
     let mut each = Vec::new();
     for said in said {
         for kept in kept {
@@ -187,4 +192,46 @@ fn what_depends_on_a_database_is_not_newer_than_it_and_both_are_from_before() {
     let name =
         |policy: &str| cluster.status().points.iter().find(|p| p.policy == policy).unwrap().name.clone();
     assert_eq!((name("chromadb"), name("scholar")), ("p1".to_owned(), "older".to_owned()));
+}
+
+#[test]
+fn what_is_damaged_and_trusted_all_the_same_is_restored_by_its_name_alone() {
+    let by_name = PointState::ByName("OfflineCheckFailed".into());
+    for choice in [
+        serde_json::json!({"latest": {}}),
+        serde_json::json!({"asOf": {"time": "2026-11-23T09:20:00Z"}}),
+        serde_json::json!({"lastKnownGood": {"before": "2026-11-23T09:20:00Z"}}),
+    ] {
+        let mut seen = corrupted();
+        seen.points[0].state = by_name.clone();
+        seen.run.spec = spec(serde_json::json!({"point": choice}));
+        assert_eq!(choose(&seen, &seen.components[0]).unwrap().point.name, "p2");
+    }
+    let mut cluster = Cluster::new();
+    cluster.seen.points[0].state = by_name;
+    cluster.seen.run.spec = spec(serde_json::json!({"point": {"named": {"name": "p3"}}}));
+    cluster.run(1000);
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded), "{}", message(&cluster, "Ready"));
+    assert_eq!(cluster.status().points[0].name, "p3");
+}
+
+#[test]
+fn a_quarantined_point_is_refused_by_its_name_with_what_to_type() {
+    let mut cluster = Cluster::new();
+    cluster.seen.points[0].state = PointState::Quarantined("SuspectedBreach".into());
+    cluster.seen.run.spec = spec(serde_json::json!({"point": {"named": {"name": "p3"}}}));
+    cluster.run(1);
+    assert_eq!(reason(&cluster, "Failed"), "PointQuarantined");
+    let told = message(&cluster, "Failed");
+    assert!(told.contains("SuspectedBreach") && told.contains("kubectl patch hfpoint p3"), "{told}");
+    assert!(cluster.log.marks.is_empty());
+}
+
+#[test]
+fn what_only_the_bucket_knows_to_be_quarantined_is_refused_by_the_mover_before_anything_is_replaced() {
+    let mut cluster = Cluster::new();
+    cluster.answers.insert("Restore", vec![failed(FailureReason::PointQuarantined)]);
+    cluster.run(1000);
+    assert_eq!(reason(&cluster, "Failed"), "PointQuarantined");
+    assert!(cluster.log.claims_deleted.is_empty());
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use crds::BackupPolicy;
 use crds::job::{Captured, CataloguedPoint};
+use crds::point::{TrustMark, TrustReason, TrustWord};
 use crds::repository::MaintenanceRound;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -33,7 +34,13 @@ fn lying(number: u32, healthy: bool) -> CataloguedPoint {
     }))
     .unwrap();
     let hold = (number == 3).then(|| "INC-2041".to_owned());
-    CataloguedPoint { policy: "chromadb".into(), image: "chroma@sha256:5b7e".into(), hold, captured }
+    let trust = (number == 4).then(|| TrustMark {
+        word: TrustWord::Quarantined,
+        reason: TrustReason::SuspectedBreach,
+        by: "run/breach".into(),
+        since: at("2026-11-23T09:00:00Z"),
+    });
+    CataloguedPoint { policy: "chromadb".into(), image: "chroma@sha256:5b7e".into(), hold, trust, captured }
 }
 
 struct World {
@@ -221,6 +228,10 @@ fn i5_killed_after_any_write_every_point_is_recorded_once() {
             let held: Vec<&str> =
                 world.points.iter().filter(|p| p.spec.hold.is_some()).map(|p| p.spec.id.as_str()).collect();
             assert_eq!(held, ["id-3"], "found again with its hold");
+            let quarantined = world.points.iter().find(|point| point.spec.id == "id-4").unwrap();
+            let status = quarantined.status.as_ref().unwrap();
+            assert_eq!(status.phase, Some(crds::point::PointPhase::Quarantined), "found again with its mark");
+            assert_eq!(condition::get(&status.conditions, "Quarantined").unwrap().reason, "SuspectedBreach");
             assert_eq!(world.reason(), "Current");
             assert!(world.jobs.is_empty(), "look {dies_at}, {writes} writes: a Job is left");
         }

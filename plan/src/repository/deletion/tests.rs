@@ -84,17 +84,22 @@ fn i3_what_may_not_go_stays_and_its_object_does_not_hang() {
         newest.chroma_db.as_mut().unwrap().records = 0;
         world.delete("chromadb-2");
     };
+    let quarantined: Change = |world| {
+        world.point("chromadb-2").unwrap().spec.trust = crds::point::Trust::Quarantined;
+        world.delete("chromadb-2");
+    };
     let read_only: Change = |world| {
         world.repository.spec.mode = RepositoryMode::ReadOnly;
         world.delete("chromadb-2");
     };
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 9] = [
         (|world| world.delete("chromadb-5"), "it is the newest point of chromadb"),
         (newest_good, "it is the newest good point of chromadb"),
         (newest_verified, "it is the newest verified point of chromadb"),
         (on_hold, "it is on hold (INC-2041)"),
+        (quarantined, "it is quarantined, so it may be evidence"),
         (locked, "the bucket's lock keeps it until 2026-12-01T00:00:00Z"),
-        (locked_in_the_bucket_alone, "the bucket's lock or a hold in it keeps it"),
+        (locked_in_the_bucket_alone, "the bucket's lock, or a hold or a quarantine in it, keeps it"),
         (anomaly, "AnomalyDetected"),
         (read_only, "the repository is ReadOnly"),
     ];

@@ -237,6 +237,26 @@ fn what_does_not_fit_one_round_goes_in_the_next_and_each_round_has_its_jobs() {
 }
 
 #[test]
+fn i3_what_is_quarantined_is_evidence_and_stays() {
+    let mut world = World::new(6);
+    world.points[0].spec.trust = crds::point::Trust::Quarantined;
+    world.now = at("2026-11-23T03:17:00Z");
+    world.look(usize::MAX);
+    world.movers();
+    // Judged by now: the next look starts the removal.
+    let status = world.points[1].status.get_or_insert_default();
+    status.trust = Some(crds::point::TrustMark {
+        word: crds::point::TrustWord::Quarantined,
+        reason: crds::point::TrustReason::SuspectedBreach,
+        by: "run/breach".into(),
+        since: world.now,
+    });
+    world.settle();
+    let left: Vec<&str> = world.bucket.iter().map(String::as_str).collect();
+    assert_eq!(left, ["id-1", "id-2", "id-5", "id-6"]);
+}
+
+#[test]
 fn i3_what_is_on_hold_stays_even_when_the_hold_comes_late() {
     let mut world = World::new(6);
     let hold = Some(crds::point::Hold { reason: "INC-2041".into() });

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crds::RecoveryPoint;
-use crds::point::{Hold, RecoveryPointSpec};
+use crds::point::{Hold, PointPhase, RecoveryPointSpec, RecoveryPointStatus, Trust, TrustWord};
 use crds::reference::NameRef;
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,8 +17,12 @@ fn point(id: &str, hold: Option<&str>) -> RecoveryPoint {
         id: id.into(),
         deletion_policy: Default::default(),
         hold: hold.map(|reason| Hold { reason: reason.into() }),
+        trust: Trust::Auto,
     };
-    RecoveryPoint::new(&format!("chromadb-{id}"), spec)
+    let mut point = RecoveryPoint::new(&format!("chromadb-{id}"), spec);
+    let phase = Some(PointPhase::Available);
+    point.status = Some(RecoveryPointStatus { phase, ..RecoveryPointStatus::default() });
+    point
 }
 
 struct World {
@@ -26,6 +30,8 @@ struct World {
     points: Vec<RecoveryPoint>,
     /// What the bucket says.
     bucket: BTreeMap<String, String>,
+    /// What it says of trust, the last last.
+    words: Vec<(String, TrustWord)>,
     jobs: Jobs,
     now: Timestamp,
 }
@@ -36,6 +42,7 @@ impl World {
             repository: ready(),
             points,
             bucket: BTreeMap::new(),
+            words: Vec::new(),
             jobs: Jobs::default(),
             now: "2026-11-23T09:40:01Z".parse().unwrap(),
         }
@@ -43,27 +50,38 @@ impl World {
 
     /// One look; the controller dies after so many of its writes.
     fn look(&mut self, writes: usize) {
-        let round = self.repository.status.as_ref().and_then(|status| status.holds.as_ref());
+        let round = self.repository.status.as_ref().and_then(|status| status.marks.as_ref());
         let plan = plan(&Observed {
-            holds: self.jobs.state(round.map(|round| job_name(&self.repository, round))),
+            marks: self.jobs.state(round.map(|round| job_name(&self.repository, round))),
             ended_jobs: self.jobs.ended(),
             points: &self.points,
             ..alone(&self.repository, self.now)
         });
         let mut writes = Writes(writes);
+        for (name, status) in plan.judged {
+            let judged = self.points.iter_mut().find(|point| point.metadata.name.as_ref() == Some(&name));
+            if let Some(point) = judged
+                && writes.come_through()
+            {
+                point.status = Some(status);
+            }
+        }
         if self.repository.status.as_ref() != Some(&plan.status) && writes.come_through() {
             self.repository.status = Some(plan.status);
         }
-        self.jobs.carry_out(&plan.over, plan.hold, &mut writes);
+        self.jobs.carry_out(&plan.over, plan.mark, &mut writes);
     }
 
     fn movers(&mut self) {
-        let Self { jobs, bucket, .. } = self;
+        let Self { jobs, bucket, words, .. } = self;
         jobs.work(|job| {
-            let Request::Hold { hold, release, .. } = &job.request else { panic!("{:?}", job.request) };
+            let Request::Mark { hold, release, trust, .. } = &job.request else {
+                panic!("{:?}", job.request)
+            };
             bucket.extend(hold.iter().map(|held| (held.point.clone(), held.reason.clone())));
             release.iter().for_each(|point| drop(bucket.remove(point)));
-            Report::Held
+            words.extend(trust.iter().map(|said| (said.point.clone(), said.word)));
+            Report::Marked
         });
     }
 
@@ -76,7 +94,7 @@ impl World {
 
     fn reason(&self) -> Option<&str> {
         let conditions = &self.repository.status.as_ref().unwrap().conditions;
-        condition::get(conditions, "HoldsRecorded").map(|condition| condition.reason.as_str())
+        condition::get(conditions, "MarksRecorded").map(|condition| condition.reason.as_str())
     }
 
     fn said(&self) -> Vec<(&str, &str)> {
@@ -164,6 +182,88 @@ fn i5_killed_after_any_write_the_bucket_says_what_is_held() {
             }
             assert_eq!(world.said(), [("2", "INC-2")], "look {dies_at}, {writes} writes");
             assert!(world.jobs.is_empty(), "look {dies_at}, {writes} writes: a Job is left");
+        }
+    }
+}
+
+impl World {
+    fn says(&mut self, index: usize, trust: Trust) {
+        self.points[index].spec.trust = trust;
+        self.settle();
+    }
+
+    /// Phase, and whether a mark is known.
+    fn of(&self, index: usize) -> (PointPhase, Option<TrustWord>) {
+        let status = self.points[index].status.as_ref().unwrap();
+        (status.phase.unwrap(), status.trust.as_ref().map(|mark| mark.word))
+    }
+}
+
+#[test]
+fn what_people_say_of_trust_is_told_once_and_nothing_that_is_taken_back_lifts_it() {
+    let mut world = World::new(vec![point("1", None), point("2", None)]);
+    world.says(0, Trust::Quarantined);
+    let told = |word| ("1".to_owned(), word);
+    assert_eq!(world.words, [told(TrustWord::Quarantined)]);
+    assert_eq!(world.of(0), (PointPhase::Quarantined, Some(TrustWord::Quarantined)));
+    assert_eq!(world.of(1), (PointPhase::Available, None));
+    // As a sync from Git may do.
+    world.says(0, Trust::Auto);
+    assert_eq!(world.of(0), (PointPhase::Quarantined, Some(TrustWord::Quarantined)));
+    world.says(0, Trust::Trusted);
+    assert_eq!(world.words, [told(TrustWord::Quarantined), told(TrustWord::Trusted)]);
+    assert_eq!(world.of(0), (PointPhase::Available, Some(TrustWord::Trusted)));
+    assert!(world.jobs.is_empty());
+}
+
+#[test]
+fn what_was_said_before_a_break_in_does_not_lift_the_quarantine_that_it_brought() {
+    let mut world = World::new(vec![point("1", None)]);
+    world.says(0, Trust::Trusted);
+    let status = world.points[0].status.as_mut().unwrap();
+    let mark = status.trust.as_mut().unwrap();
+    (mark.word, mark.reason) = (TrustWord::Quarantined, TrustReason::SuspectedBreach);
+    world.settle();
+    assert_eq!(world.of(0).0, PointPhase::Quarantined);
+    // Another word brings another round; this one is not said again.
+    world.points.push(point("2", None));
+    world.says(1, Trust::Quarantined);
+    assert_eq!(world.words.len(), 2);
+    assert_eq!(world.of(0), (PointPhase::Quarantined, Some(TrustWord::Quarantined)));
+    world.says(0, Trust::Auto);
+    world.says(0, Trust::Trusted);
+    assert_eq!(world.of(0), (PointPhase::Available, Some(TrustWord::Trusted)));
+}
+
+#[test]
+fn a_quarantine_counts_here_before_the_bucket_can_be_told() {
+    let mut world = World::new(vec![point("1", None)]);
+    world.repository.spec.mode = RepositoryMode::ReadOnly;
+    world.says(0, Trust::Quarantined);
+    assert_eq!((world.words.len(), world.reason()), (0, Some("ReadOnly")));
+    assert_eq!(world.of(0), (PointPhase::Quarantined, None));
+    // Trust, on the other hand, only when the bucket knows: a mover would refuse the point.
+    world.points[0].spec.trust = Trust::Auto;
+    world.repository.spec.mode = RepositoryMode::ReadWrite;
+    world.settle();
+    assert_eq!(world.of(0).0, PointPhase::Available);
+}
+
+#[test]
+fn i5_killed_after_any_write_what_is_said_of_trust_is_told_and_shown() {
+    for dies_at in 0..8 {
+        for writes in 0..5 {
+            let mut world = World::new(vec![point("1", None), point("2", None), point("3", None)]);
+            (world.points[0].spec.trust, world.points[2].spec.trust) = (Trust::Quarantined, Trust::Trusted);
+            for step in 0..20 {
+                world.look(if step == dies_at { writes } else { usize::MAX });
+                world.movers();
+            }
+            assert_eq!(world.of(0), (PointPhase::Quarantined, Some(TrustWord::Quarantined)));
+            assert_eq!(world.of(1), (PointPhase::Available, None));
+            assert_eq!(world.of(2), (PointPhase::Available, Some(TrustWord::Trusted)));
+            assert_eq!(world.words.len(), 2, "look {dies_at}, {writes} writes");
+            assert!(world.jobs.is_empty());
         }
     }
 }
