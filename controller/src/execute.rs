@@ -81,6 +81,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Probe { .. } => "Probe",
         Request::Catalogue { .. } => "Catalogue",
         Request::Mark { .. } => "Mark",
+        Request::Seal { .. } => "Seal",
         Request::Judge { .. } => "Judge",
         Request::Prune { .. } => "Prune",
         Request::Capture { .. } => "Capture",

@@ -54,7 +54,8 @@ pub struct RecoveryRepositorySpec {
     /// How long what a point needs can't be deleted, by the Object Lock of the bucket; omitted: nothing is locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_lock: Option<ObjectLock>,
-    /// ReadWrite, or ReadOnly: points can be restored but no capture is taken and nothing is removed.
+    /// ReadWrite; or ReadOnly: points can be restored but no capture is taken and nothing is removed; or Sealed: besides evidence of an
+    /// incident nothing is captured, nothing is removed and no key is added. A seal in the bucket seals it whatever is written here.
     #[serde(default)]
     pub mode: RepositoryMode,
     /// When what no policy keeps is removed.
@@ -290,6 +291,8 @@ pub enum RepositoryMode {
     ReadWrite,
     /// Recoveries only.
     ReadOnly,
+    /// Recoveries, and captures of evidence: nothing is removed, no key is added, nothing else is captured.
+    Sealed,
 }
 
 impl RepositoryMode {
@@ -299,6 +302,7 @@ impl RepositoryMode {
         match self {
             Self::ReadWrite => "ReadWrite",
             Self::ReadOnly => "ReadOnly",
+            Self::Sealed => "Sealed",
         }
     }
 }

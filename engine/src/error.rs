@@ -249,6 +249,21 @@ pub enum Error {
         /// When it last renewed its lease, by the store's clock.
         since: String,
     },
+    /// Nobody may remove anything now.
+    #[error(
+        "{place} is sealed (by {by}, {since:.0}: {reason}): nothing is removed from it and no key of it is changed. Once it is known that \
+         nothing in it is evidence any more, unseal it: holdfast repo unseal, with its key"
+    )]
+    Sealed {
+        /// Where.
+        place: String,
+        /// Who sealed it.
+        by: String,
+        /// Why.
+        reason: String,
+        /// When.
+        since: jiff::Timestamp,
+    },
     /// A lock was asked for where nothing can be locked.
     #[error("objects can't be locked in {place}: {why}; nothing was captured")]
     NotLockable {
@@ -298,6 +313,7 @@ impl Error {
             | Self::LastKey { .. }
             | Self::ClockBehind { .. }
             | Self::NotLockable { .. }
+            | Self::Sealed { .. }
             | Self::Input(_) => Category::Input,
             Self::NotKept { .. } => Category::AccessDenied,
             Self::HalfInitialised { .. } => Category::NotFound,

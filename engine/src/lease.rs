@@ -15,6 +15,8 @@ use crate::store::Put;
 
 /// A lease that was not renewed for so long counts for nothing.
 const LASTS: SignedDuration = SignedDuration::from_hours(1);
+/// A holder at work looks this often whether the repository was sealed meanwhile.
+const LOOKED: Duration = Duration::from_secs(10);
 /// A holder at work renews it this often.
 const RENEWED: Duration = Duration::from_secs(10 * 60);
 
@@ -34,6 +36,8 @@ pub(crate) struct Lease {
     /// By the store's clock; `None` until the first generation is written.
     taken: Option<Timestamp>,
     renewed: Instant,
+    /// When it was last looked whether the repository is sealed.
+    looked: Instant,
 }
 
 fn object(generation: u64) -> String {
@@ -41,8 +45,9 @@ fn object(generation: u64) -> String {
 }
 
 impl Lease {
-    /// Takes it, or says who has it. `now` is only used to find a lease too old to count.
+    /// Takes it, or says who has it, or that the repository is sealed. `now` is only used to find a lease too old to count.
     pub(crate) async fn take(repo: &Repository, purpose: &str, now: Timestamp) -> Result<Self> {
+        repo.refuse_sealed().await?;
         let newest = repo.store().list(LEASE).await?.pop();
         let mut generation = 0;
         if let Some(newest) = newest {
@@ -70,6 +75,7 @@ impl Lease {
             generation,
             taken: None,
             renewed: Instant::now(),
+            looked: Instant::now(),
         };
         lease.write(false).await?;
         Ok(lease)
@@ -80,8 +86,13 @@ impl Lease {
         self.taken
     }
 
-    /// To be called now and then while at work: renews it when it is time to; fails when somebody else has taken it.
+    /// To be called now and then while at work: renews it when it is time to; fails when somebody else has taken it, or has sealed the
+    /// repository.
     pub(crate) async fn keep(&mut self) -> Result<()> {
+        if self.looked.elapsed() >= LOOKED {
+            self.repo.refuse_sealed().await?;
+            self.looked = Instant::now();
+        }
         if self.renewed.elapsed() < RENEWED { Ok(()) } else { self.write(false).await }
     }
 
@@ -126,5 +137,31 @@ async fn read(repo: &Repository, name: &str) -> Result<Option<Stored>> {
             .map_err(|_| repo.damaged(name, "its content makes no sense")),
         Err(Error::Store(e)) if e.is_not_found() => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Password;
+    use crate::store::DirStore;
+
+    #[tokio::test]
+    async fn whoever_is_at_work_stops_when_the_repository_is_sealed_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = Password::new(format!("hfkey1-{}", "5a".repeat(32))).unwrap();
+        let store = Arc::new(DirStore::new(dir.path().to_owned()));
+        let repo = Repository::init(store, &key, Timestamp::UNIX_EPOCH).await.unwrap();
+        let mut lease = Lease::take(&repo, "a prune", Timestamp::UNIX_EPOCH).await.unwrap();
+        repo.set_seal(true, "run/breach", "INC-2041", Timestamp::UNIX_EPOCH).await.unwrap();
+        lease.looked = lease.looked.checked_sub(LOOKED).unwrap();
+        assert!(matches!(lease.keep().await, Err(Error::Sealed { .. })));
+        lease.release().await.unwrap();
+        assert!(matches!(
+            Lease::take(&repo, "a prune", Timestamp::UNIX_EPOCH).await,
+            Err(Error::Sealed { .. })
+        ));
     }
 }

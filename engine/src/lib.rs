@@ -34,6 +34,7 @@ mod repository;
 mod restore;
 mod retention;
 mod seal;
+mod sealed;
 pub mod store;
 mod subtrees;
 mod tree;
@@ -56,6 +57,7 @@ pub use prune::{Prune, PruneReport, prune};
 pub use repository::Repository;
 pub use restore::{Exported, ExportedContent, RestoreMode, RestoreSummary, export, restore};
 pub use retention::{Candidate, Reason, Retention};
+pub use sealed::Sealed;
 pub use verify::{Level, VerifyReport, verify, verify_all};
 pub use xattr::{Xattr, is_kept};
 

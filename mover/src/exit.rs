@@ -41,6 +41,8 @@ pub enum Exit {
     Clock = 15,
     /// The point is quarantined.
     Quarantined = 16,
+    /// The repository is sealed.
+    Sealed = 17,
     /// A person interrupted it.
     Interrupted = 130,
     /// It was asked to end.
@@ -66,6 +68,7 @@ pub const HELP: &str = "Exit codes:
   14  no space left: in the repository, the target or the scratch space
   15  the clock is behind the newest point of the component
   16  the point is quarantined
+  17  the repository is sealed
  130  interrupted
  143  terminated";
 
@@ -99,6 +102,7 @@ impl Exit {
             FailureReason::FormatTooNew => Self::Newer,
             FailureReason::AlreadyExecuted => Self::Refused,
             FailureReason::PointQuarantined => Self::Quarantined,
+            FailureReason::Sealed => Self::Sealed,
             FailureReason::NotServing => Self::NotServing,
             FailureReason::ScratchFull | FailureReason::NoSpaceLeft => Self::Full,
             FailureReason::ClockBehind => Self::Clock,
@@ -138,6 +142,7 @@ mod tests {
             Exit::Full,
             Exit::Clock,
             Exit::Quarantined,
+            Exit::Sealed,
             Exit::Interrupted,
             Exit::Terminated,
         ] {

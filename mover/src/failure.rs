@@ -79,6 +79,7 @@ impl From<engine::Error> for Failure {
             E::PointNotFound { .. } => FailureReason::PointNotFound,
             E::SourceChanged { .. } => FailureReason::Torn,
             E::ClockBehind { .. } => FailureReason::ClockBehind,
+            E::Sealed { .. } => FailureReason::Sealed,
             E::Input(_) | E::AlreadyARepository { .. } => FailureReason::InvalidRequest,
             other => of_category(other.category()),
         };

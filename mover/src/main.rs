@@ -21,6 +21,7 @@ mod preserve;
 mod recorded;
 mod report;
 mod retention;
+mod seal;
 mod snapshots;
 mod telling;
 mod trust;

@@ -120,7 +120,18 @@ pub fn access(repository: &RecoveryRepository) -> RepositoryAccess {
         addressing: s3.addressing,
         expected_id: repository.status.as_ref().and_then(|status| status.unique_id.clone()),
         read_only: repository.spec.mode == RepositoryMode::ReadOnly,
+        sealed: repository.spec.mode == RepositoryMode::Sealed,
+        evidence: false,
         lock: repository.spec.lock(),
+    }
+}
+
+/// The mode in force: the stricter of what the spec and what a seal in the bucket says.
+#[must_use]
+pub fn mode(repository: &RecoveryRepository, status: &RecoveryRepositoryStatus) -> RepositoryMode {
+    match &status.seal {
+        Some(_) => RepositoryMode::Sealed,
+        None => repository.spec.mode,
     }
 }
 
@@ -159,8 +170,6 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         return plan;
     }
     plan.status.observed_generation = Some(generation);
-    plan.status.mode = Some(repository.spec.mode);
-
     // Facts of the running probe.
     match (before.probe.clone(), &seen.job) {
         (Some(probe @ Probe { finished: None, .. }), state) => match state {
@@ -182,6 +191,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         (Some(_), JobState::Absent) | (None, _) => {}
     }
 
+    plan.status.mode = Some(mode(repository, &plan.status));
+    conditions::sealed(seen, &mut plan.status);
     usage::add_recorded(seen, &mut plan.status);
     conditions::lock_in_force(seen, &mut plan.status);
     if is_known(repository, &plan.status) {
@@ -222,10 +233,15 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     plan.over.retain(|job| plan.delete.as_ref() != Some(job));
     // That nothing is locked where nothing was asked for is no news.
     let told: &[&str] = match repository.spec.lock() {
-        Some(_) => {
-            &["Ready", "ConditionalWrites", "RequestAccepted", "ImmutabilityEnforced", "MaintenanceHealthy"]
-        }
-        None => &["Ready", "ConditionalWrites", "RequestAccepted", "MaintenanceHealthy"],
+        Some(_) => &[
+            "Ready",
+            "ConditionalWrites",
+            "RequestAccepted",
+            "ImmutabilityEnforced",
+            "MaintenanceHealthy",
+            "Sealed",
+        ],
+        None => &["Ready", "ConditionalWrites", "RequestAccepted", "MaintenanceHealthy", "Sealed"],
     };
     plan.events.extend(transitions(&before.conditions, &plan.status.conditions, told));
     plan
@@ -288,6 +304,7 @@ fn ended(
                 status.format_version = Some(probed.format_version);
                 status.key_fingerprint = Some(probed.key_fingerprint.clone());
                 status.key_slots = Some(probed.key_slots);
+                status.seal = probed.seal.clone();
                 status.usage = Some(usage::counted(probed.points, probed.bytes, seen.now));
                 conditions::probed(seen, status, probed);
             }

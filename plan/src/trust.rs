@@ -95,7 +95,7 @@ pub(crate) fn status(
     let changed = status.phase != before.phase
         || status.trust != before.trust
         || told(&status.conditions) != told(&before.conditions);
-    changed.then(|| RecoveryPointStatus { observed_generation: Some(generation), ..status })
+    changed.then_some(RecoveryPointStatus { observed_generation: Some(generation), ..status })
 }
 
 /// What the condition says, without when it was looked at.

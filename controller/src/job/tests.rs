@@ -16,6 +16,8 @@ fn access() -> RepositoryAccess {
         addressing: Addressing::Path,
         expected_id: Some("repo-1".into()),
         read_only: false,
+        sealed: false,
+        evidence: false,
         lock: None,
     }
 }

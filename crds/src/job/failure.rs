@@ -51,6 +51,8 @@ pub enum FailureReason {
     PointUnreadable,
     /// A mark in the repository says that it is not to be restored.
     PointQuarantined,
+    /// The repository is sealed.
+    Sealed,
     TargetNotEmpty,
     IntegrityMismatch,
     NotServing,
@@ -100,6 +102,7 @@ impl FailureReason {
             | Self::PointNotFound
             | Self::PointUnreadable
             | Self::PointQuarantined
+            | Self::Sealed
             | Self::TargetNotEmpty
             | Self::IntegrityMismatch
             | Self::ServerAccessDenied

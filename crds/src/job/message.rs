@@ -5,6 +5,7 @@ use super::{
     MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_OBJECTS, MAX_POINTS, MAX_TEXT, MAX_UNREADABLE, MAX_UNSTABLE,
     MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
+use crate::repository::SealMark;
 
 impl Report {
     /// The report as a termination message, [`REPORT_LIMIT`](super::REPORT_LIMIT) bytes at most: lists and texts are cut to their bounds first.
@@ -48,6 +49,7 @@ impl Report {
             Self::Probed(probed) => {
                 cut(&mut probed.id, MAX_WORD);
                 cut(&mut probed.key_fingerprint, MAX_WORD);
+                bound_seal(&mut probed.seal);
                 if let Some(LockTried::NotEnforced(why)) = &mut probed.lock {
                     cut(why, MAX_TEXT);
                 }
@@ -90,6 +92,7 @@ impl Report {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
             }
+            Self::Sealed { seal } => bound_seal(seal),
             Self::Marked
             | Self::Ran
             | Self::NotCommitted
@@ -149,6 +152,13 @@ fn bound_captured(captured: &mut Captured) {
         emergency.unreadable.iter_mut().for_each(|range| cut(&mut range.file, MAX_WORD));
         emergency.missed.truncate(MAX_MISSED);
         emergency.missed.iter_mut().for_each(|what| cut(what, 160));
+    }
+}
+
+fn bound_seal(seal: &mut Option<SealMark>) {
+    if let Some(seal) = seal {
+        cut(&mut seal.by, 256);
+        cut(&mut seal.reason, 256);
     }
 }
 
@@ -228,6 +238,10 @@ mod tests {
         vec![Finding { subject: text(), message: text() }; 100]
     }
 
+    fn seal() -> SealMark {
+        SealMark { by: text(), reason: text(), since: "2026-11-23T09:00:03.123456789Z".parse().unwrap() }
+    }
+
     fn largest_capture() -> Captured {
         let time: Timestamp = "2026-11-23T09:00:03.123456789Z".parse().unwrap();
         let span = SignedDuration::new(86_399, 999_999_999);
@@ -297,6 +311,7 @@ mod tests {
                 key_fingerprint: text(),
                 key_slots: u32::MAX,
                 conditional_writes: Some(false),
+                seal: Some(seal()),
                 lock: Some(LockTried::NotEnforced(text())),
                 points: u64::MAX,
                 bytes: u64::MAX,
@@ -336,6 +351,7 @@ mod tests {
                 bytes: u64::MAX,
             }),
             Report::Marked,
+            Report::Sealed { seal: Some(seal()) },
             Report::Cut(crate::policy::Cut {
                 at: time,
                 until: time,

@@ -3,10 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::point::TrustMark;
-
 use super::Failure;
+use crate::point::TrustMark;
 use crate::policy::Cut;
+use crate::repository::SealMark;
 
 /// What a mover says when it ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,12 @@ pub enum Report {
     Pruned(Pruned),
     /// What was to be said of points stands in the bucket.
     Marked,
+    /// The repository is sealed or unsealed, as was asked.
+    Sealed {
+        /// The seal, where there is one now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seal: Option<SealMark>,
+    },
     /// No commit record of this attempt exists.
     NotCommitted,
     /// The volume was looked at.
@@ -74,6 +80,9 @@ pub struct Probed {
     /// Whether of several writers racing for one object exactly one wins; absent when it was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditional_writes: Option<bool>,
+    /// The seal in the bucket, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<SealMark>,
     /// What came of locking an object, if that was asked and could be tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockTried>,

@@ -111,6 +111,17 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         trust: Vec<PointTrust>,
     },
+    /// Seal the repository by a mark in the bucket, or unseal it by another one.
+    Seal {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Whether it is to be sealed.
+        seal: bool,
+        /// Who says so: `run/breach-2026-11-23`.
+        by: String,
+        /// Why, for people.
+        reason: String,
+    },
     /// Look for the commit record of a capture whose Report was lost.
     Confirm {
         /// The repository.
@@ -231,6 +242,7 @@ impl Request {
             | Self::Judge { repository, .. }
             | Self::Prune { repository, .. }
             | Self::Mark { repository, .. }
+            | Self::Seal { repository, .. }
             | Self::Confirm { repository, .. }
             | Self::CheckPreserved { repository, .. }
             | Self::Extract { repository, .. }
@@ -274,6 +286,12 @@ pub struct RepositoryAccess {
     /// No object may be written; the repository is not created.
     #[serde(default)]
     pub read_only: bool,
+    /// spec.mode is Sealed: as if the bucket were sealed by a mark.
+    #[serde(default)]
+    pub sealed: bool,
+    /// What is captured is evidence of an incident, which a sealed repository takes. Set by emergency captures alone.
+    #[serde(default)]
+    pub evidence: bool,
     /// The lock that everything a capture needs is kept by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<crate::repository::Lock>,

@@ -16,9 +16,12 @@ pub struct RecoveryRepositoryStatus {
     /// Generation that the status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The mode in force.
+    /// The mode in force: the stricter of what the spec and what a seal in the bucket says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<RepositoryMode>,
+    /// The seal in the bucket, as the last look found it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<SealMark>,
     /// Id of the repository, pinned at the first successful probe: another one in its place is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(rename = "uniqueID", length(max = 128))]
@@ -59,10 +62,25 @@ pub struct RecoveryRepositoryStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceRound>,
     /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites,
-    /// ImmutabilityEnforced, MaintenanceHealthy, CatalogueCurrent, MarksRecorded, RequestAccepted.
+    /// ImmutabilityEnforced, MaintenanceHealthy, CatalogueCurrent, MarksRecorded, RequestAccepted, Sealed.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// That a mark in the bucket seals the repository. Only a later mark lifts it, such as that of `holdfast repo unseal`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealMark {
+    /// Who sealed it.
+    #[schemars(length(max = 256))]
+    pub by: String,
+    /// Why, for people.
+    #[schemars(length(max = 256))]
+    pub reason: String,
+    /// When.
+    #[schemars(with = "Time")]
+    pub since: Timestamp,
 }
 
 /// What a repository holds: what the last good probe counted, and the points recorded in this namespace since.

@@ -38,6 +38,7 @@ impl Repository {
     ) -> BoxFuture<'a, Result<SlotInfo>> {
         Box::pin(async move {
             password.check_strength()?;
+            self.refuse_sealed().await?;
             let secret = password.clone();
             let fingerprint = blocking(move || secret.fingerprint()).await;
             for slot in self.slots().await? {

@@ -14,6 +14,7 @@ mod part;
 mod patches;
 mod prune;
 mod round_trip;
+mod sealed;
 mod store_probe;
 mod store_retry;
 mod support;

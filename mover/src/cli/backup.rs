@@ -19,6 +19,7 @@ use crate::capture::{Source, mirror, store};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
+use crate::seal::takes_captures;
 use crate::telling::{Telling, bytes};
 
 #[derive(Debug, clap::Args)]
@@ -40,6 +41,9 @@ pub struct BackupArgs {
     /// Longest time that writers of a ChromaDB may be held
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     max_writer_pause: SignedDuration,
+    /// What is captured is evidence of an incident: a sealed repository takes it
+    #[arg(long)]
+    evidence: bool,
     #[command(flatten)]
     lock: LockArgs,
 }
@@ -79,6 +83,7 @@ pub async fn run(
     let begun = Instant::now();
     let started = (environment.clock)();
     let repository = args.repository.open_locking(environment, &args.lock).await?;
+    takes_captures(&repository, args.evidence).await?;
     let tags: BTreeMap<String, String> = args.tags.into_iter().collect();
     let attributes = PointAttributes {
         component: args.component,

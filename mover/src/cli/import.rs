@@ -17,6 +17,7 @@ use crate::capture::{blocking, store};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, is_full};
+use crate::seal::takes_captures;
 use crate::telling::Telling;
 
 #[derive(Debug, clap::Args)]
@@ -52,6 +53,7 @@ pub async fn run(
         return Err(Failure::new(FailureReason::InvalidRequest, why));
     }
     let repository = args.repository.open_locking(environment, &args.lock).await?;
+    takes_captures(&repository, false).await?;
     let scratch = scratch_space(args.scratch.as_deref())?;
     let source = scratch.path().join("imported");
     let target = source.clone();

@@ -1,6 +1,7 @@
 //! `holdfast repo`: make, look at, probe, change keys.
 
 use clap::Subcommand;
+use crds::repository::SealMark;
 use engine::store::{ConditionalWrites, LockFinding, ObjectLock, probe};
 use engine::{FORMAT, Repository};
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use serde::Serialize;
 
 use super::keys::{self, NewKeyArgs, RemoveKeyArgs};
 use super::output::row;
+use super::trust::words;
 use super::{LockArgs, Output, RepositoryArgs};
 use crate::environment::Environment;
 use crate::exit::Exit;
@@ -26,8 +28,24 @@ pub enum RepoCommand {
     RotateKey(NewKeyArgs),
     /// Let another key open the repository too, such as one that is kept elsewhere
     AddKey(NewKeyArgs),
+    /// Seal the repository: until it is unsealed nobody removes anything, changes a key or captures anything but evidence
+    Seal(SealArgs),
+    /// Unseal the repository
+    Unseal(SealArgs),
     /// Take a key away; the last one and the one that is given stay
     RemoveKey(RemoveKeyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SealArgs {
+    #[command(flatten)]
+    repository: RepositoryArgs,
+    /// Who does it, for people: an address, an incident
+    #[arg(long, value_name = "NAME", value_parser = words)]
+    by: String,
+    /// Why, for people
+    #[arg(long, value_name = "TEXT", value_parser = words)]
+    reason: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +66,9 @@ struct Info {
     points: u64,
     bytes: u64,
     object_lock: &'static str,
+    /// Absent where it is not sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seal: Option<SealMark>,
     slots: Vec<Slot>,
 }
 
@@ -69,10 +90,18 @@ pub async fn run(command: RepoCommand, output: Output, environment: &Environment
         }
         RepoCommand::Info(args) => show(&args.open(environment).await?, output).await,
         RepoCommand::Probe(args) => look(&args, output, environment).await,
+        RepoCommand::Seal(args) => seal(&args, true, output, environment).await,
+        RepoCommand::Unseal(args) => seal(&args, false, output, environment).await,
         RepoCommand::RotateKey(args) => keys::rotate(&args, output, environment).await,
         RepoCommand::AddKey(args) => keys::add(&args, output, environment).await,
         RepoCommand::RemoveKey(args) => keys::remove(&args, output, environment).await,
     }
+}
+
+async fn seal(args: &SealArgs, sealed: bool, output: Output, environment: &Environment) -> Result<Exit> {
+    let repository = args.repository.open(environment).await?;
+    repository.set_seal(sealed, &args.by, &args.reason, (environment.clock)()).await?;
+    show(&repository, output).await
 }
 
 async fn show(repository: &Repository, output: Output) -> Result<Exit> {
@@ -86,6 +115,7 @@ async fn show(repository: &Repository, output: Output) -> Result<Exit> {
         points: objects.iter().filter(|o| o.name.starts_with("points/")).count() as u64,
         bytes: objects.iter().map(|o| o.size).sum(),
         object_lock: word_of(repository.store().object_lock().await?),
+        seal: crate::seal::seal(repository).await?,
         slots: repository.slots().await?.into_iter().map(slot).collect(),
     };
     let mut rows = vec![
@@ -96,6 +126,9 @@ async fn show(repository: &Repository, output: Output) -> Result<Exit> {
         row(["SIZE", &bytes(info.bytes)]),
         row(["OBJECT-LOCK", info.object_lock]),
     ];
+    if let Some(SealMark { by, reason, since }) = &info.seal {
+        rows.push(row(["SEALED", &format!("by {by}, {since:.0}: {reason}")]));
+    }
     for slot in &info.slots {
         let opened = if slot.fingerprint == info.key_fingerprint { ", opened with it" } else { "" };
         let Slot { label, fingerprint, created } = slot;

@@ -20,15 +20,16 @@ pub struct TrustArgs {
     #[arg(long, value_name = "ID")]
     point: PointId,
     /// Who says so, for people: an address, an incident
-    #[arg(long, value_name = "NAME", value_parser = name)]
+    #[arg(long, value_name = "NAME", value_parser = words)]
     by: String,
 }
 
-fn name(text: &str) -> std::result::Result<String, String> {
+/// Some words of a person, as a mark keeps them.
+pub(super) fn words(text: &str) -> std::result::Result<String, String> {
     match text.trim() {
-        "" => Err("say who: --by security@yourorg.com".to_owned()),
+        "" => Err("it is empty; write some words".to_owned()),
         long if long.len() > 256 => Err("at most 256 bytes".to_owned()),
-        name => Ok(name.to_owned()),
+        some => Ok(some.to_owned()),
     }
 }
 

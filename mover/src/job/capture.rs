@@ -18,6 +18,7 @@ use crate::failure::{Failure, Result};
 use crate::objects::{self, OBJECTS};
 use crate::places::data_dir;
 use crate::report;
+use crate::seal::{spec_allows, takes_captures};
 
 pub(super) async fn capture(
     desk: &Desk,
@@ -28,6 +29,9 @@ pub(super) async fn capture(
     cut: Option<Cut>,
 ) -> Result<Report> {
     writable(access, "no capture is taken")?;
+    if !access.evidence {
+        spec_allows(access, "nothing but evidence is captured")?;
+    }
     // Clones are ours alone and are stored from where they are mounted.
     let root = match &cut {
         Some(_) => desk.places.tree(),
@@ -58,6 +62,7 @@ pub(super) async fn capture(
         desk.telling.say(format!("attempt {attempt} was committed before, as point {}", point.id));
         return super::confirm::committed(desk, &repository, &point).await;
     }
+    takes_captures(&repository, access.evidence).await?;
     let started = (desk.environment.clock)();
     for missing in &missing {
         tracing::warn!("{missing} belongs to the component, and there is none or it is empty");

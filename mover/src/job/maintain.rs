@@ -11,6 +11,7 @@ use super::{Desk, id_of};
 use crate::failure::{Failure, Result};
 use crate::holds::Holds;
 use crate::retention::{WAIT, WASTE, judge as judge_points};
+use crate::seal::spec_allows;
 use crate::trust::Trust;
 
 pub(super) async fn judge(
@@ -56,6 +57,7 @@ fn retention(of: &crds::retention::Retention) -> engine::Retention {
 }
 
 pub(super) async fn prune(desk: &Desk, access: &RepositoryAccess, remove: &[String]) -> Result<Report> {
+    spec_allows(access, "nothing is removed")?;
     let asked: BTreeSet<PointId> = remove.iter().map(|id| id_of(id)).collect::<Result<_>>()?;
     let repository = desk.open(access).await?;
     // Whoever asked may not know of a hold or a quarantine that was written from elsewhere.

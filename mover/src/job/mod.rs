@@ -19,6 +19,7 @@ mod preserve;
 mod probe;
 mod recreate;
 mod restore;
+mod seal;
 mod server_auth;
 mod validate;
 mod verify;
@@ -131,6 +132,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
         Request::Mark { repository, hold, release, trust } => {
             mark::mark(desk, &repository, &hold, &release, &trust).await
+        }
+        Request::Seal { repository, seal, by, reason } => {
+            seal::seal(desk, &repository, seal, &by, &reason).await
         }
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,

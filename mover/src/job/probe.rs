@@ -10,6 +10,7 @@ use engine::{FORMAT, Password, Repository};
 use super::Desk;
 use crate::access::{expect_id, key_in, lock_of, mounted_key};
 use crate::failure::{Failure, Result};
+use crate::seal::seal;
 
 pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Report> {
     let password = mounted_key(&desk.places)?;
@@ -23,10 +24,13 @@ pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Repo
         false => Repository::open(Arc::clone(&store), &password).await?,
     };
     expect_id(access, &repository)?;
-    if let (Some(escrow), false) = (&escrow, access.read_only) {
+    let seal = seal(&repository).await?;
+    // What may be written or deleted is tried by writing and deleting.
+    let untouched = access.read_only || access.sealed || seal.is_some();
+    if let (Some(escrow), false) = (&escrow, untouched) {
         add_escrow(desk, &repository, escrow).await?;
     }
-    let (conditional_writes, lock) = match access.read_only {
+    let (conditional_writes, lock) = match untouched {
         // Nothing may be written, so nothing is tried and nothing claimed.
         true => (None, None),
         false => {
@@ -53,6 +57,7 @@ pub(super) async fn probe(desk: &Desk, access: &RepositoryAccess) -> Result<Repo
         key_fingerprint: repository.fingerprint().to_owned(),
         key_slots: fingerprints.len().try_into().unwrap_or(u32::MAX),
         conditional_writes,
+        seal,
         lock,
         points: points.len() as u64,
         bytes,

@@ -69,15 +69,22 @@ pub(super) fn repository(name: &str, repository: Option<&RecoveryRepository>) ->
         }
         None => return problem("NotReady", format!("RecoveryRepository {name} was not probed yet")),
     }
-    if repository.spec.mode == RepositoryMode::ReadOnly {
-        return problem(
+    let status = repository.status.clone().unwrap_or_default();
+    match crate::repository::mode(repository, &status) {
+        RepositoryMode::ReadWrite => Ok(()),
+        RepositoryMode::ReadOnly => problem(
             "ReadOnly",
             format!(
                 "RecoveryRepository {name} is ReadOnly; set its spec.mode: ReadWrite or name another one"
             ),
-        );
+        ),
+        RepositoryMode::Sealed => problem(
+            "Sealed",
+            format!(
+                "RecoveryRepository {name} is Sealed, so nothing but evidence is captured; its condition Sealed says by whom, and how that is lifted"
+            ),
+        ),
     }
-    Ok(())
 }
 
 /// Everything but LastCaptureSucceeded.

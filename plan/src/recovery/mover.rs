@@ -417,6 +417,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         | R::KeyMissing
         | R::KeyMismatch
         | R::KeyUnsafe
+        | R::Sealed
         | R::RepositoryReplaced
         | R::RepositoryMissing
         | R::FormatTooNew
@@ -461,6 +462,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Catalogued(_) => "Catalogued",
         Report::Judged(_) => "Judged",
         Report::Marked => "Marked",
+        Report::Sealed { .. } => "Sealed",
         Report::Pruned(_) => "Pruned",
         Report::Probed(_) => "Probed",
         Report::Captured(_) => "Captured",

@@ -4,7 +4,7 @@ use crds::RecoveryRepository;
 use crds::condition::{self, Status};
 use crds::job::{Failure, FailureReason, LockTried, Probed, Pruned};
 use crds::repository::{
-    Escrow, Lock, RecoveryRepositorySpec, RecoveryRepositoryStatus, RepositoryMode, Strength,
+    Escrow, Lock, RecoveryRepositorySpec, RecoveryRepositoryStatus, RepositoryMode, SealMark, Strength,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -48,7 +48,8 @@ pub(super) fn is_stalled(status: &RecoveryRepositoryStatus) -> bool {
 /// Whether a probe has yet to add the second key, whose Secret comes without any event reaching us.
 pub(super) fn awaits_second_key(spec: &RecoveryRepositorySpec, status: &RecoveryRepositoryStatus) -> bool {
     let wanted = spec.encryption.escrow.as_ref().is_some_and(|escrow| escrow.key_secret_ref.is_some());
-    wanted && spec.mode == RepositoryMode::ReadWrite && status.key_slots.is_some_and(|slots| slots < ESCROWED)
+    let writable = spec.mode == RepositoryMode::ReadWrite && status.seal.is_none();
+    wanted && writable && status.key_slots.is_some_and(|slots| slots < ESCROWED)
 }
 
 /// What was asked for by the annotation could not be read, or could.
@@ -160,13 +161,15 @@ pub(super) fn escrowed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatu
     let (Some(ours), Some(slots)) = (status.key_fingerprint.clone(), status.key_slots) else { return };
     let escrow = escrow(repository.spec.encryption.escrow.as_ref(), &ours, slots);
     let place = place(repository);
+    let mode = super::mode(repository, status);
     let mut board = board(seen, status);
     match escrow {
         Ok((reason, message)) => {
             board.set("KeyEscrowed", true, reason, message);
-            let can = match repository.spec.mode {
+            let can = match mode {
                 RepositoryMode::ReadWrite => "keeps points in",
                 RepositoryMode::ReadOnly => "restores points from, and writes none to,",
+                RepositoryMode::Sealed => "is sealed: restores points from, and removes none from,",
             };
             board.set(
                 "Ready",
@@ -181,6 +184,32 @@ pub(super) fn escrowed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatu
             board.set("Ready", false, reason, message.clone());
             board.set("Stalled", true, reason, message);
         }
+    }
+}
+
+/// Whether anything may be removed or captured. That a repository never was sealed is no news, and no condition.
+pub(super) fn sealed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus) {
+    let what = "nothing is removed, no key is added, and nothing but evidence is captured";
+    let (seal, spec) = (status.seal.clone(), seen.repository.spec.mode == RepositoryMode::Sealed);
+    let known = condition::get(&status.conditions, "Sealed").is_some();
+    let mut board = board(seen, status);
+    match seal {
+        Some(SealMark { by, reason, since }) => board.set(
+            "Sealed",
+            true,
+            "SealedByMark",
+            format!(
+                "by {by}, {since:.0} ({reason}): {what}, whatever spec.mode says. A later mark lifts it: holdfast repo unseal, with the repository's key"
+            ),
+        ),
+        None if spec => board.set(
+            "Sealed",
+            true,
+            "SealedBySpec",
+            format!("spec.mode is Sealed: {what}. Set spec.mode: ReadWrite once nothing in it is evidence"),
+        ),
+        None if known => board.set("Sealed", false, "NotSealed", "no mark and no spec.mode seals it"),
+        None => {}
     }
 }
 

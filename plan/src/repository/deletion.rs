@@ -12,7 +12,7 @@ use crds::run::Verdict;
 use crds::{RecoveryPoint, condition};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Observed, Plan};
+use super::{Observed, Plan, mode};
 use crate::backup::{anomaly, points};
 use crate::effect::Event;
 use crate::trust;
@@ -154,8 +154,10 @@ fn why_kept(seen: &Observed<'_>, point: &RecoveryPoint) -> Option<String> {
     if let Some(until) = locked.filter(|until| *until > seen.now) {
         return Some(format!("the bucket's lock keeps it until {until}"));
     }
-    if seen.repository.spec.mode == RepositoryMode::ReadOnly {
-        return Some("the repository is ReadOnly".to_owned());
+    let status = seen.repository.status.clone().unwrap_or_default();
+    match mode(seen.repository, &status) {
+        RepositoryMode::ReadWrite => {}
+        strict => return Some(format!("the repository is {}", strict.as_str())),
     }
     let of_policy = seen.policies.iter().find(|known| known.metadata.name.as_deref() == Some(policy));
     if of_policy.is_some_and(|policy| anomaly::of(policy, seen.points).is_some()) {

@@ -12,7 +12,7 @@ use crds::repository::{MaintenanceRound, RepositoryMode};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span};
 use jiff::Timestamp;
 
-use super::{Observed, Plan, access, catalogue, conditions, deletion, keys, usage, work};
+use super::{Observed, Plan, access, catalogue, conditions, deletion, keys, mode, usage, work};
 use crate::backup::anomaly;
 use crate::effect::{JobState, MoverJob};
 use crate::schedule::Slots;
@@ -56,7 +56,7 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
         && !is_under_way(plan)
         && !catalogue::is_under_way(plan)
         && condition::is_true(&plan.status.conditions, "Ready")
-        && repository.spec.mode == RepositoryMode::ReadWrite;
+        && mode(repository, &plan.status) == RepositoryMode::ReadWrite;
     if !able {
         return;
     }

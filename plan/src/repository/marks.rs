@@ -119,7 +119,8 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
         }
         return;
     }
-    if seen.repository.spec.mode != RepositoryMode::ReadWrite {
+    // A sealed repository takes marks: they add to what is known of evidence.
+    if seen.repository.spec.mode == RepositoryMode::ReadOnly {
         let why =
             "spec.mode forbids to write; what is held or said here counts in this cluster alone".to_owned();
         return conditions::marks(seen, &mut plan.status, Err(("ReadOnly", why)));

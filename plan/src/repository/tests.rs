@@ -30,6 +30,7 @@ fn probed() -> Probed {
         key_fingerprint: "7c1f-09aa-52d3".into(),
         key_slots: 1,
         conditional_writes: Some(true),
+        seal: None,
         lock: None,
         points: 412,
         bytes: 2_576_980_378,
@@ -450,7 +451,49 @@ fn a_read_only_repository_is_never_created_or_written() {
     assert_eq!(ended.status.mode, Some(RepositoryMode::ReadOnly));
 }
 
-const REASONS: [FailureReason; 30] = [
+#[test]
+fn a_repository_is_sealed_by_its_spec_or_by_a_mark_and_by_the_mark_whatever_its_spec_says() {
+    let seal = crds::repository::SealMark {
+        by: "run/breach".into(),
+        reason: "INC-2041".into(),
+        since: at("2026-11-23T08:00:00Z"),
+    };
+    for spec in [RepositoryMode::ReadWrite, RepositoryMode::ReadOnly, RepositoryMode::Sealed] {
+        let mut repository = repository();
+        repository.spec.mode = spec;
+        let sealed =
+            probe(&mut repository, Report::Probed(Probed { seal: Some(seal.clone()), ..probed() }), at(NOW));
+        assert_eq!(sealed.status.mode, Some(RepositoryMode::Sealed));
+        assert_eq!(sealed.status.seal, Some(seal.clone()));
+        let told = condition_of(&sealed, "Sealed");
+        assert_eq!((told.status.as_str(), told.reason.as_str()), ("True", "SealedByMark"));
+        assert!(
+            told.message.contains("run/breach") && told.message.contains("holdfast repo unseal"),
+            "{}",
+            told.message
+        );
+        // The next probe finds that it was lifted.
+        repository.status = Some(sealed.status);
+        let later = at("2026-11-23T23:40:00Z");
+        repository.status = Some(look(&repository, JobState::Absent, later).status);
+        let lifted = look(&repository, JobState::Ended(Report::Probed(probed())), later);
+        assert_eq!((lifted.status.mode, lifted.status.seal.as_ref()), (Some(spec), None));
+        let reason = if spec == RepositoryMode::Sealed { "SealedBySpec" } else { "NotSealed" };
+        assert_eq!(condition_of(&lifted, "Sealed").reason, reason);
+    }
+}
+
+#[test]
+fn of_a_repository_that_never_was_sealed_nothing_is_said() {
+    let mut repository = repository();
+    let known = probe(&mut repository, Report::Probed(probed()), at(NOW));
+    assert!(condition::get(&known.status.conditions, "Sealed").is_none());
+    assert!(!super::access(&repository).sealed && !super::access(&repository).evidence);
+    repository.spec.mode = RepositoryMode::Sealed;
+    assert!(super::access(&repository).sealed && !super::access(&repository).read_only);
+}
+
+const REASONS: [FailureReason; 32] = [
     FailureReason::CredentialsMissing,
     FailureReason::AccessDenied,
     FailureReason::BucketUnreachable,
@@ -472,6 +515,8 @@ const REASONS: [FailureReason; 30] = [
     FailureReason::ClockBehind,
     FailureReason::PointNotFound,
     FailureReason::PointUnreadable,
+    FailureReason::PointQuarantined,
+    FailureReason::Sealed,
     FailureReason::TargetNotEmpty,
     FailureReason::IntegrityMismatch,
     FailureReason::NotServing,

@@ -227,6 +227,40 @@ fn a_quarantined_point_is_chosen_restored_and_removed_by_nobody_and_a_good_one_s
 }
 
 #[test]
+fn a_sealed_repository_gives_nothing_up_takes_evidence_alone_and_still_restores() {
+    let desk = Desk::new();
+    let points: Vec<Value> = (1..=2).map(|n| capture(&desk, "same", n)).collect();
+    let [oldest, newest] = [0, 1].map(|n| points[n]["point"].as_str().unwrap());
+    let by = ["--by", "security@yourorg.com", "--reason", "INC-2041"];
+    let told = desk.shell.done(&[&["repo", "seal"][..], &by].concat());
+    assert_eq!((&told["seal"]["by"], &told["seal"]["reason"]), (&json!(by[1]), &json!(by[3])));
+    assert_eq!(desk.shell.done(&["repo", "info"])["seal"], told["seal"]);
+
+    let source = desk.dir.path().join("data").display().to_string();
+    let new_key = desk.dir.path().join("new-key").display().to_string();
+    let backup = ["backup", "--source", &source, "--component", "same"];
+    for refused in [
+        &["prune", "--remove", oldest][..],
+        &["prune", "--keep-last", "1"],
+        &["repo", "add-key", "--new-password-file", &new_key, "--generate"],
+        &["repo", "rotate-key", "--new-password-file", &new_key],
+        &backup,
+    ] {
+        let (said, code) = desk.shell.answer(refused);
+        let why = said["error"].as_str().unwrap();
+        assert!(code == 17 && said["reason"] == "Sealed", "{refused:?}: {code}: {said}");
+        assert!(why.contains("INC-2041") && why.contains("repo unseal"), "{why}");
+    }
+    desk.shell.done(&[&backup[..], &["--evidence"]].concat());
+    let target = desk.dir.path().join("restored").display().to_string();
+    desk.shell.done(&["restore", "--point", newest, "--target", &target]);
+    desk.shell.done(&["quarantine", "--point", newest, "--by", by[1]]);
+
+    assert_eq!(desk.shell.done(&[&["repo", "unseal"][..], &by].concat())["seal"], Value::Null);
+    assert_eq!(desk.shell.done(&["prune", "--remove", oldest])["pointsRemoved"], 1);
+}
+
+#[test]
 fn a_point_on_hold_is_kept_by_no_rule_and_removed_by_nobody() {
     let desk = Desk::new();
     let points: Vec<Value> = (1..=3).map(|n| capture(&desk, "same", n)).collect();

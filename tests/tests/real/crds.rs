@@ -530,6 +530,7 @@ fn incident_texts_may_follow_and_what_is_not_identity_may_change() {
         ("RecoveryRun", json!({"incident": null})),
         ("RecoveryRepository", json!({"s3": {"endpoint": "https://s3.new.example.com", "region": "eu"}})),
         ("RecoveryRepository", json!({"mode": "ReadOnly"})),
+        ("RecoveryRepository", json!({"mode": "Sealed"})),
         (
             "BackupPolicy",
             json!({"mode": "Suspended", "objectives": {"rpo": "5m"}, "schedule": {"cron": "*/2 * * * *"}}),

@@ -53,14 +53,18 @@ fn captures(pod: &Pod, attempts: &[&str]) -> Vec<Captured> {
 #[test]
 fn what_lies_in_the_bucket_is_listed_as_it_was_captured_the_newest_first() {
     let pod = Pod::with_s3("catalogue");
-    let before = jiff::Timestamp::now().as_second();
     let captured = captures(&pod, &["a", "b", "c"]);
-    // The store's clock is that of this machine.
-    for of in &captured {
-        let stored = of.stored_at.expect("the store says when it received a point");
-        assert!((before..=jiff::Timestamp::now().as_second()).contains(&stored.as_second()), "{of:?}");
-        assert_eq!(stored.subsec_nanosecond(), 0);
-    }
+    // The store's clock is that of this machine: each was received after it was cut, and before the next one was.
+    let stored: Vec<i64> = captured
+        .iter()
+        .map(|of| {
+            let stored = of.stored_at.expect("the store says when it received a point");
+            assert_eq!(stored.subsec_nanosecond(), 0);
+            stored.as_second()
+        })
+        .collect();
+    let cut: Vec<i64> = captured.iter().map(|of| of.consistency_time.as_second()).collect();
+    assert!((0..3).all(|n| cut[n] <= stored[n]) && (0..2).all(|n| stored[n] <= cut[n + 1]), "{captured:?}");
     let listed = |known: &[&Captured]| {
         let known = known.iter().map(|captured| captured.point.clone()).collect();
         let (report, code) = pod.run(&Request::Catalogue { repository: pod.access(), known });
@@ -128,8 +132,8 @@ fn what_is_quarantined_in_the_bucket_is_restored_and_removed_by_nobody_until_som
         judged(&pod, point, TrustWord::Quarantined, TrustReason::SuspectedBreach);
     }
     // What was captured here is no whole ChromaDB, so a is no good one; the others are evidence.
-    assert_eq!(judge(&pod, "chromadb", 1, &[]), [a.clone()]);
-    assert_eq!(prune(&pod, &[b]).left, [b.clone()]);
+    assert_eq!(judge(&pod, "chromadb", 1, &[]), [a.as_str()]);
+    assert_eq!(prune(&pod, &[b]).left, [b.as_str()]);
     let marks = || {
         let (report, _) = pod.run(&Request::Catalogue { repository: pod.access(), known: vec![] });
         let Report::Catalogued(found) = report else { panic!("{report:?}") };
@@ -155,7 +159,59 @@ fn what_is_quarantined_in_the_bucket_is_restored_and_removed_by_nobody_until_som
 
     judged(&pod, c, TrustWord::Trusted, TrustReason::ByUser);
     assert!(matches!(pod.run(&pod.restore(c, "u-1")).0, Report::Restored(_)));
-    assert_eq!(prune(&pod, &[b]).left, [b.clone()], "it is evidence still");
+    assert_eq!(prune(&pod, &[b]).left, [b.as_str()], "it is evidence still");
+}
+
+#[test]
+fn a_sealed_repository_removes_nothing_takes_evidence_alone_and_is_unsealed_by_a_later_mark() {
+    let pod = Pod::with_s3("sealed");
+    let points: Vec<String> = captures(&pod, &["a", "b"]).into_iter().map(|of| of.point).collect();
+    let [a, b] = points.as_slice() else { panic!("{points:?}") };
+    let seal = |seal| {
+        let (by, reason) = ("run/breach".into(), "INC-2041".into());
+        match pod.run(&Request::Seal { repository: pod.access(), seal, by, reason }) {
+            (Report::Sealed { seal }, 0) => seal,
+            other => panic!("{other:?}"),
+        }
+    };
+    let probed = || match pod.run(&pod.probe()) {
+        (Report::Probed(probed), 0) => probed,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(probed().seal, None);
+    let sealed = seal(true).expect("it is sealed");
+    assert_eq!((sealed.by.as_str(), sealed.reason.as_str()), ("run/breach", "INC-2041"));
+    let found = probed();
+    assert_eq!(
+        (found.seal.as_ref(), found.conditional_writes),
+        (Some(&sealed), None),
+        "nothing is tried by writing"
+    );
+
+    let (reason, message, code) = pod.failure(&removal(&pod, &[a]));
+    assert_eq!((reason, code), (FailureReason::Sealed, 17), "{message}");
+    let (reason, message, _) = pod.failure(&pod.capture("c"));
+    assert!(reason == FailureReason::Sealed && message.contains("run/breach"), "{message}");
+    let as_evidence = |mut request: Request| {
+        let Request::Capture { repository, .. } = &mut request else { panic!("{request:?}") };
+        repository.evidence = true;
+        request
+    };
+    assert!(matches!(pod.run(&as_evidence(pod.capture("c"))).0, Report::Captured(_)));
+    assert!(matches!(pod.run(&pod.restore(b, "u-1")).0, Report::Restored(_)));
+    judged(&pod, a, TrustWord::Quarantined, TrustReason::SuspectedBreach);
+
+    assert_eq!((seal(false), probed().seal), (None, None));
+    assert!(prune(&pod, &[b]).left.is_empty());
+    // By its spec alone.
+    let mut by_spec = pod.capture("d");
+    let Request::Capture { repository, .. } = &mut by_spec else { panic!("{by_spec:?}") };
+    repository.sealed = true;
+    assert_eq!(pod.failure(&by_spec).0, FailureReason::Sealed);
+    let mut removal = removal(&pod, &[a]);
+    let Request::Prune { repository, .. } = &mut removal else { panic!("{removal:?}") };
+    repository.sealed = true;
+    assert_eq!(pod.failure(&removal).0, FailureReason::Sealed);
 }
 
 #[test]

@@ -117,6 +117,8 @@ impl Pod {
             addressing: Addressing::Path,
             expected_id: self.expected_id.clone(),
             read_only: false,
+            sealed: false,
+            evidence: false,
             lock: self.lock,
         }
     }

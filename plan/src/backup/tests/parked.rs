@@ -13,13 +13,28 @@ type Change = fn(&mut World);
 
 #[test]
 fn whatever_parks_a_policy_is_said_and_heals_by_itself() {
-    let cases: [(Change, &str, &str); 8] = [
+    let cases: [(Change, &str, &str); 10] = [
         (|w| w.repository = None, "RepositoryNotReady", "does not exist"),
         (|w| w.repository.as_mut().unwrap().status = None, "RepositoryNotReady", "was not probed yet"),
         (
             |w| w.repository.as_mut().unwrap().spec.mode = crds::repository::RepositoryMode::ReadOnly,
             "RepositoryNotReady",
             "ReadWrite",
+        ),
+        (
+            |w| w.repository.as_mut().unwrap().spec.mode = crds::repository::RepositoryMode::Sealed,
+            "RepositoryNotReady",
+            "is Sealed",
+        ),
+        (
+            |w| {
+                let status = w.repository.as_mut().unwrap().status.as_mut().unwrap();
+                let since = "2026-11-23T08:00:00Z".parse().unwrap();
+                let (by, reason) = ("run/breach".into(), "INC-2041".into());
+                status.seal = Some(crds::repository::SealMark { by, reason, since });
+            },
+            "RepositoryNotReady",
+            "is Sealed",
         ),
         (
             |w| {

@@ -243,6 +243,8 @@ pub(super) fn access() -> Access {
             addressing: crds::repository::Addressing::Path,
             expected_id: Some("repo".into()),
             read_only: false,
+            sealed: false,
+            evidence: false,
             lock: None,
         },
         keys: RepositoryKeys {

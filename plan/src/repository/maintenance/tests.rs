@@ -375,9 +375,15 @@ fn a_schedule_that_is_none_is_told_until_it_is_mended() {
 }
 
 #[test]
-fn nothing_is_removed_from_a_repository_that_is_read_only_or_not_ready() {
+fn nothing_is_removed_from_a_repository_that_is_read_only_sealed_or_not_ready() {
     for change in [
         (|r: &mut RecoveryRepository| r.spec.mode = RepositoryMode::ReadOnly) as fn(&mut RecoveryRepository),
+        |r| r.spec.mode = RepositoryMode::Sealed,
+        |r| {
+            let (by, reason) = ("run/breach".into(), "INC-2041".into());
+            let since = at("2026-11-23T02:00:00Z");
+            r.status.as_mut().unwrap().seal = Some(crds::repository::SealMark { by, reason, since });
+        },
         |r| r.status.as_mut().unwrap().conditions[0].status = "False".into(),
     ] {
         let mut world = World::new(5);
