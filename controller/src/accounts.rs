@@ -3,17 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
+use crds::names;
+use crds::reference::{COLLECT_ROLE, MANAGED_BY, MANAGED_BY_LABEL};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::{Api, Resource, ResourceExt};
-use plan::effect::Account;
+use plan::effect::{Account, Bound};
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::execute::{child, ensure};
+use crate::observe;
 
-/// Makes the account and its binding unless they exist.
+/// Makes the account, and its binding where that goes with the owner, unless they exist.
 ///
 /// # Errors
 /// When the API server refuses.
@@ -21,28 +24,67 @@ pub async fn ensure_account<K>(ctx: &Context, owner: &K, account: &Account) -> R
 where
     K: Resource<DynamicType = ()>,
 {
-    let (namespace, Account { name, role }) = (owner.namespace().unwrap_or_default(), account);
-    let labels = BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())]);
-    let account = ServiceAccount {
-        metadata: child(owner, name, labels.clone())?,
+    let namespace = owner.namespace().unwrap_or_default();
+    let object = ServiceAccount {
+        metadata: child(owner, &account.name, labels())?,
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     };
-    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &account, "ServiceAccount").await?;
+    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &object, "ServiceAccount").await?;
+    match account.bound {
+        Bound::WithItsOwner => bind(ctx, owner, &account.name, account).await,
+        Bound::WithItsJob => Ok(()),
+    }
+}
+
+/// Binds an account for as long as `job` exists.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn bind_for(ctx: &Context, job: &Job, account: &Account) -> Result<(), Error> {
+    match account.bound {
+        Bound::WithItsOwner => Ok(()),
+        Bound::WithItsJob => bind(ctx, job, &names::collector(&job.uid().unwrap_or_default()), account).await,
+    }
+}
+
+async fn bind<K>(ctx: &Context, owner: &K, name: &str, account: &Account) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let namespace = owner.namespace().unwrap_or_default();
     let binding = RoleBinding {
-        metadata: child(owner, name, labels)?,
+        metadata: child(owner, name, labels())?,
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
             kind: "ClusterRole".to_owned(),
-            name: (*role).to_owned(),
+            name: account.role.to_owned(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
-            name: name.clone(),
+            name: account.name.clone(),
             namespace: Some(namespace.clone()),
             api_group: None,
         }]),
     };
-    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &binding, "RoleBinding").await?;
-    Ok(())
+    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &binding, "RoleBinding").await.map(drop)
+}
+
+/// Whether a Job has all that it is made with: its account is bound, where that goes with the Job.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn is_complete(ctx: &Context, job: &Job) -> Result<bool, Error> {
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let account = pod.and_then(|pod| pod.service_account_name.as_deref()).unwrap_or_default();
+    if !account.starts_with(names::COLLECTOR) {
+        return Ok(true);
+    }
+    let name = names::collector(&job.uid().unwrap_or_default());
+    let found: Option<RoleBinding> = observe::get(ctx, &job.namespace().unwrap_or_default(), &name).await?;
+    Ok(found.is_some_and(|binding| binding.role_ref.name == COLLECT_ROLE))
+}
+
+fn labels() -> BTreeMap<String, String> {
+    BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())])
 }

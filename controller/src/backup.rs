@@ -16,7 +16,7 @@ use crate::controllers::{action, measured};
 use crate::error::Error;
 use crate::fail_point::fail_point;
 use crate::status::{self, Written};
-use crate::{accounts, events, execute, observe, observe_job, points, snapshots, workloads};
+use crate::{events, execute, observe, observe_job, points, snapshots, workloads};
 
 /// One reconciliation.
 ///
@@ -128,9 +128,6 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         snapshots::ensure_clone(ctx, &object, clone).await?;
     }
     for job in plan.hook.iter().chain(&plan.start) {
-        if let Some(account) = &job.service_account {
-            accounts::ensure_account(ctx, &object, account).await?;
-        }
         execute::ensure_job(ctx, &object, job).await?;
     }
     events::publish(ctx, &object, &plan.events).await;

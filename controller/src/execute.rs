@@ -16,10 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::accounts;
 use crate::context::Context;
 use crate::error::{Error, is_code};
 use crate::fail_point::fail_point;
-use crate::job;
+use crate::job::{self, Handed};
 use crate::objects;
 use crate::observe::Kept;
 
@@ -34,8 +35,8 @@ pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Result<OwnerReference
     })
 }
 
-/// Creates the mover Job unless it exists. Its name is a function of the owner and the step, so that a repetition finds
-/// the one that is there.
+/// Creates the mover Job and the account that it runs as unless they exist. Its name is a function of the owner and the step, so that a
+/// repetition finds the one that is there, and gives it what a controller that was stopped in between has not.
 ///
 /// # Errors
 /// When the API server refuses, or a Job of that name belongs to somebody else.
@@ -47,31 +48,43 @@ where
     let owner = owner(object)?;
     let uid = owner.uid.clone();
     let api: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
-    let objects = match &job.objects {
-        Some(wanted) => objects::read(ctx, &namespace, wanted).await?,
-        None => Vec::new(),
+    if let Some(account) = &job.service_account {
+        accounts::ensure_account(ctx, object, account).await?;
+    }
+    let handed = Handed {
+        objects: match &job.objects {
+            Some(wanted) => objects::read(ctx, &namespace, wanted).await?,
+            None => Vec::new(),
+        },
+        beyond: match job.requests().any(|request| matches!(request, Request::Collect { .. })) {
+            true => objects::beyond(ctx, &namespace).await,
+            false => Vec::new(),
+        },
     };
-    let built = job::build(&namespace, owner, &ctx.mover, job, &objects);
+    let built = job::build(&namespace, owner, &ctx.mover, job, &handed);
     let mark = format!("CreateJob/{}", mark(&job.request));
     fail_point("before", Some(&mark));
     let created = api.create(&PostParams::default(), &built).await;
     if created.is_ok() {
         fail_point("after", Some(&mark));
     }
-    match created {
-        Ok(_) => Ok(()),
+    let made = match created {
+        Ok(made) => made,
         Err(error) if is_code(&error, 409) => {
             let found = api.get(&job.name).await.map_err(Error::api("get", format!("Job/{}", job.name)))?;
-            if found.owner_references().iter().any(|o| o.uid == uid) {
-                Ok(())
-            } else {
-                Err(Error::NameTaken {
+            if !found.owner_references().iter().any(|o| o.uid == uid) {
+                return Err(Error::NameTaken {
                     object: format!("Job/{}", job.name),
                     owner: format!("{}/{}", K::kind(&()), object.name_any()),
-                })
+                });
             }
+            found
         }
-        Err(error) => Err(Error::api("create", format!("Job/{}", job.name))(error)),
+        Err(error) => return Err(Error::api("create", format!("Job/{}", job.name))(error)),
+    };
+    match &job.service_account {
+        Some(account) => accounts::bind_for(ctx, &made, account).await,
+        None => Ok(()),
     }
 }
 
@@ -94,6 +107,7 @@ fn mark(request: &Request) -> &'static str {
         Request::CheckIntegrity { .. } | Request::CheckPreserved { .. } => "CheckIntegrity",
         Request::Extract { .. } => "Extract",
         Request::Recreate { .. } => "Objects",
+        Request::Collect { .. } => "Collect",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crds::job::{
-    CA_DIR, ESCROW_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, RECREATE_DIR, REQUEST_ENV, Request, SCRATCH_DIR,
-    SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV, SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR, TREE_OBJECTS,
-    TREE_VOLUMES,
+    CA_DIR, ESCROW_DIR, EVIDENCE_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, RECREATE_DIR, REQUEST_ENV, Request,
+    SCRATCH_DIR, SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV, SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR,
+    TREE_OBJECTS, TREE_VOLUMES,
 };
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -36,6 +36,15 @@ const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What a well-behaved storage client reads its credentials from.
 const CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 
+/// Objects that were read for a Job, besides those that its pod mounts.
+#[derive(Clone, Debug, Default)]
+pub struct Handed {
+    /// Those of a component, for whoever captures it.
+    pub objects: Vec<Value>,
+    /// Those beyond the namespace, for whoever collects.
+    pub beyond: Vec<Value>,
+}
+
 /// Builds the Job. Labels and annotations of the owner are not inherited: a tool that tracks its own objects by label
 /// would prune a Job that it did not make.
 #[must_use]
@@ -44,7 +53,7 @@ pub fn build(
     owner: OwnerReference,
     config: &MoverConfig,
     job: &MoverJob,
-    objects: &[Value],
+    handed: &Handed,
 ) -> Job {
     let mut labels = job.labels.clone();
     labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
@@ -62,7 +71,7 @@ pub fn build(
             active_deadline_seconds: Some(i64::try_from(job.deadline.as_secs()).unwrap_or(i64::MAX)),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod(config, job, objects)),
+                spec: Some(pod(config, job, handed)),
             },
             ..JobSpec::default()
         }),
@@ -70,8 +79,15 @@ pub fn build(
     }
 }
 
-fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
+fn pod(config: &MoverConfig, job: &MoverJob, handed: &Handed) -> PodSpec {
     let (volumes, mounts) = volumes(job);
+    // The first that captures leaves the objects in the scratch space of all.
+    let first = job.requests().position(|request| !matches!(request, Request::Collect { .. }));
+    let objects = |n: usize, request: &Request| match request {
+        Request::Collect { .. } => handed.beyond.as_slice(),
+        _ if Some(n) == first => handed.objects.as_slice(),
+        _ => &[],
+    };
     let identity = &job.identity;
     PodSpec {
         restart_policy: Some("Never".to_owned()),
@@ -111,9 +127,7 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
         init_containers: (!job.before.is_empty()).then(|| {
             let before = job.before.iter().enumerate();
             let made = before.map(|(n, request)| {
-                // The first leaves the objects in the scratch space of all.
-                let objects = if n == 0 { objects } else { &[] };
-                container(config, format!("{CONTAINER}-{n}"), request, job, objects, &mounts)
+                container(config, format!("{CONTAINER}-{n}"), request, job, objects(n, request), &mounts)
             });
             made.collect()
         }),
@@ -122,7 +136,7 @@ fn pod(config: &MoverConfig, job: &MoverJob, objects: &[Value]) -> PodSpec {
             CONTAINER.to_owned(),
             &job.request,
             job,
-            if job.before.is_empty() { objects } else { &[] },
+            objects(job.before.len(), &job.request),
             &mounts,
         )],
         volumes: Some(volumes),
@@ -142,6 +156,8 @@ fn container(
     let has = |mount: &&VolumeMount| match mount.name.as_str() {
         "key" | "escrow" | "ca" => request.repository().is_some(),
         "token" => request.asks_the_cluster(),
+        // Nobody with a token sees a Secret.
+        name if name.starts_with("object-") => !request.asks_the_cluster(),
         _ => true,
     };
     Container {
@@ -232,6 +248,10 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
     if matches!(job.request, Request::Recreate { .. }) {
         volumes.push(in_memory("recreate"));
         mounts.push(mount("recreate", RECREATE_DIR, false));
+    }
+    if job.requests().any(|request| matches!(request, Request::Collect { .. })) {
+        volumes.push(empty("evidence"));
+        mounts.push(mount("evidence", EVIDENCE_DIR, false));
     }
     let cut = matches!(job.request, Request::Capture { cut: Some(_), .. });
     if cut {

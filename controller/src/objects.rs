@@ -1,11 +1,17 @@
 //! Reading the objects of a component, for a capture. As they are and not as this program knows them: a field of a newer cluster
 //! is kept. Which of them, and what of each, `plan` decides.
 
+use std::fmt::Debug;
+
 use crds::policy::ObjectKind;
-use kube::Api;
+use k8s_openapi::api::core::v1::{Node, PersistentVolume};
 use kube::api::ListParams;
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::{ApiResource, ClusterResourceScope, DynamicObject, GroupVersionKind};
+use kube::{Api, Resource};
 use plan::backup::objects::{READ, Wanted};
+use plan::beyond::handed;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::context::Context;
@@ -33,6 +39,27 @@ pub async fn read(ctx: &Context, namespace: &str, wanted: &Wanted) -> Result<Vec
         chosen.extend(wanted.chosen(kind, &objects.collect::<Vec<_>>()));
     }
     Ok(chosen)
+}
+
+/// What a mover that collects is told of the cluster beyond its namespace. What can't be read is told as that.
+pub async fn beyond(ctx: &Context, namespace: &str) -> Vec<Value> {
+    let nodes = whole::<Node>(ctx).await;
+    let volumes = whole::<PersistentVolume>(ctx).await;
+    handed(nodes.as_deref().map_err(Clone::clone), volumes.as_deref().map_err(Clone::clone), namespace)
+}
+
+/// Every object of a kind without namespaces.
+async fn whole<K>(ctx: &Context) -> Result<Vec<Value>, String>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let listed = Api::<K>::all(ctx.client.clone()).list(&ListParams::default()).await;
+    let objects = listed.map_err(|error| error.to_string())?.items;
+    Ok(objects.iter().map(|object| serde_json::to_value(object).unwrap_or_default()).collect())
 }
 
 fn resource(kind: ObjectKind) -> ApiResource {

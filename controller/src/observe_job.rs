@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, Resource, ResourceExt};
 use plan::effect::JobState;
 
+use crate::accounts;
 use crate::context::Context;
 use crate::error::Error;
 
@@ -50,7 +51,19 @@ where
     // The uid and not the name: a Job of the same name made anew has other pods.
     let selector = ListParams::default().labels(&format!("batch.kubernetes.io/controller-uid={uid}"));
     let pods = pods.list(&selector).await.map_err(Error::api("list", format!("the pods of Job/{name}")))?;
-    Ok((state(&job, &pods.items), turns(&pods.items)))
+    let state = made(ctx, &job, state(&job, &pods.items)).await?;
+    Ok((state, turns(&pods.items)))
+}
+
+/// A Job that runs and lacks what it is made with is not made yet: whoever made it was stopped in between.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn made(ctx: &Context, job: &Job, state: JobState) -> Result<JobState, Error> {
+    match state {
+        JobState::Running { .. } if !accounts::is_complete(ctx, job).await? => Ok(JobState::Absent),
+        state => Ok(state),
+    }
 }
 
 /// The state of a Job with these pods.

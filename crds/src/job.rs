@@ -13,7 +13,7 @@ mod request;
 
 pub use failure::{Failure, FailureReason};
 pub use report::{
-    Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
+    Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked, Collected,
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, Judged, LockTried, Probed,
     Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
@@ -77,6 +77,8 @@ pub const MAX_CHECKS: usize = 12;
 pub const MAX_POINTS: usize = 64;
 /// Most objects named in a Report.
 pub const MAX_OBJECTS: usize = 6;
+/// Most things that could not be collected, named in a Report.
+pub const MAX_NOT_COLLECTED: usize = 4;
 /// Most unstable files named in a Report.
 pub const MAX_UNSTABLE: usize = 4;
 /// Most ranges of unreadable bytes named in a Report.

@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 
 /// Longest name of a Job: its pods carry it in a label value.
 const MAX_JOB: usize = 52;
+/// How the name of every account begins that looks around.
+pub const COLLECTOR: &str = "hf-collect-";
 
 /// A Job's name from its owner, the step and the attempt: `<owner>-<step>-<attempt>-<hash>`.
 ///
@@ -67,6 +69,13 @@ pub fn hooker(policy_uid: &str) -> String {
 #[must_use]
 pub fn recreator(run_uid: &str) -> String {
     format!("hf-recreate-{run_uid}")
+}
+
+/// What the ServiceAccount is called by which a policy or run, or the RoleBinding by which a Job of it, may look around: by the uid of either. A
+/// function that an admission policy can compute, too (`admission/grants.yaml` of the chart).
+#[must_use]
+pub fn collector(uid: &str) -> String {
+    format!("{COLLECTOR}{uid}")
 }
 
 /// The claim that a point is restored into, before it takes the name of `claim`.

@@ -59,6 +59,8 @@ pub const REQUESTED_AT: &str = "holdfast.dev/requested-at";
 
 /// What the annotation is called that asks a repository for maintenance now, in the same way.
 pub const MAINTENANCE_REQUESTED_AT: &str = "holdfast.dev/maintenance-requested-at";
+/// What the annotation is called that asks a policy for an emergency capture now, in the same way.
+pub const EMERGENCY_REQUESTED_AT: &str = "holdfast.dev/emergency-requested-at";
 /// Label on points, Jobs and claims: the BackupPolicy concerned.
 pub const POLICY_LABEL: &str = "holdfast.dev/policy";
 /// Label on VolumeSnapshots and claims that a capture reads: its slot. They are removed after it.
@@ -87,6 +89,8 @@ pub const SNAPSHOT_ROLE: &str = "holdfast-snapshots";
 pub const HOOK_ROLE: &str = "holdfast-hooks";
 /// The ClusterRole, from the chart, that lets a mover create what is missing of a component; bound in the namespace of a run.
 pub const RECREATE_ROLE: &str = "holdfast-recreate";
+/// The ClusterRole, from the chart, that lets a mover read logs and what the cluster says in a namespace; bound there for as long as its Job exists.
+pub const COLLECT_ROLE: &str = "holdfast-collect";
 /// Annotation on an object that a run created because it was missing: the run's uid.
 pub const RECREATED_BY: &str = "holdfast.dev/recreated-by";
 /// Annotation on a workload that a run created stopped: the replicas that it had; of a CronJob 1 when it was not suspended.

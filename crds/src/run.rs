@@ -4,6 +4,7 @@ mod assessment;
 mod decision;
 mod incident;
 mod offline;
+mod point;
 mod status;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
 };
+pub use point::{ChosenPoint, PreservedPoint};
 pub use status::*;
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.

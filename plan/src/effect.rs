@@ -110,9 +110,25 @@ pub struct Account {
     pub name: String,
     /// The ClusterRole that it is bound to in its namespace, and nothing else.
     pub role: &'static str,
+    /// For how long.
+    pub bound: Bound,
+}
+
+/// For how long an account has its rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// As long as its policy or run exists; what it does when, an admission policy says.
+    WithItsOwner,
+    /// As long as the Job exists that it was made for: nobody else can say when it may read.
+    WithItsJob,
 }
 
 impl MoverJob {
+    /// All that it does, in this order.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.before.iter().chain([&self.request])
+    }
+
     /// A Job that has nothing but its request: no label, key, volume or token, anywhere, as nobody.
     pub(crate) fn bare(name: String, request: Request, deadline: Span) -> Self {
         Self {

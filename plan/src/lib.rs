@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod backup;
+pub mod beyond;
 pub mod effect;
 pub mod recovery;
 pub mod repository;

@@ -113,8 +113,12 @@ fn built(job: &MoverJob) -> Value {
     let config =
         MoverConfig { image: "holdfast:1".into(), pull_policy: None, pull_secrets: vec![], hooks: false };
     let objects = [json!({"kind": "Service", "spec": {"note": "$(AWS_SECRET_ACCESS_KEY)"}})];
-    let objects = if job.objects.is_some() { &objects[..] } else { &[] };
-    serde_json::to_value(build("arxiv", owner, &config, job, objects)).unwrap()
+    let beyond = [json!({"kind": "Node", "metadata": {"name": "node-1"}})];
+    let handed = Handed {
+        objects: if job.objects.is_some() { objects.to_vec() } else { vec![] },
+        beyond: beyond.to_vec(),
+    };
+    serde_json::to_value(build("arxiv", owner, &config, job, &handed)).unwrap()
 }
 
 #[test]
@@ -249,6 +253,38 @@ fn captures_in_a_row_are_containers_that_kubernetes_runs_one_after_the_other_on_
         container["env"].as_array().unwrap().iter().any(|variable| variable["name"] == "HOLDFAST_OBJECT_0")
     };
     assert!(objects(&before[0]) && !objects(&before[1]) && !objects(last), "the first leaves them to all");
+}
+
+#[test]
+fn whoever_collects_has_a_token_and_neither_key_nor_secret_and_whoever_stores_it_has_these_and_no_token() {
+    let mut job = capture();
+    let spans = [SignedDuration::from_hours(24), SignedDuration::from_mins(5)];
+    job.before = vec![Request::Collect {
+        namespace: "arxiv".into(),
+        workloads: vec![],
+        claims: vec![],
+        logs_since: spans[0],
+        within: spans[1],
+    }];
+    let account = plan::effect::Account {
+        name: "hf-collect-u-1".into(),
+        role: crds::reference::COLLECT_ROLE,
+        bound: plan::effect::Bound::WithItsJob,
+    };
+    job.service_account = Some(account);
+    let pod = built(&job)["spec"]["template"]["spec"].clone();
+    assert_eq!(pod["serviceAccountName"], "hf-collect-u-1");
+    let has = |container: &Value| {
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        mounts.iter().map(|mount| mount["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (collects, stores) = (&pod["initContainers"][0], &pod["containers"][0]);
+    assert_eq!(has(collects), ["scratch", "token", "evidence", "source-0"]);
+    assert_eq!(has(stores), ["scratch", "key", "evidence", "source-0", "object-0", "object-1"]);
+    let env = |container: &Value| container["env"].to_string();
+    assert!(!env(collects).contains("AWS_SECRET_ACCESS_KEY\""), "{collects}");
+    assert!(collects["env"][1]["value"].as_str().unwrap().contains("node-1"));
+    assert!(stores["env"][1]["value"].as_str().unwrap().contains("Service"), "{stores}");
 }
 
 #[test]

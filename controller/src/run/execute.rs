@@ -84,12 +84,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
             patched(&claims, name, "PersistentVolumeClaim", &patch).await
         }
-        Effect::CreateJob { step: _, job } => {
-            if let Some(account) = &job.service_account {
-                crate::accounts::ensure_account(ctx, run, account).await?;
-            }
-            crate::execute::ensure_job(ctx, run, job).await
-        }
+        Effect::CreateJob { step: _, job } => crate::execute::ensure_job(ctx, run, job).await,
         Effect::CreateCheckJob { name, policy, cron_job, timeout } => {
             super::check_job::make(ctx, run, (name, policy), (cron_job, *timeout)).await
         }

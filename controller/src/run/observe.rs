@@ -287,30 +287,22 @@ impl Look<'_> {
         let selector = ListParams::default()
             .labels(&format!("{RUN_LABEL}={}", plan::effect::label_value(&run.name_any())));
         let jobs: Vec<Job> = self.list(&selector).await?;
-        Ok(jobs
-            .iter()
-            .filter(|job| {
-                job.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
-            })
-            .map(|job| {
-                let uid = job.uid().unwrap_or_default();
-                let own: Vec<Pod> = pods
-                    .iter()
-                    .filter(|pod| pod.labels().get("batch.kubernetes.io/controller-uid") == Some(&uid))
-                    .cloned()
-                    .collect();
-                let deleting = job.metadata.deletion_timestamp.is_some();
-                let state = observe_job::state(job, &own);
-                let seen = JobSeen {
-                    uid,
-                    deleting,
-                    ended: observe_job::ended_at(job),
-                    completed: observe_job::completed(job),
-                    state,
-                };
-                (job.name_any(), seen)
-            })
-            .collect())
+        let mut seen = BTreeMap::new();
+        for job in jobs.iter().filter(|job| {
+            job.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
+        }) {
+            let uid = job.uid().unwrap_or_default();
+            let own: Vec<Pod> = pods
+                .iter()
+                .filter(|pod| pod.labels().get("batch.kubernetes.io/controller-uid") == Some(&uid))
+                .cloned()
+                .collect();
+            let deleting = job.metadata.deletion_timestamp.is_some();
+            let state = observe_job::made(self.ctx, job, observe_job::state(job, &own)).await?;
+            let (ended, completed) = (observe_job::ended_at(job), observe_job::completed(job));
+            seen.insert(job.name_any(), JobSeen { uid, deleting, ended, completed, state });
+        }
+        Ok(seen)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{
     Captured, CataloguedPoint, Content, Diagnosed, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS,
-    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_OBJECTS, MAX_POINTS, MAX_TEXT, MAX_UNREADABLE, MAX_UNSTABLE,
-    MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
+    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_NOT_COLLECTED, MAX_OBJECTS, MAX_POINTS, MAX_TEXT,
+    MAX_UNREADABLE, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
 use crate::repository::SealMark;
 
@@ -91,6 +91,10 @@ impl Report {
             Self::Recreated(recreated) => {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
+            }
+            Self::Collected(collected) => {
+                collected.failures.truncate(MAX_NOT_COLLECTED);
+                collected.failures.iter_mut().for_each(|what| cut(what, 240));
             }
             Self::Sealed { seal } => bound_seal(seal),
             Self::Marked
@@ -219,8 +223,8 @@ mod tests {
 
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-        CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, Judged, Probed, Pruned,
-        REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
+        Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, Judged, Probed,
+        Pruned, REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
     };
     use super::*;
     use crate::point::{TrustMark, TrustReason, TrustWord};
@@ -368,6 +372,12 @@ mod tests {
                 existing: u64::MAX,
             }),
             Report::Ran,
+            Report::Collected(Collected {
+                logs: u64::MAX,
+                log_bytes: u64::MAX,
+                failure_count: u64::MAX,
+                failures: vec![text(); 100],
+            }),
             Report::Diagnosed(Diagnosed {
                 endpoints: vec![
                     EndpointSeen { answers: false, addresses: vec![text(); 100], message: text() };

@@ -52,6 +52,8 @@ pub enum Report {
     },
     /// Whatever was missing exists.
     Recreated(Recreated),
+    /// What people need to see was collected, as far as it could be.
+    Collected(Collected),
     /// The point was restored; every byte was held against its digest.
     Restored(Restored),
     /// The restored volume was held against the point.
@@ -102,6 +104,20 @@ pub enum LockTried {
     Shown,
     /// It is no use to ask for a lock: why, and what to do.
     NotEnforced(String),
+}
+
+/// Result of [`Request::Collect`](super::Request::Collect).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Collected {
+    /// Logs that were written.
+    pub logs: u64,
+    /// Their bytes.
+    pub log_bytes: u64,
+    /// How much could not be collected.
+    pub failure_count: u64,
+    /// What, and why: the first [`MAX_NOT_COLLECTED`](super::MAX_NOT_COLLECTED). All of it stands in `failures.json` beside what was collected.
+    pub failures: Vec<String>,
 }
 
 /// Result of [`Request::Diagnose`](super::Request::Diagnose): what could be seen from the pod.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
+use crate::reference::WorkloadRef;
 
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,6 +173,21 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         storage_class: Option<String>,
     },
+    /// Write what people need to see of a component besides its volumes and objects into [`EVIDENCE_DIR`](super::EVIDENCE_DIR), for a container
+    /// of the same pod that has a key: the logs of its pods, and what the cluster says. Nodes and volumes come in
+    /// [`OBJECT_ENV`](super::OBJECT_ENV), for no account of a mover sees beyond its namespace. What can't be read is told, and is no failure.
+    Collect {
+        /// Namespace.
+        namespace: String,
+        /// Whose pods they are, whether or not these workloads still exist.
+        workloads: Vec<WorkloadRef>,
+        /// So are pods that mount one of these.
+        claims: Vec<String>,
+        /// How far back logs go.
+        logs_since: SignedDuration,
+        /// How long it may take; what was not collected by then is told.
+        within: SignedDuration,
+    },
     /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.
     Restore {
@@ -254,6 +270,7 @@ impl Request {
             | Self::Diagnose { .. }
             | Self::CheckIntegrity { .. }
             | Self::Recreate { .. }
+            | Self::Collect { .. }
             | Self::Check { .. } => None,
         }
     }
@@ -261,7 +278,7 @@ impl Request {
     /// Whether the Kubernetes API is talked to.
     #[must_use]
     pub fn asks_the_cluster(&self) -> bool {
-        matches!(self, Self::Cut { .. } | Self::Hook { .. } | Self::Recreate { .. })
+        matches!(self, Self::Cut { .. } | Self::Hook { .. } | Self::Recreate { .. } | Self::Collect { .. })
     }
 }
 

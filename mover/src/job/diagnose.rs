@@ -19,9 +19,14 @@ const TRIED: usize = 3;
 
 pub(super) async fn diagnose(endpoints: &[Endpoint]) -> Report {
     let endpoints = join_all(endpoints.iter().map(look)).await;
+    let (interfaces, routes) = network();
+    Report::Diagnosed(Diagnosed { endpoints, interfaces, routes })
+}
+
+/// Interfaces and routes of this pod.
+pub(super) fn network() -> (Vec<String>, Vec<String>) {
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let interfaces = interfaces(&routes);
-    Report::Diagnosed(Diagnosed { endpoints, interfaces, routes: told(&routes) })
+    (interfaces(&routes), told(&routes))
 }
 
 /// The line of the checklist about them; none where there are none.

@@ -7,6 +7,7 @@ mod capture;
 mod catalogue;
 mod check_preserved;
 mod clones;
+mod collect;
 mod confirm;
 mod cut;
 mod diagnose;
@@ -149,6 +150,16 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
             let storage_class = storage_class.as_deref();
             let asked = recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class };
             recreate::recreate(desk, asked).await
+        }
+        Request::Collect { namespace, workloads, claims, logs_since, within } => {
+            let asked = collect::Asked {
+                namespace: &namespace,
+                workloads: &workloads,
+                claims: &claims,
+                logs_since,
+                within,
+            };
+            collect::collect(desk, asked).await
         }
         Request::Restore { repository, point, claims, run } => {
             restore::restore(desk, &repository, &point, &claims, &run).await

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::source::{Content, Problem, Source};
 use super::{Observed, Plan, conditions, name_of, outcome, snapshot};
-use crate::effect::{Account, Event, JobState, MoverJob, label_value};
+use crate::effect::{Account, Bound, Event, JobState, MoverJob, label_value};
 
 /// Jobs that a stage may take.
 const TRIES: u32 = 3;
@@ -205,7 +205,7 @@ fn start(seen: &Observed<'_>, plan: &mut Plan, hooked: &Hooked) {
     let account = names::hooker(meta.uid.as_deref().unwrap_or_default());
     plan.hook = Some(Box::new(MoverJob {
         labels: BTreeMap::from([(POLICY_LABEL.to_owned(), name)]),
-        service_account: Some(Account { name: account, role: HOOK_ROLE }),
+        service_account: Some(Account { name: account, role: HOOK_ROLE, bound: Bound::WithItsOwner }),
         ..MoverJob::bare(job_name(seen.policy, hooked), request, deadline(hooked))
     }));
 }

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::source::{Content, Problem, Source};
 use super::{Observed, Plan, conditions, outcome};
-use crate::effect::{Account, Event, MoverJob, Volume, label_value};
+use crate::effect::{Account, Bound, Event, MoverJob, Volume, label_value};
 use crate::size;
 
 /// How long the Job may take that has snapshots cut: the guard tries for some minutes.
@@ -245,7 +245,11 @@ pub(super) fn cutting(seen: &Observed<'_>, active: &ActiveCapture, common: Mover
         place: if mounted { source.place.clone() } else { source.anywhere.clone() },
         identity: if mounted { source.identity.clone() } else { Default::default() },
         deadline: CUTTING.max(patience),
-        service_account: Some(Account { name: names::snapshotter(&name, &uid), role: SNAPSHOT_ROLE }),
+        service_account: Some(Account {
+            name: names::snapshotter(&name, &uid),
+            role: SNAPSHOT_ROLE,
+            bound: Bound::WithItsOwner,
+        }),
         ..common
     })
 }

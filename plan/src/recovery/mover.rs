@@ -473,6 +473,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Ran => "Ran",
         Report::Extracted { .. } => "Extracted",
         Report::Recreated(_) => "Recreated",
+        Report::Collected(_) => "Collected",
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",

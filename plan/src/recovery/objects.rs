@@ -13,7 +13,7 @@ use super::mover::{self, Outcome, Wanted};
 use super::seen::{ClaimSeen, Component, Observed};
 use super::steps::Kind;
 use super::{Draft, Progress, texts};
-use crate::effect::{Account, Identity, Place, label_value};
+use crate::effect::{Account, Bound, Identity, Place, label_value};
 
 /// What a stand-in has written on it.
 #[derive(Default, Deserialize)]
@@ -91,7 +91,11 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
             storage_class: in_place.and_then(|target| target.storage_class_name.clone()),
         },
         before: vec![Request::Extract { repository: access.access.clone(), point, run: mover::mark(draft) }],
-        account: Some(Account { name: names::recreator(&run.uid), role: RECREATE_ROLE }),
+        account: Some(Account {
+            name: names::recreator(&run.uid),
+            role: RECREATE_ROLE,
+            bound: Bound::WithItsOwner,
+        }),
         keys: Some(access.keys.clone()),
         sources: BTreeMap::new(),
         objects: None,

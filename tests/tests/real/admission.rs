@@ -468,6 +468,12 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
     let user = format!("{CONTROLLER} --as-group=system:masters");
     let user_of_nobody =
         json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "chromadb-snapshots"});
+    let of_a_job = |name: &str, subject: Value| {
+        let mut of_a_job = binding("holdfast-collect", subject);
+        of_a_job["metadata"] = json!({"name": name, "ownerReferences": [
+            {"apiVersion": "batch/v1", "kind": "Job", "name": "chromadb-emergency-1", "uid": "j-1"}]});
+        of_a_job
+    };
     for refused in [
         binding("cluster-admin", account("chromadb-snapshots", &namespace)),
         binding("holdfast-snapshots", account("default", &namespace)),
@@ -476,6 +482,11 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
         // That of hooks to an account whose commands nobody would look at.
         binding("holdfast-hooks", account("chromadb-snapshots", &namespace)),
         binding("holdfast-recreate", account("chromadb-snapshots", &namespace)),
+        binding("holdfast-collect", account("chromadb-snapshots", &namespace)),
+        of_a_job("hf-collect-j-1", account("default", &namespace)),
+        of_a_job("hf-collect-j-1", account("hf-collect-u-1", "elsewhere")),
+        // One that outlives the Job.
+        of_a_job("hf-collect-j-2", account("hf-collect-u-1", &namespace)),
     ] {
         let said = create(server(), &namespace, &user, &refused).refusal();
         assert!(
@@ -491,6 +502,8 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
     of_a_run["metadata"] = json!({"name": "hf-recreate-u-1", "ownerReferences": [
         {"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "name": "total", "uid": "u-1"}]});
     let _ = create(server(), &namespace, &user, &of_a_run).success();
+    let looks = of_a_job("hf-collect-j-1", account("hf-collect-u-1", &namespace));
+    let _ = create(server(), &namespace, &user, &looks).success();
     // Without more rights than the chart gives, another role is refused before anybody asks about subjects.
     let said =
         create(server(), &namespace, CONTROLLER, &binding("edit", account("mine", &namespace))).refusal();

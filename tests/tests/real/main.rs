@@ -15,6 +15,7 @@ mod chroma_serve;
 mod cli_archives;
 mod cli_bad_input;
 mod cli_contract;
+mod collect;
 mod compiled_crates;
 mod crds;
 mod cut;

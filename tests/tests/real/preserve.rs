@@ -42,15 +42,20 @@ fn content(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 255) as u8 + 1).collect()
 }
 
-fn restored(pod: &Pod, point: &str, arguments: &[&str]) -> (std::path::PathBuf, serde_json::Value) {
-    let target = tempfile::tempdir().unwrap().keep();
-    let at = target.join("restored");
+/// What the CLI restores of a point, into a directory that goes with what is returned first.
+fn restored(
+    pod: &Pod,
+    point: &str,
+    arguments: &[&str],
+) -> (tempfile::TempDir, std::path::PathBuf, serde_json::Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("restored");
     let path = at.display().to_string();
     let mut all = vec!["restore", "--point", point, "--target", &path];
     all.extend(arguments);
     let (done, code) = pod.shell().answer(&all);
     assert_eq!(code, 0, "{done}");
-    (at, done)
+    (dir, at, done)
 }
 
 fn ledger(dir: &Path) -> Vec<(String, Vec<u8>)> {
@@ -121,7 +126,7 @@ fn everything_but_the_bad_blocks_of_a_disk_is_kept_and_these_are_named_exactly()
     let found = catalogued.points[0].captured.emergency.as_ref().unwrap();
     assert_eq!((found.unreadable_count, found.torn), (4, Torn::No));
 
-    let (restored_to, done) = restored(&pod, &captured.point, &[]);
+    let (_dir, restored_to, done) = restored(&pod, &captured.point, &[]);
     assert_eq!(done["unreadable"].as_array().unwrap().len(), 4, "{done}");
     for file in ["large", "whole", "dead", "papers/deep/end"] {
         let mut truth = fs::read(at(file)).unwrap();
@@ -132,7 +137,7 @@ fn everything_but_the_bad_blocks_of_a_disk_is_kept_and_these_are_named_exactly()
     }
     assert_eq!(fs::read_link(restored_to.join("papers/link")).unwrap(), Path::new("deep/end"));
     assert!(restored_to.join("papers/lost").is_dir());
-    let (evidence, _) = restored(&pod, &captured.point, &["--evidence"]);
+    let (_other, evidence, _) = restored(&pod, &captured.point, &["--evidence"]);
     assert_eq!(fs::read(evidence.join("logs/app-0/app.log")).unwrap(), b"the last words");
     let list: serde_json::Value =
         serde_json::from_slice(&fs::read(evidence.join("unreadable.json")).unwrap()).unwrap();
