@@ -42,7 +42,7 @@ mod units;
 mod verify;
 mod xattr;
 
-pub use backup::{Backup, Committed, LayoutChooser, Verified, backup};
+pub use backup::{Backup, Committed, LayoutChooser, REPLACED, Verified, backup};
 pub use compare::{Comparison, Difference, compare};
 pub use diff::{Change, Changed, diff};
 pub use envelope::FORMAT;

@@ -43,6 +43,8 @@ pub struct Source {
     pub image: String,
     /// SQLite's integrity check, which reads the database several times, is part of the check.
     pub full_check: bool,
+    /// Where pages of the mirror that change are laid aside for [`store`].
+    pub aside: Option<PathBuf>,
 }
 
 /// The file in scratch space that remembers the last full check, for the next capture of the same pod.
@@ -62,12 +64,15 @@ pub async fn mirror(repository: &Repository, source: Source, telling: &Telling) 
     let key = Key::new(repository.digest_key());
     let telling = telling.clone();
     blocking(move || {
-        let Source { volume, data_path, mirror, scratch, max_writer_pause, image, full_check } = source;
-        let data = mirror.join(&data_path);
-        let guard = take(&volume, &data_path, &data, max_writer_pause, &telling)?;
+        let Source { volume, data_path, mirror, scratch, max_writer_pause, image, full_check, aside } =
+            source;
+        let (data, source) = (mirror.join(&data_path), volume.join(&data_path));
+        let mut guarded = guarded(&source, max_writer_pause)?;
+        guarded.replaced = aside.map(|aside| aside.join(engine::REPLACED));
+        let guard = take(&guarded, &data, &telling)?;
         dress_root(&volume, &mirror)?;
         if !data_path.is_empty() {
-            copy_the_rest(&volume, &volume.join(&data_path), &mirror)?;
+            copy_the_rest(&volume, &source, &mirror)?;
         }
         // What was found once is looked for again in every state that follows.
         let last = last_full_check(&scratch);
@@ -98,10 +103,11 @@ fn remember_full_check(scratch: &Path, facts: &ChromaFacts) -> Result<FullCheck>
     Ok(check)
 }
 
-/// Stores a directory that stands still.
+/// Stores a directory that stands still, with what was laid aside of it, if anything was.
 pub async fn store(
     repository: &Repository,
     source: PathBuf,
+    aside: Option<PathBuf>,
     attributes: PointAttributes,
     telling: &Telling,
 ) -> Result<Committed> {
@@ -110,7 +116,7 @@ pub async fn store(
         false => None,
     };
     let progress = telling.stage_of("store", total);
-    let request = Backup { source, layout: layouts(), attributes, progress };
+    let request = Backup { source, layout: layouts(), attributes, progress, aside };
     let committed = engine::backup(repository, request).await?;
     telling.end_stage();
     Ok(committed)
@@ -160,17 +166,9 @@ pub fn guarded(data: &Path, pause: Duration) -> Result<CaptureOptions> {
     Ok(options)
 }
 
-fn take(
-    volume: &Path,
-    data_path: &str,
-    mirror: &Path,
-    pause: Duration,
-    telling: &Telling,
-) -> Result<guard::Captured> {
-    let source = volume.join(data_path);
-    let options = guarded(&source, pause)?;
-    telling.say(format!("mirror {} without a lock", source.display()));
-    let captured = capture_live_watched(&options, mirror, &mut |moment| {
+fn take(options: &CaptureOptions, mirror: &Path, telling: &Telling) -> Result<guard::Captured> {
+    telling.say(format!("mirror {} without a lock", options.data_dir.display()));
+    let captured = capture_live_watched(options, mirror, &mut |moment| {
         telling.say(match moment {
             Moment::Near => "mirror is near; asking for the write lock",
             Moment::Locked => "write lock held, writers wait",

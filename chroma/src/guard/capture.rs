@@ -42,6 +42,9 @@ pub struct CaptureOptions {
     pub quiet: Duration,
     /// Capture although locks may not reach the server. Nothing is guaranteed then.
     pub allow_unshared_locks: bool,
+    /// A file that gets the pages of the database which an earlier mirror had and this one no longer has, 4,096 bytes each, 64 MiB of
+    /// them at most. Whoever compares with what was there before need not look for them.
+    pub replaced: Option<PathBuf>,
 }
 
 impl CaptureOptions {
@@ -55,6 +58,7 @@ impl CaptureOptions {
             attempts: NonZeroU32::new(8).expect("8 is not 0"),
             quiet: Duration::from_millis(30),
             allow_unshared_locks: false,
+            replaced: None,
         }
     }
 }
@@ -126,7 +130,7 @@ pub fn capture_live_watched(
     watch: &mut dyn FnMut(Moment),
 ) -> Result<Captured, GuardError> {
     let source = inspect_source(&options.data_dir, options.allow_unshared_locks)?;
-    let mut mirror = Mirror::open(&options.data_dir, mirror_dir)?;
+    let mut mirror = Mirror::open(&options.data_dir, mirror_dir, options.replaced.as_deref())?;
     let begun = Instant::now();
     let copied = mirror.bring_near(&scan(&options.data_dir)?)?;
     // A pass that took long, or had much to copy, is followed by another one: what changed meanwhile would be copied under the lock.

@@ -1,17 +1,47 @@
-//! Making one file equal to another by comparing blocks and writing only what differs.
+//! Making one file equal to another by comparing blocks and writing only what differs. What is written over can be laid aside.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Write},
     os::unix::fs::{FileExt, PermissionsExt},
     path::Path,
 };
 
 use super::error::GuardError;
 
-const BLOCK: usize = 1 << 20;
+/// Both blocks fit a core's own cache, so that what was read is compared there.
+const BLOCK: usize = 256 << 10;
 /// Writes are cut to this, SQLite's page: a changed page shall not rewrite its whole block.
 const GRAIN: usize = 4096;
+
+/// Grains that are laid aside at most, 64 MiB: more has changed than comparing by them is worth.
+const LAID_ASIDE: usize = 16 << 10;
+
+/// Where grains go that are written over, end to end.
+pub(super) struct Replaced {
+    file: File,
+    room: usize,
+}
+
+impl Replaced {
+    /// An empty one. None, and nothing is laid aside, where it can't be written: nobody needs it.
+    pub fn at(path: &Path) -> Option<Replaced> {
+        let made = File::create(path).inspect_err(|error| {
+            tracing::warn!("what changes is not laid aside in {}: {error}", path.display());
+        });
+        Some(Replaced { file: made.ok()?, room: LAID_ASIDE })
+    }
+
+    /// Lays whole grains aside.
+    fn take(&mut self, grains: &[u8]) {
+        let whole = (grains.len() / GRAIN).min(self.room);
+        self.room -= whole;
+        if let Err(error) = self.file.write_all(&grains[..whole * GRAIN]) {
+            tracing::debug!("what changes is not laid aside any more: {error}");
+            self.room = 0;
+        }
+    }
+}
 
 /// Two blocks of memory, whatever the files' sizes.
 pub(super) struct Leveller {
@@ -38,11 +68,12 @@ impl Leveller {
     }
 
     /// Makes `target` equal to what `source` holds while it is read. `tick` is called with the bytes of each block and may stop
-    /// the work by an error. Returns None when the source is gone.
+    /// the work by an error. What is written over is laid aside in `replaced`. Returns None when the source is gone.
     pub fn level(
         &mut self,
         source: &Path,
         target: &Path,
+        mut replaced: Option<&mut Replaced>,
         tick: &mut dyn FnMut(u64) -> Result<(), GuardError>,
     ) -> Result<Option<Levelled>, GuardError> {
         let unreadable = |error| GuardError::Read { path: source.to_owned(), source: error };
@@ -61,8 +92,9 @@ impl Leveller {
             }
             let present = fill(&ours, &mut self.ours[..wanted], done.read).map_err(unwritable)?;
             if self.theirs[..wanted] != self.ours[..present] {
-                done.written +=
-                    self.write_differences(&ours, wanted, present, done.read).map_err(unwritable)?;
+                done.written += self
+                    .write_differences(&ours, wanted, present, done.read, replaced.as_deref_mut())
+                    .map_err(unwritable)?;
             }
             done.read += wanted as u64;
             tick(wanted as u64)?;
@@ -71,7 +103,14 @@ impl Leveller {
         Ok(Some(done))
     }
 
-    fn write_differences(&self, ours: &File, wanted: usize, present: usize, at: u64) -> io::Result<u64> {
+    fn write_differences(
+        &self,
+        ours: &File,
+        wanted: usize,
+        present: usize,
+        at: u64,
+        mut replaced: Option<&mut Replaced>,
+    ) -> io::Result<u64> {
         let mut written = 0;
         let mut start = 0;
         while start < wanted {
@@ -88,6 +127,9 @@ impl Leveller {
                 end += GRAIN;
             }
             let end = end.min(wanted);
+            if let Some(replaced) = &mut replaced {
+                replaced.take(&self.ours[start.min(present)..end.min(present)]);
+            }
             ours.write_all_at(&self.theirs[start..end], at + start as u64)?;
             written += (end - start) as u64;
             start = end;
@@ -134,7 +176,7 @@ mod tests {
         if let Some(target) = target {
             std::fs::write(&to, target).unwrap();
         }
-        let done = Leveller::new().level(&from, &to, &mut |_| Ok(())).unwrap().unwrap();
+        let done = Leveller::new().level(&from, &to, None, &mut |_| Ok(())).unwrap().unwrap();
         (std::fs::read(&to).unwrap(), done)
     }
 
@@ -146,6 +188,25 @@ mod tests {
         let (made, done) = level(&new, Some(&old));
         assert!(made == new);
         assert_eq!(done, Levelled { read: new.len() as u64, written: GRAIN as u64 });
+    }
+
+    #[test]
+    fn whole_grains_that_are_written_over_are_laid_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let old: Vec<u8> = (0..5 * GRAIN + 100).map(|n| (n / GRAIN) as u8).collect();
+        let mut new = [old.as_slice(), &[9; GRAIN]].concat();
+        for changed in [GRAIN + 7, 2 * GRAIN, 4 * GRAIN + 1, 5 * GRAIN] {
+            new[changed] ^= 0x80;
+        }
+        fs::write(&from, &new).unwrap();
+        fs::write(&to, &old).unwrap();
+        let mut replaced = Replaced::at(&dir.path().join("aside")).unwrap();
+        Leveller::new().level(&from, &to, Some(&mut replaced), &mut |_| Ok(())).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), new);
+        // The last one was not whole.
+        let expected = [1, 2, 4].map(|grain| [grain; GRAIN]).concat();
+        assert_eq!(fs::read(dir.path().join("aside")).unwrap(), expected);
     }
 
     proptest! {
@@ -163,7 +224,7 @@ mod tests {
     #[test]
     fn a_source_that_is_gone_is_no_error() {
         let dir = tempfile::tempdir().unwrap();
-        let gone = Leveller::new().level(&dir.path().join("a"), &dir.path().join("b"), &mut |_| Ok(()));
+        let gone = Leveller::new().level(&dir.path().join("a"), &dir.path().join("b"), None, &mut |_| Ok(()));
         assert!(gone.unwrap().is_none());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     error::GuardError,
-    level::{Levelled, Leveller},
+    level::{Levelled, Leveller, Replaced},
     scan::{Stamp, Tree, scan},
 };
 use crate::files::{self, Part};
@@ -24,19 +24,22 @@ pub(super) struct Mirror {
     data: PathBuf,
     dir: PathBuf,
     leveller: Leveller,
+    /// Where pages of the database go that are written over.
+    replaced: Option<Replaced>,
     /// Files whose content was read when their stamp was this and no longer fresh.
     known: BTreeMap<PathBuf, Stamp>,
 }
 
 impl Mirror {
-    pub fn open(data: &Path, dir: &Path) -> Result<Mirror, GuardError> {
+    pub fn open(data: &Path, dir: &Path, replaced: Option<&Path>) -> Result<Mirror, GuardError> {
         let (data, dir) = (real(data)?, real(dir)?);
         // Before anything is made: a mirror inside the source would be a write to it.
         if data.starts_with(&dir) || dir.starts_with(&data) {
             return Err(GuardError::MirrorOverlaps { mirror: dir, data });
         }
         fs::create_dir_all(&dir).map_err(|source| GuardError::Write { path: dir.clone(), source })?;
-        Ok(Mirror { data, dir, leveller: Leveller::new(), known: BTreeMap::new() })
+        let replaced = replaced.and_then(Replaced::at);
+        Ok(Mirror { data, dir, leveller: Leveller::new(), replaced, known: BTreeMap::new() })
     }
 
     pub fn dir(&self) -> &Path {
@@ -52,7 +55,7 @@ impl Mirror {
             if self.is_known(path, stamp) {
                 continue;
             }
-            let done = self.leveller.level(&self.data.join(path), &self.dir.join(path), &mut |_| Ok(()))?;
+            let done = self.level_one(path, &mut |_| Ok(()))?;
             total += done.unwrap_or_default();
             let settled = begun - stamp.changed() > FRESH.as_nanos() as i128;
             if settled && done.is_some() {
@@ -77,10 +80,19 @@ impl Mirror {
             if files::part_of(path) != Part::Database && self.is_known(path, stamp) {
                 continue;
             }
-            let done = self.leveller.level(&self.data.join(path), &self.dir.join(path), tick)?;
+            let done = self.level_one(path, tick)?;
             total += done.unwrap_or_default();
         }
         Ok(total)
+    }
+
+    fn level_one(
+        &mut self,
+        path: &Path,
+        tick: &mut dyn FnMut(u64) -> Result<(), GuardError>,
+    ) -> Result<Option<Levelled>, GuardError> {
+        let replaced = self.replaced.as_mut().filter(|_| files::part_of(path) == Part::Database);
+        self.leveller.level(&self.data.join(path), &self.dir.join(path), replaced, tick)
     }
 
     /// How many bytes [`Mirror::level`] would have to read.

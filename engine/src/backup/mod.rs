@@ -2,6 +2,8 @@
 //! need as it lies in the store, the lock of all of that if one was asked for, and the commit record last, which is read back. A failure anywhere before leaves no point,
 //! only blocks that the next attempt finds again. Nothing is ever overwritten and no lock is taken.
 
+mod aside;
+mod groups;
 mod keep;
 mod names;
 mod patches;
@@ -26,6 +28,7 @@ use crate::progress::ProgressSink;
 use crate::prune::{COMMIT_WITHIN, Condemned, secure};
 use crate::read::Reader;
 use crate::repository::Repository;
+pub use aside::REPLACED;
 use futures::future::BoxFuture;
 use keep::{Proved, Ready, keep};
 use names::Names;
@@ -46,6 +49,10 @@ pub struct Backup {
     pub attributes: PointAttributes,
     /// Who is told.
     pub progress: ProgressSink,
+    /// A directory that stays from one capture of the component to the next, if there is one. In its file [`REPLACED`] the caller may
+    /// lay what it wrote over in the source since the one before, in pieces of 4,096 bytes; what a capture had to fetch it keeps
+    /// there itself. It saves work: nothing in there is trusted, and nothing is needed.
+    pub aside: Option<PathBuf>,
 }
 
 /// Proof that a point was read back and that everything it needs was seen in the store. Only a capture makes one.
@@ -118,7 +125,7 @@ pub fn backup(repo: &Repository, request: Backup) -> BoxFuture<'_, Result<Commit
 }
 
 async fn capture(repo: &Repository, request: Backup) -> Result<Committed> {
-    let Backup { source, layout, attributes, progress } = request;
+    let Backup { source, layout, attributes, progress, aside } = request;
     let id = match &attributes.attempt {
         Some(attempt) => PointId::of_attempt(repo.keys(), attempt),
         None => PointId::random(),
@@ -150,6 +157,7 @@ async fn capture(repo: &Repository, request: Backup) -> Result<Committed> {
         layout,
         previous: Previous::of(&reader, newest).await?,
         reader,
+        aside: aside::open(aside.as_deref()),
         handle: tokio::runtime::Handle::current(),
         out,
         stop,

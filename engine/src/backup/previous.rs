@@ -21,7 +21,7 @@ const STATES_AT_ONCE: usize = 16;
 /// The files of the newest point.
 #[derive(Default)]
 pub(super) struct Previous {
-    files: HashMap<OsString, (u64, Units)>,
+    files: HashMap<OsString, (u64, String, Units)>,
 }
 
 /// One file of it. Its segments are asked for in order.
@@ -29,6 +29,7 @@ pub(super) struct Before {
     reader: Reader,
     handle: Handle,
     file: Segmented,
+    hash: String,
     /// Those that can't be read any more.
     lost: HashSet<BlockId>,
     shown: String,
@@ -50,8 +51,8 @@ impl Previous {
             match reader.entries(&point, segment).await {
                 Ok(entries) => {
                     for entry in entries {
-                        if let Node::File { size, content: Content::Units(units), .. } = entry.node {
-                            previous.files.insert(entry.path, (size, units));
+                        if let Node::File { size, hash, content: Content::Units(units) } = entry.node {
+                            previous.files.insert(entry.path, (size, hash, units));
                         }
                     }
                 }
@@ -75,7 +76,7 @@ impl Previous {
         reader: &Reader,
         handle: &Handle,
     ) -> Result<Option<Before>> {
-        let Some((size, units)) = self.files.get(within.as_os_str()) else { return Ok(None) };
+        let Some((size, hash, units)) = self.files.get(within.as_os_str()) else { return Ok(None) };
         if !units.geometry.resembles(geometry) {
             return Ok(None);
         }
@@ -85,7 +86,8 @@ impl Previous {
                 let lost = handle.block_on(lost(reader, &file.references, &shown))?;
                 file.references.retain(|reference| !lost.contains(&reference.id));
                 let (reader, handle, states) = (reader.clone(), handle.clone(), VecDeque::new());
-                Ok(Some(Before { reader, handle, file, lost, shown, next: 0, states }))
+                let hash = hash.clone();
+                Ok(Some(Before { reader, handle, file, hash, lost, shown, next: 0, states }))
             }
             Err(e) if is_about_bytes(&e) => {
                 tracing::warn!("{shown} is captured whole, not as what changed: {e}");
@@ -99,6 +101,11 @@ impl Previous {
 impl Before {
     pub(super) fn geometry(&self) -> &Geometry {
         &self.file.geometry
+    }
+
+    /// What all of it hashes to.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// What its patches need and that is whole.

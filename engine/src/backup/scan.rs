@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::Sender;
 
 use super::LayoutChooser;
+use super::aside::Aside;
 use super::names::Names;
 use super::previous::Previous;
 use crate::block::{Alone, BlockId, Effort, RawBlock};
@@ -36,6 +37,8 @@ pub(super) struct Scan {
     pub(super) layout: LayoutChooser,
     pub(super) reader: Reader,
     pub(super) previous: Previous,
+    /// Last whole versions that need not be fetched.
+    pub(super) aside: Option<Arc<Aside>>,
     /// For what has to be fetched meanwhile.
     pub(super) handle: Handle,
     pub(super) out: Sender<RawBlock>,

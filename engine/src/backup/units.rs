@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
+use super::aside::{Aside, AtHand};
+use super::groups::Groups;
 use super::patches::{Group, Rewritten, Waiting};
 use super::previous::is_about_bytes;
 use super::scan::{Scan, changed, stopped, unreadable};
@@ -81,7 +83,8 @@ impl Scan {
         let shown = within.to_string_lossy().into_owned();
         let mut before = self.previous.open(within, &geometry, &self.reader, &self.handle)?;
         let mut geometry = before.as_ref().map_or(geometry, |before| before.geometry().clone());
-        let mut whole = blake3::Hasher::new();
+        let said = before.as_ref().zip(self.aside.as_ref().and_then(|aside| aside.groups(within)));
+        let mut whole = Groups::new(size, said.map(|(before, values)| (values, before.hash())));
         let (mut version, mut pending) = (Version::default(), VecDeque::new());
         let known = before.as_ref().map(|before| before.references().to_vec());
         let patching = known.is_some() && geometry.section(size, 0).can_be_patched();
@@ -112,8 +115,12 @@ impl Scan {
                     .and_then(|state| state.unit(unit.number))
                     .is_none_or(|known| known.hash != *hash)
             };
-            let hashed =
-                section.units().into_iter().map(|unit| (unit, hash(&apart[unit.at..unit.at + unit.length])));
+            let is_as_before = |unit: &Unit| {
+                let known = state.as_ref().is_some_and(|state| state.unit(unit.number).is_some());
+                known && section.stretch(unit).is_some_and(|stretch| whole.are_as_before(stretch))
+            };
+            let looked_at = section.units().into_iter().filter(|unit| !is_as_before(unit));
+            let hashed = looked_at.map(|unit| (unit, hash(&apart[unit.at..unit.at + unit.length])));
             let differing: Vec<(Unit, UnitHash)> = hashed.filter(differs).collect();
             self.read(section.bytes() as u64);
             match state.as_ref().and_then(|state| Some((state, state.chain().last()?))) {
@@ -124,7 +131,7 @@ impl Scan {
                 _ => {
                     let file = shown.clone();
                     let work = Work { section, apart, changed: differing, before: state, file, patching };
-                    let encoding = self.handle.spawn(encode(self.reader.clone(), work));
+                    let encoding = self.handle.spawn(encode(self.reader.clone(), self.aside.clone(), work));
                     pending.push_back(Segment::Pending(encoding));
                 }
             }
@@ -148,7 +155,11 @@ impl Scan {
         if units.maps.len() > INLINE {
             self.roots(&mut units)?;
         }
-        Ok((units, whole.finalize()))
+        let (hash, values) = whole.finish();
+        if let Some(aside) = &self.aside {
+            aside.keep_groups(within, &values);
+        }
+        Ok((units, hash))
     }
 
     /// Takes the oldest segment under way: stores its frames, and its map unless units of it have to wait for a patch.
@@ -248,14 +259,14 @@ fn sorted_where_smaller(section: &Section, apart: &[u8]) -> Geometry {
 }
 
 /// Fetches what the changed units are compared with, and makes frames.
-async fn encode(reader: Reader, work: Work) -> Result<Encoded> {
+async fn encode(reader: Reader, aside: Option<Arc<Aside>>, work: Work) -> Result<Encoded> {
     let mut base = None;
     if let Some(before) = &work.before {
         let known = |(unit, _): &(Unit, UnitHash)| {
             before.unit(unit.number).and_then(Located::base).is_some().then_some(*unit)
         };
         let units: Vec<Unit> = work.changed.iter().filter_map(known).collect();
-        match reader.bases(&work.section, before, &units, &work.file).await {
+        match bases(&reader, aside, &work.section, before, units, &work.file).await {
             Ok(bytes) => base = Some(bytes),
             Err(e) if is_about_bytes(&e) => {
                 let at = work.section.at;
@@ -267,6 +278,32 @@ async fn encode(reader: Reader, work: Work) -> Result<Encoded> {
     let repo = reader.repo.clone();
     drop(reader);
     Ok(blocking(move || pack_units(repo.keys(), work, base)).await)
+}
+
+/// The last whole versions of some units of a section, which all have one; zeros elsewhere.
+async fn bases(
+    reader: &Reader,
+    aside: Option<Arc<Aside>>,
+    section: &Section,
+    before: &Arc<State>,
+    units: Vec<Unit>,
+    file: &str,
+) -> Result<Vec<u8>> {
+    let Some(aside) = aside else {
+        return reader.bases(section, before, &units, vec![0; section.bytes()], file).await;
+    };
+    let (from, of, state) = (Arc::clone(&aside), section.clone(), Arc::clone(before));
+    let AtHand { apart, missing } = blocking(move || from.take(&of, &state, units)).await;
+    if missing.is_empty() {
+        return Ok(apart);
+    }
+    let apart = reader.bases(section, before, &missing, apart, file).await?;
+    let state = Arc::clone(before);
+    Ok(blocking(move || {
+        aside.keep_all(&state, &missing, &apart);
+        apart
+    })
+    .await)
 }
 
 fn pack_units(keys: &Keys, work: Work, mut base: Option<Vec<u8>>) -> Encoded {

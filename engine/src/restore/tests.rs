@@ -54,7 +54,7 @@ async fn forged_with(
         attempt: None,
     };
     let layout = Arc::new(move |_: &std::path::Path, _: &std::path::Path| layout.clone());
-    let request = Backup { source, layout, attributes, progress: silent() };
+    let request = Backup { source, layout, attributes, progress: silent(), aside: None };
     let mut point = backup(&repo, request).await.unwrap().point;
 
     let index = Arc::new(crate::index::Index::load(&repo).await.unwrap());

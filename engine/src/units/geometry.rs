@@ -2,6 +2,7 @@
 //! position follows from these numbers and the file's size; maps only number units.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -175,6 +176,19 @@ impl Section {
             units.push(Unit { number: first as u16, column, at, length, slot: length });
         }
         units
+    }
+
+    /// The stretch of the file in which a whole unit lies, beside the other columns of its records. None for one that isn't whole:
+    /// what it holds depends on the file's size.
+    pub(crate) fn stretch(&self, unit: &Unit) -> Option<Range<u64>> {
+        let column = self.geometry.columns.get(unit.column)?;
+        if unit.length < column.slot() {
+            return None;
+        }
+        let before: usize = self.geometry.columns[..unit.column].iter().map(|c| c.width as usize).sum();
+        let first = (unit.at - self.records * before) as u64 / u64::from(column.width);
+        let record = |number: u64| self.at + number * self.geometry.stride();
+        Some(record(first)..record(first + u64::from(column.values)))
     }
 
     /// Whether its units may lie in patches: where a record is one value, as it is.

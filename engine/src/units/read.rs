@@ -305,17 +305,18 @@ impl Reader {
         Ok(frames.chain(uses.patches.into_iter().map(|(_, wanted, _)| wanted)).collect())
     }
 
-    /// The last whole versions of some units of a section, which all have one; zeros elsewhere.
+    /// Puts the last whole versions of some units of a section, which all have one, where zeros are.
     pub(crate) async fn bases(
         &self,
         section: &Section,
         state: &State,
         units: &[Unit],
+        apart: Vec<u8>,
         file: &str,
     ) -> Result<Vec<u8>> {
         let bases = units.iter().map(|unit| (*unit, Places::Base));
         let frames = self.uses(section, state, bases, file)?.frames;
-        let one = Combining { section: section.clone(), apart: vec![0; section.bytes()], frames };
+        let one = Combining { section: section.clone(), apart, frames };
         let mut done = self.combined(vec![one], Against::Name, None, file).await?;
         Ok(done.pop().expect("one section was asked for"))
     }

@@ -2,6 +2,7 @@
 //! alone in its own because its peak is that of a process.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aside;
 mod attributes;
 mod compare;
 mod crash;

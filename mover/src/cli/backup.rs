@@ -107,14 +107,15 @@ pub async fn run(
             max_writer_pause,
             image: String::new(),
             full_check: true,
+            aside: None,
         };
         let chroma = mirror(&repository, source, telling).await?;
         let consistency_time = chroma.guard.locked_at;
         let body = Body { chroma: Some(chroma), ..Body::new() }.to_value();
-        store(&repository, mirrored, PointAttributes { consistency_time, body, ..attributes }, telling)
-            .await?
+        let attributes = PointAttributes { consistency_time, body, ..attributes };
+        store(&repository, mirrored, None, attributes, telling).await?
     } else {
-        store(&repository, args.source, attributes, telling).await?
+        store(&repository, args.source, None, attributes, telling).await?
     };
     telling.clear();
     tell(committed, begun, output)

@@ -70,7 +70,7 @@ pub async fn run(
         body: Body::new().to_value(),
         attempt: None,
     };
-    let committed = store(&repository, source, attributes, telling).await?;
+    let committed = store(&repository, source, None, attributes, telling).await?;
     telling.clear();
     left.tell();
     tell(committed, begun, output)

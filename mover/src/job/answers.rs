@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) async fn check(desk: &Desk, answers: &[Answer], endpoints: &[Endpoint]) -> Result<Report> {
     let mut checks = all(desk, answers).await?;
-    checks.extend(diagnose::network(endpoints).await);
+    checks.extend(diagnose::checked(endpoints).await);
     Ok(Report::Validated { checks })
 }
 

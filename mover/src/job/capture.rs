@@ -69,7 +69,10 @@ pub(super) async fn capture(
     }
     let mut body =
         Body { volumes: source.claims.clone(), objects: written, objects_missing: missing, ..Body::new() };
-    let how = How { max_writer_pause: pause, full_check: turn.is_none_or(|turn| turn.full_check) };
+    // Captures in a row meet the same pages again and again.
+    let aside = turn.as_ref().and_then(|_| aside(&desk.places.scratch()));
+    let full_check = turn.is_none_or(|turn| turn.full_check);
+    let how = How { max_writer_pause: pause, full_check, aside: aside.clone() };
     let consistency_time = match cut {
         Some(cut) => {
             clones::look_at(&mut body, desk, &repository, &source.content, volumes, &cut).await?;
@@ -91,7 +94,7 @@ pub(super) async fn capture(
         body: body.to_value(),
         attempt: Some(attempt),
     };
-    let committed = store(&repository, root, attributes, &desk.telling).await?;
+    let committed = store(&repository, root, aside, attributes, &desk.telling).await?;
     report::captured(&committed.point)
 }
 
@@ -110,10 +113,17 @@ async fn its_turn(desk: &Desk, turn: &Turn) -> bool {
     now() < turn.until
 }
 
+/// Where pages that change are laid aside in scratch space. None where that can't be made: it saves work and no more.
+fn aside(scratch: &Path) -> Option<PathBuf> {
+    let dir = scratch.join("aside");
+    std::fs::create_dir_all(&dir).is_ok().then_some(dir)
+}
+
 /// How volumes are captured.
 struct How {
     max_writer_pause: Duration,
     full_check: bool,
+    aside: Option<PathBuf>,
 }
 
 /// Copies the volumes to `to`, says in the body what they hold, and returns the instant of the earliest cut.
@@ -126,7 +136,7 @@ async fn volumes_into(
     to: &Path,
     how: How,
 ) -> Result<Timestamp> {
-    let How { max_writer_pause, full_check } = how;
+    let How { max_writer_pause, full_check, aside } = how;
     let (scratch, telling) = (desk.places.scratch(), desk.telling.clone());
     match content {
         SourceContent::ChromaDb { data_path, image } => {
@@ -140,6 +150,7 @@ async fn volumes_into(
                 max_writer_pause,
                 image: image.clone(),
                 full_check,
+                aside,
             };
             let chroma = mirror(repository, source, &telling).await?;
             let cut = chroma.guard.locked_at;

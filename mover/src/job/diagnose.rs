@@ -30,7 +30,7 @@ pub(super) fn network() -> (Vec<String>, Vec<String>) {
 }
 
 /// The line of the checklist about them; none where there are none.
-pub(super) async fn network(endpoints: &[Endpoint]) -> Option<CheckResult> {
+pub(super) async fn checked(endpoints: &[Endpoint]) -> Option<CheckResult> {
     if endpoints.is_empty() {
         return None;
     }

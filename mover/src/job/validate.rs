@@ -63,7 +63,7 @@ pub(super) async fn validate(
     let mut checks = checks(&expected.collections, &ready, &seen, equals);
     checks.extend(own.counts.iter().map(|(name, floor)| floor_of(name, floor, &ready, &seen)));
     checks.extend(answers::all(desk, own.answers).await?);
-    checks.extend(diagnose::network(own.endpoints).await);
+    checks.extend(diagnose::checked(own.endpoints).await);
     if auth.is_some() {
         checks.push(server_auth::wanted(url, &scopes, PATIENCE).await);
     }

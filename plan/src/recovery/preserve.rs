@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
-use crds::job::{CaptureSource, Captured, Checked, Report, Request, SourceContent};
-use crds::point::{DeletionPolicy, RecoveryPointSpec};
+use crds::job::{CaptureSource, Captured, Checked, Report, RepositoryAccess, Request, SourceContent};
+use crds::point::{DeletionPolicy, RecoveryPointSpec, Trust};
 use crds::policy::Origin;
 use crds::reference::NameRef;
 use crds::run::{ChosenPoint, LiveLevels, PreservedPoint, RecoveryRunSpec, Scenario};
@@ -89,7 +89,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         kind: Kind::Preserve,
         policy: policy.to_owned(),
         request: Request::Preserve {
-            repository: access.access.clone(),
+            repository: RepositoryAccess { evidence: true, ..access.access.clone() },
             attempt: format!("{}/{policy}/preserve", seen.run.uid),
             source: captured(seen, component, source, &claims),
             stopped: true,
@@ -169,6 +169,7 @@ fn record(draft: &mut Draft<'_>, component: &Component, repository: &str, captur
             id: id.to_owned(),
             deletion_policy: DeletionPolicy::default(),
             hold: None,
+            trust: Trust::Auto,
         };
         (name.to_owned(), spec)
     };
@@ -180,7 +181,7 @@ fn record(draft: &mut Draft<'_>, component: &Component, repository: &str, captur
             Content::Application => String::new(),
         },
     );
-    let about = About { policy, repository, origin: Origin::Run, image, hold: None };
+    let about = About { policy, repository, origin: Origin::Run, image, hold: None, trust: None };
     let taken = taken.iter().map(|(name, spec)| (name.as_str(), spec));
     let new = points::new(about, captured, taken, captured.consistency_time);
     let emergency = captured.emergency.as_ref();

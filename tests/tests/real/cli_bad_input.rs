@@ -290,7 +290,7 @@ fn a_clock_behind_the_newest_point() {
         };
         let layout = Arc::new(|_: &Path, _: &Path| engine::Layout::Stream);
         let source = desk.at("data");
-        let request = engine::Backup { source, layout, attributes, progress: engine::silent() };
+        let request = engine::Backup { source, layout, attributes, progress: engine::silent(), aside: None };
         engine::backup(&repository, request).await.unwrap().point
     });
     // The store's clock agrees that it is of that time.

@@ -36,5 +36,6 @@ pub fn capture(source: &Path, attempt: &str, at: Timestamp) -> Backup {
             attempt: Some(attempt.into()),
         },
         progress: silent(),
+        aside: None,
     }
 }

@@ -129,7 +129,13 @@ pub fn request(source: &Path, attempt: &str) -> Backup {
         _ => Layout::Stream,
     };
     let layout = Arc::new(layout);
-    Backup { source: source.to_owned(), layout, attributes: attributes(attempt), progress: silent() }
+    Backup {
+        source: source.to_owned(),
+        layout,
+        attributes: attributes(attempt),
+        progress: silent(),
+        aside: None,
+    }
 }
 
 /// Bytes that depend on nothing but the seed.
