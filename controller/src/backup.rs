@@ -7,7 +7,7 @@ use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
-use plan::backup;
+use plan::backup::{self, emergency};
 use plan::effect::JobState;
 use plan::workload::WorkloadSeen;
 
@@ -76,6 +76,9 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         Some(hooked) => observe_job::observe(ctx, &object, &backup::hooks::job_name(&object, hooked)).await?,
         None => JobState::Absent,
     };
+    let emergency_repository: Option<RecoveryRepository> =
+        observe::get(ctx, &namespace, emergency::repository_of(&object)).await?;
+    let emergency = observe::emergency(ctx, &object, &found, emergency_repository.as_ref()).await?;
     let now = (ctx.now)();
     let plan = backup::plan(&backup::Observed {
         policy: &object,
@@ -94,12 +97,13 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         held_by: observe::held_by(&runs, &object),
         job,
         turns,
+        emergency,
         ended_jobs: observe::ended_jobs(ctx, &object, POLICY_LABEL).await?,
         points: &known,
         now,
     });
 
-    if let Some(point) = &plan.record {
+    for point in plan.record.iter().chain(&plan.preserved) {
         fail_point("before", Some("RecordPoint"));
         points::record(ctx, &namespace, point).await?;
         fail_point("after", Some("RecordPoint"));
@@ -127,7 +131,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
     for clone in &plan.clones {
         snapshots::ensure_clone(ctx, &object, clone).await?;
     }
-    for job in plan.hook.iter().chain(&plan.start) {
+    for job in plan.hook.iter().chain(&plan.start).chain(&plan.emergency) {
         execute::ensure_job(ctx, &object, job).await?;
     }
     events::publish(ctx, &object, &plan.events).await;

@@ -84,7 +84,9 @@ fn policies(ctx: &Context) -> Controller<BackupPolicy> {
             Config::default(),
             move |repository: RecoveryRepository| {
                 let name = repository.name_any();
-                by_repository(repository.namespace(), &|policy| policy.spec.repository_ref.name == name)
+                by_repository(repository.namespace(), &|policy| {
+                    policy.spec.repository_ref.name == name || policy.spec.emergency_repository() == name
+                })
             },
         )
         // A run holds its policies while it lasts.

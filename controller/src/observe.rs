@@ -3,7 +3,7 @@
 
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, WorkloadKind, WorkloadRef};
 use crds::run::{RunMode, RunPhase, Scenario};
-use crds::{BackupPolicy, RecoveryRun};
+use crds::{BackupPolicy, RecoveryRepository, RecoveryRun};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service};
@@ -11,8 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
 use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Api, Resource, ResourceExt};
+use plan::backup::emergency;
 use plan::backup::source::{self, Around, Problem, Source, Workload};
-use plan::effect::label_value;
+use plan::effect::{JobState, label_value};
 use plan::recovery;
 use plan::workload::PodSeen;
 use serde::de::DeserializeOwned;
@@ -125,6 +126,39 @@ pub async fn source(
     let services: Vec<Service> = list(ctx, &namespace, &ListParams::default()).await?;
     let around = Around { workloads, claims: &claims, pods: &pods, services: &services };
     Ok(source::resolve(&policy.spec, located, around))
+}
+
+/// What concerns the emergency captures of a policy. What can be read is looked for only while one is wanted.
+///
+/// # Errors
+/// When the API server can't be read.
+pub async fn emergency<'a>(
+    ctx: &Context,
+    policy: &BackupPolicy,
+    workloads: &[(WorkloadRef, Option<Workload>)],
+    repository: Option<&'a RecoveryRepository>,
+) -> Result<emergency::Seen<'a>, Error> {
+    let namespace = policy.namespace().unwrap_or_default();
+    let status = policy.status.as_ref();
+    let active = status.and_then(|status| status.emergency.as_ref()?.active.as_ref());
+    let (job, turns) = match active {
+        Some(active) => {
+            crate::observe_job::observe_turns(ctx, policy, &emergency::job_name(policy, active)).await?
+        }
+        None => (JobState::Absent, Vec::new()),
+    };
+    let readable = match emergency::is_wanted(policy) {
+        false => None,
+        true => {
+            let claims: Vec<PersistentVolumeClaim> = list(ctx, &namespace, &ListParams::default()).await?;
+            let pods: Vec<Pod> = list(ctx, &namespace, &others()).await?;
+            let known = status.and_then(|status| status.resolved.as_ref());
+            let known = known.map(|resolved| resolved.claims.as_slice()).unwrap_or_default();
+            let around = Around { workloads, claims: &claims, pods: &pods, services: &[] };
+            Some(source::readable(&policy.spec, known, around))
+        }
+    };
+    Ok(emergency::Seen { repository, readable, job, turns })
 }
 
 /// The pods that mount one of the claims; what the controller started itself is none of them.

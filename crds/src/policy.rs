@@ -16,6 +16,7 @@ mod auth;
 mod capture;
 mod check;
 mod component;
+mod emergency;
 mod hooks;
 mod offline;
 pub use auth::{ServerAuth, TokenRef};
@@ -24,6 +25,7 @@ pub use check::{ChromaCount, HttpCheck, PolicyCheck};
 pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
 };
+pub use emergency::{ActiveEmergency, EmergencyCapture, EmergencyStatus, LastEmergency};
 pub use hooks::{Hook, HookStage, Hooked, Hooks};
 pub use offline::{Endpoint, OfflineMode, Restart, Switch};
 
@@ -107,6 +109,9 @@ pub struct BackupPolicySpec {
     /// Which points are kept. The maintenance of the repository removes the others.
     #[serde(default)]
     pub retention: Retention,
+    /// What an emergency capture keeps, and where; omitted: in the policy's own repository, with the logs of a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<EmergencyCapture>,
     /// Where points are kept: a RecoveryRepository of this namespace.
     pub repository_ref: NameRef,
     /// Active, or Suspended: no capture is started.
@@ -182,6 +187,15 @@ pub enum PolicyMode {
     Suspended,
 }
 
+impl BackupPolicySpec {
+    /// Name of the repository that emergency captures go to.
+    #[must_use]
+    pub fn emergency_repository(&self) -> &str {
+        let named = self.emergency.as_ref().and_then(|emergency| emergency.repository_ref.as_ref());
+        &named.unwrap_or(&self.repository_ref).name
+    }
+}
+
 impl PolicyMode {
     /// The word as users read it.
     #[must_use]
@@ -227,6 +241,9 @@ pub struct BackupPolicyStatus {
     /// Hooks of a capture that are under way: there until the last command ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hooked: Option<Hooked>,
+    /// Emergency captures, which neither hold up ordinary ones nor are held up by them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<EmergencyStatus>,
     /// The newest Available point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_point: Option<LastPoint>,
@@ -240,7 +257,7 @@ pub struct BackupPolicyStatus {
     #[serde(default)]
     pub consecutive_failures: u32,
     /// Conditions: Ready, RepositoryReady, SourceReady, LastCaptureSucceeded, RPOMet, RetentionEnforced,
-    /// AnomalyDetected.
+    /// AnomalyDetected, EmergencyCaptured.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -5,6 +5,7 @@
 
 pub mod anomaly;
 mod conditions;
+pub mod emergency;
 pub mod hooks;
 mod job;
 pub mod objects;
@@ -72,6 +73,8 @@ pub struct Observed<'a> {
     pub job: JobState,
     /// What the captures of its series have reported, each when it has ended; empty when it is no series.
     pub turns: Vec<Option<Report>>,
+    /// What concerns emergency captures.
+    pub emergency: emergency::Seen<'a>,
     /// Jobs of this policy that have ended, by name.
     pub ended_jobs: Vec<String>,
     /// Every point of the namespace: those of other policies tell which names are taken.
@@ -86,6 +89,8 @@ pub struct Observed<'a> {
 pub struct Plan {
     /// A point to record unless it is recorded. Before the status, which forgets where it came from.
     pub record: Option<Box<NewPoint>>,
+    /// The same of an emergency capture.
+    pub preserved: Option<Box<NewPoint>>,
     /// Snapshots and clones that nothing needs. Before the status, which forgets what they were for.
     pub sweep: snapshot::Leftovers,
     /// The status as it has to be.
@@ -102,6 +107,8 @@ pub struct Plan {
     pub hook: Option<Box<MoverJob>>,
     /// A Job to start unless it exists.
     pub start: Option<Box<MoverJob>>,
+    /// A Job to start unless it exists, for an emergency capture.
+    pub emergency: Option<Box<MoverJob>>,
     /// What to tell.
     pub events: Vec<Event>,
     /// When to look again.
@@ -171,6 +178,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     let before = policy.status.clone().unwrap_or_default();
     let mut plan = Plan {
         record: None,
+        preserved: None,
         status: before.clone(),
         sweep: snapshot::Leftovers::default(),
         finalizer: None,
@@ -179,6 +187,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         clones: vec![],
         hook: None,
         start: None,
+        emergency: None,
         events: vec![],
         next: Next::OnChange,
     };
@@ -186,6 +195,9 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         // No capture can start any more; points stay, and what is in the bucket too. What is owed is given back, where it can be.
         if !seen.namespace_terminating {
             plan.status.active = None;
+            if let Some(emergency) = &mut plan.status.emergency {
+                emergency.active = None;
+            }
             offline::start(seen, &mut plan);
             hooks::follow(seen, &mut plan);
         }
@@ -219,6 +231,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     }
     hooks::follow(seen, &mut plan);
     hold(seen, &mut plan);
+    emergency::follow(seen, &mut plan);
     plan.status.next_capture = calendar
         .slots
         .as_ref()
@@ -245,6 +258,8 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         "RPOMet",
         "RequestAccepted",
         "RetentionEnforced",
+        "EmergencyCaptured",
+        "EmergencyRequestAccepted",
     ];
     let mut events = transitions(&before.conditions, &plan.status.conditions, &told);
     events.append(&mut plan.events);
@@ -265,7 +280,8 @@ fn sweep(seen: &Observed<'_>, plan: &mut Plan) {
         [job_name(seen.policy, active), capture_job(seen.policy, &active.slot, active.attempt)]
     });
     let hook = plan.status.hooked.iter().map(|hooked| hooks::job_name(seen.policy, hooked));
-    let kept: Vec<String> = kept.chain(hook).collect();
+    let emergency = emergency::kept(seen.policy, plan.status.emergency.as_ref());
+    let kept: Vec<String> = kept.chain(hook).chain(emergency).collect();
     for job in &seen.ended_jobs {
         if !kept.contains(job) && !plan.delete.contains(job) {
             plan.delete.push(job.clone());

@@ -265,6 +265,7 @@ fn whoever_collects_has_a_token_and_neither_key_nor_secret_and_whoever_stores_it
         claims: vec![],
         logs_since: spans[0],
         within: spans[1],
+        missing: vec![],
     }];
     let account = plan::effect::Account {
         name: "hf-collect-u-1".into(),

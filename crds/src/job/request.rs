@@ -187,6 +187,9 @@ pub enum Request {
         logs_since: SignedDuration,
         /// How long it may take; what was not collected by then is told.
         within: SignedDuration,
+        /// What is known already not to be captured, a sentence each: it is told with the rest.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        missing: Vec<String>,
     },
     /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.

@@ -39,6 +39,7 @@ pub(super) struct Asked<'a> {
     pub(super) claims: &'a [String],
     pub(super) logs_since: SignedDuration,
     pub(super) within: SignedDuration,
+    pub(super) missing: &'a [String],
 }
 
 pub(super) async fn collect(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
@@ -52,6 +53,9 @@ pub(super) async fn collect(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
         collected: Collected::default(),
         failures: Vec::new(),
     };
+    for sentence in asked.missing {
+        collecting.missed("the component", sentence);
+    }
     match cluster::of_this_pod(&desk.environment, &desk.places).await {
         Ok(client) => collecting.read(desk, &client, &asked, &to).await,
         Err(failure) => collecting.missed("the Kubernetes API", failure),
@@ -66,6 +70,17 @@ pub(super) async fn collect(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
         tracing::warn!("not collected: {FAILURES}: {why}");
     }
     Ok(Report::Collected(collected))
+}
+
+/// What the container before could not collect, as it has written it down.
+pub(super) fn failures(evidence: &Path) -> Vec<NotCollected> {
+    let file = evidence.join(FAILURES);
+    match fs::read(&file) {
+        Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|e| {
+            vec![NotCollected { what: format!("what {FAILURES} names"), why: e.to_string() }]
+        }),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// One collection while it goes on.

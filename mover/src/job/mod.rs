@@ -151,13 +151,14 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
             let asked = recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class };
             recreate::recreate(desk, asked).await
         }
-        Request::Collect { namespace, workloads, claims, logs_since, within } => {
+        Request::Collect { namespace, workloads, claims, logs_since, within, missing } => {
             let asked = collect::Asked {
                 namespace: &namespace,
                 workloads: &workloads,
                 claims: &claims,
                 logs_since,
                 within,
+                missing: &missing,
             };
             collect::collect(desk, asked).await
         }

@@ -11,7 +11,7 @@ use crds::job::{CaptureSource, Report, RepositoryAccess, SourceContent};
 use engine::PointAttributes;
 use jiff::Timestamp;
 
-use super::{Desk, capture, confirm, writable};
+use super::{Desk, capture, collect, confirm, writable};
 use crate::application;
 use crate::body::{
     ApplicationFacts, Body, ChromaFacts, EmergencyFacts, FileFinding, GuardFacts, Policy, VOLUMES,
@@ -49,6 +49,9 @@ pub(super) async fn preserve(
     let volumes = source.claims.iter().map(|claim| Ok((claim.clone(), desk.places.source(claim)?)));
     let volumes: Vec<_> = volumes.collect::<Result<_>>()?;
     let (evidence, telling, to) = (desk.places.evidence(), desk.telling.clone(), root.clone());
+    for missed in collect::failures(&evidence) {
+        seen.miss(missed.what, missed.why);
+    }
     let (mut seen, evidence) = blocking(move || {
         for (claim, from) in &volumes {
             telling.say(format!("read what can be read of claim {claim}"));

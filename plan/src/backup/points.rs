@@ -247,10 +247,9 @@ pub(super) fn summarize(seen: &Observed<'_>, plan: &mut Plan) {
         name: point.metadata.name.clone().unwrap_or_default(),
         consistency_time: *time,
     });
+    let new = |recorded: &&NewPoint| !known.clone().any(|point| point.spec.id == recorded.spec.id);
+    count += plan.record.iter().chain(&plan.preserved).map(AsRef::as_ref).filter(new).count();
     if let Some(recorded) = &plan.record {
-        if !known.clone().any(|point| point.spec.id == recorded.spec.id) {
-            count += 1;
-        }
         let time =
             recorded.status.consistency_time.filter(|_| recorded.status.phase == Some(PointPhase::Available));
         if let Some(time) =

@@ -10,9 +10,11 @@ use super::objects::Wanted;
 use crate::effect::{Identity, Place};
 
 mod application;
+mod readable;
 mod service;
 mod workload;
 pub use application::application;
+pub use readable::{Readable, readable};
 pub use service::Address;
 use service::service;
 pub use workload::Workload;

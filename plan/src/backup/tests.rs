@@ -1,6 +1,7 @@
 //! Captures decided in a small cluster in memory: when they start, what becomes of them, what a policy says.
 
 mod application;
+mod emergency;
 mod hooks;
 mod offline;
 mod outcome;

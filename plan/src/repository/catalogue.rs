@@ -64,7 +64,10 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     // A capture is about to be recorded by its policy; that wakes us.
     let name = seen.repository.metadata.name.as_deref().unwrap_or_default();
     let capturing = seen.policies.iter().any(|policy| {
-        policy.spec.repository_ref.name == name && policy.status.as_ref().is_some_and(|s| s.active.is_some())
+        let Some(status) = &policy.status else { return false };
+        let emergency = status.emergency.as_ref().and_then(|emergency| emergency.active.as_ref());
+        (policy.spec.repository_ref.name == name && status.active.is_some())
+            || emergency.is_some_and(|active| active.repository == name)
     });
     if counted <= known || capturing {
         return;

@@ -453,6 +453,16 @@ fn i9_who_keeps_something_in_a_repository_needs_the_verb_use_on_it() {
         "patch hfpolicy chromadb -n {namespace} --type=merge -p {{\"spec\":{{\"repositoryRef\":{{\"name\":\"theirs\"}}}}}}"
     )).success();
     let _ = change("{\"spec\":{\"mode\":\"Suspended\"}}").success();
+    // So does who sends emergency captures there.
+    let vault =
+        |name: &str| format!("{{\"spec\":{{\"emergency\":{{\"repositoryRef\":{{\"name\":\"{name}\"}}}}}}}}");
+    let said = change(&vault("vault")).refusal();
+    let sentence = format!(
+        "lacks the verb use on recoveryrepositories.holdfast.dev \"vault\" (spec.emergency.repositoryRef) in {namespace}"
+    );
+    assert!(said.contains(&sentence), "{said}");
+    let _ = change(&vault("mine")).success();
+    let _ = change("{\"spec\":{\"emergency\":{\"logsSince\":\"2h\"}}}").success();
 }
 
 /// RBAC says which role the controller may bind; the chart says to whom.

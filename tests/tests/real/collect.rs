@@ -74,6 +74,7 @@ impl Mover {
             claims: vec![CLAIM.into()],
             logs_since: SignedDuration::from_hours(24),
             within: SignedDuration::from_secs(within),
+            missing: vec![],
         }
     }
 

@@ -145,6 +145,12 @@ fn refused_on_creation() -> Vec<Refusal> {
             "chromaCount counts the records of a ChromaDB, and this component is none; use http, or put it into the ChromaDB's policy",
         ),
         case(
+            "BackupPolicy",
+            json!({"emergency": {"logsSince": "721h"}}),
+            "spec.emergency.logsSince",
+            "logs of more than 720h don't fit into an emergency capture",
+        ),
+        case(
             "RecoveryRepository",
             json!({"s3": {"endpoint": "s3.example.com"}}),
             "spec.s3.endpoint",

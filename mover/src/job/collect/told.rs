@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 
 use crds::reference::{WorkloadKind, WorkloadRef};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Asked;
 
 /// Something that is not there, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct NotCollected {
-    pub(super) what: String,
-    pub(super) why: String,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::job) struct NotCollected {
+    pub(in crate::job) what: String,
+    pub(in crate::job) why: String,
 }
 
 impl NotCollected {

@@ -134,7 +134,7 @@ fn refuse_block(wanted: &str, claim: Option<&PersistentVolumeClaim>) -> Result<(
 }
 
 /// Whether a pod may still write.
-fn runs(pod: &Pod) -> bool {
+pub(super) fn runs(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     !matches!(phase, Some("Succeeded" | "Failed")) && pod.spec.as_ref().is_some_and(|s| s.node_name.is_some())
 }

@@ -3,7 +3,7 @@ use crds::reference::WorkloadKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use serde_json::json;
 
-fn spec(chroma: serde_json::Value) -> BackupPolicySpec {
+pub(super) fn spec(chroma: serde_json::Value) -> BackupPolicySpec {
     serde_json::from_value(json!({
         "component": {"chromaDB": chroma, "workloads": [{"kind": "StatefulSet", "name": "chromadb"}]},
         "repositoryRef": {"name": "primary"}
@@ -11,7 +11,7 @@ fn spec(chroma: serde_json::Value) -> BackupPolicySpec {
     .unwrap()
 }
 
-fn set() -> StatefulSet {
+pub(super) fn set() -> StatefulSet {
     serde_json::from_value(json!({
         "metadata": {"name": "chromadb", "namespace": "arxiv"},
         "spec": {
@@ -49,7 +49,7 @@ fn located(chroma: serde_json::Value, set: StatefulSet) -> Result<Located, Probl
     locate(&spec(chroma), &[(reference(), Some(Workload::StatefulSet(Box::new(set))))])
 }
 
-fn claim() -> PersistentVolumeClaim {
+pub(super) fn claim() -> PersistentVolumeClaim {
     serde_json::from_value(json!({
         "metadata": {"name": "data-chromadb-0"},
         "spec": {"accessModes": ["ReadWriteOnce"]}, "status": {"phase": "Bound"}
@@ -57,7 +57,7 @@ fn claim() -> PersistentVolumeClaim {
     .unwrap()
 }
 
-fn pod() -> Pod {
+pub(super) fn pod() -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": "chromadb-0", "labels": {"app": "chromadb", "pod-index": "0"}},
         "spec": {

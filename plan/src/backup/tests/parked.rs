@@ -131,6 +131,12 @@ fn nothing_starts_in_a_terminating_namespace() {
         held_by: None,
         job: JobState::Absent,
         turns: vec![],
+        emergency: crate::backup::emergency::Seen {
+            repository: None,
+            readable: None,
+            job: JobState::Absent,
+            turns: vec![],
+        },
         ended_jobs: vec![],
         points: &[],
         now: at("2026-11-23T10:00:00Z"),

@@ -15,9 +15,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
 use crate::backup::snapshot::{self, Made};
+use crate::backup::source::Readable;
 use crate::backup::source::{self, Problem, Source};
 use crate::backup::{Observed, Plan, job_name, plan};
-use crate::backup::{hooks, objects};
+use crate::backup::{emergency, hooks, objects};
 use crate::effect::{Identity, JobState, Next};
 use crate::workload::{PodSeen, WorkloadSeen};
 
@@ -67,6 +68,16 @@ pub(super) fn found() -> Result<Source, Problem> {
         identity: Identity { uid: Some(1000), gid: Some(1000), groups: vec![], selinux: None },
         objects: objects::Wanted::default(),
     })
+}
+
+/// What can be read of it.
+pub(super) fn readable() -> Readable {
+    Readable {
+        claims: vec!["data-chromadb-0".into()],
+        chroma_db: Some((String::new(), "chromadb/chroma@sha256:5b7e".into())),
+        written: true,
+        ..Readable::default()
+    }
 }
 
 pub(super) fn captured(id: &str, time: &str) -> Captured {
@@ -132,6 +143,9 @@ pub(super) struct World {
     pub(super) source: Result<Source, Problem>,
     pub(super) finalizer: bool,
     pub(super) hooks_allowed: bool,
+    pub(super) readable: Readable,
+    /// The repository for emergencies, where it is another one.
+    pub(super) vault: Option<RecoveryRepository>,
     pub(super) workloads: Vec<WorkloadSeen>,
     pub(super) pods: Vec<PodSeen>,
     pub(super) shared_with: Option<String>,
@@ -142,6 +156,8 @@ pub(super) struct World {
     pub(super) requests: BTreeMap<String, Request>,
     /// What the captures of the running series have reported.
     pub(super) turns: Vec<Option<Report>>,
+    /// The same of the emergency capture that runs.
+    pub(super) emergency_turns: Vec<Option<Report>>,
     pub(super) points: Vec<RecoveryPoint>,
     pub(super) now: Timestamp,
 }
@@ -154,6 +170,8 @@ impl World {
             source: found(),
             finalizer: false,
             hooks_allowed: true,
+            readable: readable(),
+            vault: None,
             workloads: vec![],
             pods: vec![],
             shared_with: None,
@@ -163,6 +181,7 @@ impl World {
             jobs: BTreeMap::new(),
             requests: BTreeMap::new(),
             turns: vec![],
+            emergency_turns: vec![],
             points: vec![],
             now: at(now),
         }
@@ -196,6 +215,7 @@ impl World {
             held_by: self.held_by.clone(),
             job: job.cloned().unwrap_or(JobState::Absent),
             turns: self.turns.clone(),
+            emergency: self.emergency(),
             ended_jobs: self
                 .jobs
                 .iter()
@@ -205,6 +225,22 @@ impl World {
             points: &self.points,
             now: self.now,
         })
+    }
+
+    fn emergency(&self) -> emergency::Seen<'_> {
+        let wanted = emergency::repository_of(&self.policy);
+        let all = [self.repository.as_ref(), self.vault.as_ref()];
+        let mut named =
+            all.into_iter().flatten().filter(|known| known.metadata.name.as_deref() == Some(wanted));
+        let active =
+            self.policy.status.as_ref().and_then(|status| status.emergency.as_ref()?.active.as_ref());
+        let job = active.and_then(|active| self.jobs.get(&emergency::job_name(&self.policy, active)));
+        emergency::Seen {
+            repository: named.next(),
+            readable: emergency::is_wanted(&self.policy).then(|| self.readable.clone()),
+            job: job.cloned().unwrap_or(JobState::Absent),
+            turns: self.emergency_turns.clone(),
+        }
     }
 
     /// Carries out the first `writes` writes of a plan, as a controller that is killed afterwards would. Returns how many are left.
@@ -219,7 +255,7 @@ impl World {
     }
 
     fn write(&mut self, plan: &Plan, may: &mut dyn FnMut() -> bool) {
-        if let Some(new) = &plan.record {
+        for new in plan.record.iter().chain(&plan.preserved) {
             if !self.points.iter().any(|point| point.metadata.name.as_ref() == Some(&new.name)) && may() {
                 self.points.push(RecoveryPoint::new(&new.name, new.spec.clone()));
             }
@@ -303,6 +339,18 @@ impl World {
             self.requests.insert(job.name.clone(), job.request.clone());
             self.jobs.insert(job.name.clone(), JobState::Running { waiting: None });
         }
+        if let Some(job) = &plan.emergency
+            && !self.jobs.contains_key(&job.name)
+        {
+            if !may() {
+                return;
+            }
+            let written = self.status().emergency.as_ref().is_some_and(|status| status.active.is_some());
+            assert!(written, "it is written down before it begins");
+            assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
+            self.requests.insert(job.name.clone(), job.request.clone());
+            self.jobs.insert(job.name.clone(), JobState::Running { waiting: None });
+        }
         let Some(job) = &plan.start else { return };
         if !self.jobs.contains_key(&job.name) && may() {
             assert!(!self.requests.contains_key(&job.name), "no Job runs twice: {}", job.name);
@@ -321,6 +369,7 @@ impl World {
             let same = self.policy.status.as_ref() == Some(&plan.status)
                 && plan.start.is_none()
                 && plan.hook.is_none()
+                && plan.emergency.is_none()
                 && plan.delete.is_empty()
                 && plan.scale.is_empty()
                 && plan.finalizer.is_none()

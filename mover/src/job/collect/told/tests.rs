@@ -12,7 +12,7 @@ fn of(kind: &str, owner: &str) -> Value {
 
 fn asked<'a>(workloads: &'a [WorkloadRef], claims: &'a [String]) -> Asked<'a> {
     let day = SignedDuration::from_hours(24);
-    Asked { namespace: "arxiv", workloads, claims, logs_since: day, within: day }
+    Asked { namespace: "arxiv", workloads, claims, logs_since: day, within: day, missing: &[] }
 }
 
 #[test]
