@@ -78,11 +78,6 @@ impl Places {
         self.at(job::RECREATE_DIR)
     }
 
-    /// Where what was collected lies for the container that stores it.
-    pub fn evidence(&self) -> PathBuf {
-        self.at(job::EVIDENCE_DIR)
-    }
-
     /// Scratch space.
     pub fn scratch(&self) -> PathBuf {
         self.at(job::SCRATCH_DIR)

@@ -14,6 +14,7 @@ mod checklist;
 mod choice;
 mod dry_run;
 pub mod effect;
+mod emergency;
 mod gate;
 mod left;
 mod levels;

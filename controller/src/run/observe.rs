@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::policy::Objectives;
+use crds::policy::{EmergencyCapture, Objectives};
 use crds::reference::RUN_LABEL;
 use crds::run::{OfflineStatus, RecoveryRunStatus, Scenario, StepStatus};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
@@ -11,9 +11,10 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use plan::backup::source::{Around, at_rest};
+use plan::backup::source::{Around, Readable, at_rest, readable};
 use plan::recovery::seen::{
-    ClaimSeen, Component, JobSeen, Memory, Observed, OfflineSeen, PointSeen, PolicySeen, Role, VolumeSeen,
+    ClaimSeen, Component, EmergencySeen, JobSeen, Memory, Observed, OfflineSeen, PointSeen, PolicySeen, Role,
+    VolumeSeen,
 };
 use plan::recovery::{Member, forgotten, scope};
 
@@ -151,6 +152,7 @@ impl Look<'_> {
         let repository_name = spec.repository_ref.name.clone();
         let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
         let found = observe::workloads(self.ctx, &self.namespace, &spec.component.workloads).await?;
+        let emergency = self.emergency(policy, Around { workloads: &found, ..around }).await?;
         let source = at_rest(spec, Around { workloads: &found, ..around }).map_err(|problem| problem.message);
         let (mut existing, mut missing) = (Vec::new(), Vec::new());
         for (reference, workload) in found {
@@ -168,6 +170,7 @@ impl Look<'_> {
             approval: spec.recovery.approval == crds::policy::Approval::Required,
             quarantine_for: spec.recovery.quarantine_for,
             offline: spec.offline.clone(),
+            emergency,
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
             policy_spec: serde_json::to_value(spec).unwrap_or_default(),
@@ -178,6 +181,22 @@ impl Look<'_> {
             source,
             workloads: existing,
             missing,
+        })
+    }
+
+    /// What an emergency capture of the component of `policy` needs to know.
+    async fn emergency(&self, policy: &BackupPolicy, around: Around<'_>) -> Result<EmergencySeen, Error> {
+        let spec = &policy.spec;
+        let name = spec.emergency_repository();
+        let repository: Option<RecoveryRepository> = self.get(name).await?;
+        let resolved = policy.status.as_ref().and_then(|status| status.resolved.as_ref());
+        let known = resolved.map(|resolved| resolved.claims.as_slice()).unwrap_or_default();
+        Ok(EmergencySeen {
+            repository: name.to_owned(),
+            access: read::access(&self.namespace, name, repository.as_ref()),
+            logs_since: spec.emergency.clone().unwrap_or_default().logs_since,
+            policy_spec: serde_json::to_value(spec).unwrap_or_default(),
+            readable: readable(spec, known, around),
         })
     }
 
@@ -201,6 +220,13 @@ impl Look<'_> {
             approval: false,
             quarantine_for: crds::policy::Recovery::default().quarantine_for,
             offline: None,
+            emergency: EmergencySeen {
+                repository: repository_name.clone(),
+                access: Err(format!("BackupPolicy {} does not exist", lost.name)),
+                logs_since: EmergencyCapture::default().logs_since,
+                policy_spec: serde_json::Value::Null,
+                readable: Readable::default(),
+            },
             access: read::access(&self.namespace, &repository_name, repository.as_ref()),
             repository: repository_name,
             policy_spec: serde_json::Value::Null,

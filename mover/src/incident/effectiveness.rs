@@ -160,6 +160,7 @@ fn meaning(part: &str) -> &'static str {
         "assess" => "looking whether it can be carried out",
         "objects" => "creating what was missing",
         "stop" => "stopping the workloads",
+        "emergency" => "capturing what could still be read",
         "quarantine" => "keeping the old volume as it is",
         "integrity" => "finding out what is broken",
         "diagnose" => "looking whether what it needs from outside answers",

@@ -100,7 +100,7 @@ pub(super) async fn preserve(
         body: body.to_value(),
         attempt: Some(attempt),
     };
-    let committed = store(&repository, root, attributes, &desk.telling).await?;
+    let committed = store(&repository, root, None, attributes, &desk.telling).await?;
     report::captured(&committed.point)
 }
 

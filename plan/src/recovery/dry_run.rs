@@ -47,6 +47,12 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
     if step.kind == Kind::Objects {
         return create(component, point);
     }
+    if step.kind == Kind::Emergency {
+        let repository = &component.emergency.repository;
+        return format!(
+            "capture whatever of it can still be read into repository {repository}; undo: delete the point, kubectl get hfpoint"
+        );
+    }
     let volumes = match current(seen, component) {
         Ok(volumes) if volumes.is_empty() => return stop::NO_VOLUME.to_owned(),
         Ok(volumes) => volumes,
@@ -104,6 +110,7 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         | Kind::Stop
         | Kind::SelectPoint
         | Kind::Objects
+        | Kind::Emergency
         | Kind::Start
         | Kind::Validate
         | Kind::Diagnose
@@ -195,6 +202,7 @@ fn whole(seen: &Observed, kind: Kind) -> String {
             "measure recovery time and data loss against the objectives; undo: none needed".to_owned()
         }
         Kind::Objects
+        | Kind::Emergency
         | Kind::Quarantine
         | Kind::Preserve
         | Kind::CheckIntegrity

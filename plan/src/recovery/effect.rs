@@ -88,7 +88,7 @@ pub enum Effect {
         /// How long it may take.
         timeout: crds::Span,
     },
-    /// Records a point that a step has captured.
+    /// Records an emergency capture unless it is recorded.
     RecordPoint(Box<NewPoint>),
     /// Deletes a Job and its pods.
     DeleteJob {

@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::seen::{Access, Component};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
-use super::{Draft, Progress, preserve, room, texts};
+use super::{Draft, Progress, emergency, preserve, room, texts};
 use jiff::SignedDuration;
 
 use crate::backoff;
@@ -67,6 +67,7 @@ pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome 
         Kind::CheckIntegrity | Kind::Assess => 1,
         // A repository may be out of reach for a moment; a disk that fails gets no better.
         Kind::Preserve => 2,
+        Kind::Emergency => emergency::ATTEMPTS,
         _ => MAX_ATTEMPTS,
     };
     let name = job_name(draft, wanted.kind, &wanted.policy, attempt);
@@ -136,6 +137,7 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
     let left = match wanted.kind {
         Kind::CheckIntegrity => end.duration_since(seen.run.created) / 8,
         Kind::Preserve => preserve::patience(draft),
+        Kind::Emergency => emergency::of_a_job(&seen.run),
         Kind::Assess => ASSESSED,
         // A look that takes longer is none.
         Kind::Diagnose | Kind::Watch => SignedDuration::from_mins(3),

@@ -5,21 +5,18 @@ use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::job::{CaptureSource, Captured, Checked, Report, RepositoryAccess, Request, SourceContent};
-use crds::point::{DeletionPolicy, RecoveryPointSpec, Trust};
-use crds::policy::Origin;
-use crds::reference::NameRef;
 use crds::run::{ChosenPoint, LiveLevels, PreservedPoint, RecoveryRunSpec, Scenario};
 use jiff::SignedDuration;
 
 use super::assess::{deadline, policy_gone};
 use super::effect::Effect;
 use super::mover::{self, Outcome, Wanted, drive};
-use super::seen::{Access, Component, Observed, PointState};
+use super::seen::{Access, Component, Observed};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
-use super::{Draft, Progress, texts};
+use super::{Draft, Progress, emergency, texts};
 use crate::backup::objects::Wanted as Objects;
-use crate::backup::points::{self, About};
+use crate::backup::points;
 use crate::backup::source::{Content, Source};
 use crate::effect::{Event, Place};
 
@@ -162,18 +159,6 @@ fn not_preserved(draft: &mut Draft<'_>, why: &str) -> Progress {
 fn record(draft: &mut Draft<'_>, component: &Component, repository: &str, captured: &Captured) -> Progress {
     let seen = draft.seen;
     let policy = &component.policy;
-    let spec = |name: &str, id: &str, policy: &str| {
-        let spec = RecoveryPointSpec {
-            policy: policy.to_owned(),
-            repository_ref: NameRef::new(repository),
-            id: id.to_owned(),
-            deletion_policy: DeletionPolicy::default(),
-            hold: None,
-            trust: Trust::Auto,
-        };
-        (name.to_owned(), spec)
-    };
-    let taken: Vec<_> = seen.points.iter().map(|point| spec(&point.name, &point.id, &point.policy)).collect();
     let image = component.source.as_ref().map_or_else(
         |_| String::new(),
         |source| match &source.content {
@@ -181,19 +166,17 @@ fn record(draft: &mut Draft<'_>, component: &Component, repository: &str, captur
             Content::Application => String::new(),
         },
     );
-    let about = About { policy, repository, origin: Origin::Run, image, hold: None, trust: None };
-    let taken = taken.iter().map(|(name, spec)| (name.as_str(), spec));
-    let new = points::new(about, captured, taken, captured.consistency_time);
-    let emergency = captured.emergency.as_ref();
+    let new = emergency::point(seen, (policy, repository), captured, image);
+    let told = captured.emergency.as_ref();
     let preserved = PreservedPoint {
         policy: policy.clone(),
         name: new.name.clone(),
         id: captured.point.clone(),
         repository: repository.to_owned(),
         consistency_time: captured.consistency_time,
-        unreadable_bytes: emergency.map_or(0, |emergency| emergency.unreadable_bytes),
-        missed_count: emergency.map_or(0, |emergency| emergency.missed_count),
-        complete: emergency.is_some_and(crds::job::Emergency::is_complete),
+        unreadable_bytes: told.map_or(0, |told| told.unreadable_bytes),
+        missed_count: told.map_or(0, |told| told.missed_count),
+        complete: told.is_some_and(crds::job::Emergency::is_complete),
         whole: None,
     };
     // How it is named must not follow from what else was recorded meanwhile.
@@ -202,15 +185,14 @@ fn record(draft: &mut Draft<'_>, component: &Component, repository: &str, captur
         draft.status.preserved.push(preserved);
         return Progress::acting(Vec::new(), "recording what was preserved");
     };
-    let recorded = seen.points.iter().any(|point| point.id == known.id && point.state != PointState::Unknown);
-    if !recorded {
+    if !emergency::is_recorded(seen, repository, &known.id) {
         let new = points::NewPoint { name: known.name, ..new };
         let effect = Effect::RecordPoint(Box::new(new));
         return Progress::acting(vec![effect], "recording what was preserved");
     }
     let size = crate::size::bytes(captured.bytes);
     let files = texts::count(captured.files, "file");
-    let what = emergency.map(points::emergency).unwrap_or_default();
+    let what = told.map(points::emergency).unwrap_or_default();
     Progress::Done(format!("{} in repository {repository}: {files}, {size}; {what}", known.name))
 }
 

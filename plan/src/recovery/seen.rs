@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
 pub use super::surroundings::{NodeSeen, NodeUsage, PodLook, Surroundings, Warning};
-use crate::backup::source::Source;
+use crate::backup::source::{Readable, Source};
 use crate::effect::{Identity, JobState, RepositoryKeys};
 pub use crate::workload::{PodSeen, WorkloadSeen};
 
@@ -225,6 +225,8 @@ pub struct Component {
     pub quarantine_for: Span,
     /// What offline mode means for it.
     pub offline: Option<OfflineMode>,
+    /// What an emergency capture of it needs to know.
+    pub emergency: EmergencySeen,
     /// How a ChromaDB's server is asked.
     pub auth: Option<ServerAuth>,
     /// Checks of its policy.
@@ -237,6 +239,21 @@ pub struct Component {
     pub stopped: bool,
     /// Where its data is, or a sentence why that can't be told.
     pub source: Result<Source, String>,
+}
+
+/// What an emergency capture of a component needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmergencySeen {
+    /// Name of the repository that it goes to.
+    pub repository: String,
+    /// How to reach it, or a sentence why it can't be used.
+    pub access: Result<Access, String>,
+    /// How far back logs go.
+    pub logs_since: Span,
+    /// The policy as it stands.
+    pub policy_spec: serde_json::Value,
+    /// What can be read of the component.
+    pub readable: Readable,
 }
 
 /// How to reach a repository.

@@ -4,8 +4,8 @@ use crds::run::{Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
 use super::{
-    Draft, Progress, mover, network, objects, offline, preserve, provision, start, stop, swap, texts,
-    validate,
+    Draft, Progress, emergency, mover, network, objects, offline, preserve, provision, start, stop, swap,
+    texts, validate,
 };
 use crate::effect::Event;
 
@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     Assess,
     Stop,
     Objects,
+    Emergency,
     Quarantine,
     Preserve,
     CheckIntegrity,
@@ -41,10 +42,11 @@ pub(crate) enum Kind {
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 18] = [
+const WORDS: [(Kind, &str); 19] = [
     (Kind::Assess, "Assess"),
     (Kind::Stop, "Stop"),
     (Kind::Objects, "Objects"),
+    (Kind::Emergency, "Emergency"),
     (Kind::Quarantine, "Quarantine"),
     (Kind::Preserve, "Preserve"),
     (Kind::CheckIntegrity, "CheckIntegrity"),
@@ -81,6 +83,7 @@ fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
         (Role::Offline, _) => &[Kind::Diagnose, Kind::EnterOffline, Kind::Watch, Kind::LeaveOffline],
         (Role::Restored, Scenario::NetworkFailure) => &[],
         (Role::Restored, Scenario::CompleteFailure) => &[
+            Kind::Emergency,
             Kind::Quarantine,
             Kind::Provision,
             Kind::Restore,
@@ -134,6 +137,7 @@ impl Kind {
             Self::Assess => "assess",
             Self::Stop => "stop",
             Self::Objects => "objects",
+            Self::Emergency => "emergency",
             Self::Quarantine => "quarantine",
             Self::Preserve => "preserve",
             Self::CheckIntegrity => "integrity",
@@ -219,6 +223,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Stop, _) => stop::advance(draft),
         (Kind::Report, _) => super::measure::report(draft),
         (Kind::Objects, Some(policy)) => objects::advance(draft, index, policy),
+        (Kind::Emergency, Some(policy)) => emergency::advance(draft, index, policy),
         (Kind::Quarantine, Some(policy)) => stop::quarantine(draft, policy),
         (Kind::Preserve, Some(policy)) => preserve::advance(draft, index, policy),
         (Kind::CheckIntegrity, Some(policy)) => mover::check_integrity(draft, index, policy),
@@ -235,6 +240,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::LeaveOffline, Some(policy)) => offline::leave(draft, policy),
         (
             Kind::Objects
+            | Kind::Emergency
             | Kind::Quarantine
             | Kind::Preserve
             | Kind::CheckIntegrity

@@ -5,6 +5,7 @@ mod attested;
 mod binding;
 mod checks;
 mod cluster;
+mod emergency;
 mod everything;
 mod gate;
 mod kept;

@@ -97,6 +97,7 @@ fn an_emergency_capture_is_recorded_as_quarantined_with_what_it_has_not_whatever
         origin: crds::policy::Origin::Emergency,
         image: String::new(),
         hold: None,
+        trust: None,
     };
     let new = points::new(about(), &emergency("e1", "2026-11-23T10:00:00Z"), [], at("2026-11-23T10:01:00Z"));
     let status = &new.status;

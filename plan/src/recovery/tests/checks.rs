@@ -142,7 +142,7 @@ fn a_job_is_made_of_a_cronjob_once_the_component_runs_and_has_to_complete() {
 #[test]
 fn a_job_that_fails_fails_the_check_with_where_to_look_whatever_it_wrote() {
     let silent = JobState::Silent { why: "its container ended with code 3".into() };
-    for (state, told) in [(silent, "kubectl logs job/"), (JobState::Ended(Report::Held), "it failed")] {
+    for (state, told) in [(silent, "kubectl logs job/"), (JobState::Ended(Report::Marked), "it failed")] {
         let mut cluster = pipeline();
         cluster.answers.insert("Check", vec![state]);
         cluster.run(1);

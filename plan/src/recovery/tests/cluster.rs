@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::job::Report;
+use crds::job::{Report, Request};
 use crds::names;
 use crds::reference::{BINDING, RUN_LABEL, STANDS_FOR, WorkloadKind};
 use crds::run::RecoveryRunStatus;
@@ -95,6 +95,13 @@ impl Cluster {
                 (false, false) => Proof::Open("a pod is let through".into()),
             };
         }
+        // What can be mounted is what there is.
+        for component in &mut seen.components {
+            let there = |claim: &String| {
+                self.seen.claims.get(claim).is_some_and(|claim| claim.bound && !claim.deleting)
+            };
+            component.emergency.readable.claims.retain(there);
+        }
         plan(&seen)
     }
 
@@ -181,7 +188,7 @@ impl Cluster {
                 };
                 claim.resource_version = version;
             }
-            Effect::CreateJob { job, .. } => {
+            Effect::CreateJob { job, step } => {
                 if !self.seen.jobs.contains_key(&job.name) {
                     self.log.jobs.push(job.name.clone());
                     let uid = self.next("job");
@@ -195,7 +202,12 @@ impl Cluster {
                         restarts: 0,
                     });
                     // What a test says of a step, or of one component's: `Restore/chromadb`.
-                    let (step, policy) = (kind(&job.request), &job.labels[crds::reference::POLICY_LABEL]);
+                    let policy = &job.labels[crds::reference::POLICY_LABEL];
+                    let step = match &job.request {
+                        // Two steps ask for the same.
+                        Request::Preserve { .. } => step,
+                        other => kind(other),
+                    };
                     let whole = format!("{step}/{policy}");
                     let key = if self.answers.contains_key(whole.as_str()) { &whole } else { step };
                     let state = match self.answers.get_mut(key).filter(|list| !list.is_empty()) {
@@ -226,13 +238,10 @@ impl Cluster {
                 }
             }
             Effect::RecordPoint(new) => {
-                assert!(
-                    self.status()
-                        .preserved
-                        .iter()
-                        .any(|known| known.id == new.spec.id && known.name == new.name),
-                    "a point is recorded that the status does not know"
-                );
+                let mut known = self.status().preserved.iter();
+                let known = known.any(|known| known.id == new.spec.id && known.name == new.name);
+                let chosen_from = self.seen.run.spec.scenario == crds::run::Scenario::StorageFailure;
+                assert!(known || !chosen_from, "a point is recorded that the status does not know");
                 if self.seen.points.iter().all(|point| point.id != new.spec.id) {
                     assert!(self.seen.points.iter().all(|point| point.name != new.name), "a name is taken");
                     self.seen.points.push(PointSeen {

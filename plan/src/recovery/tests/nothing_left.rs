@@ -4,7 +4,7 @@ use super::*;
 use crate::recovery::seen::{Component, RepositorySeen};
 
 /// The namespace after it was deleted and made anew: the points are recorded again, nothing else.
-fn nothing_left() -> Cluster {
+pub(super) fn nothing_left() -> Cluster {
     let mut cluster = Cluster::of(arxiv());
     let seen = &mut cluster.seen;
     (seen.claims, seen.volumes, seen.pods, seen.policies) =

@@ -13,7 +13,7 @@ use crds::run::{RecoveryRunSpec, RecoveryRunStatus, Verdict};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::objects::Wanted;
-use crate::backup::source::{Address, Content, Source};
+use crate::backup::source::{Address, Content, Readable, Source};
 use crate::effect::{Identity, Place, RepositoryKeys};
 use crate::recovery::seen::*;
 
@@ -139,6 +139,13 @@ fn chromadb() -> Component {
         approval: false,
         quarantine_for: Span::from_hours(336),
         offline: None,
+        emergency: EmergencySeen {
+            repository: "primary".into(),
+            access: Ok(access()),
+            logs_since: Span::from_hours(24),
+            policy_spec: serde_json::json!({}),
+            readable: Readable { claims: vec![CLAIM.into()], ..Readable::default() },
+        },
         auth: None,
         checks: Vec::new(),
         access: Ok(access()),
@@ -209,6 +216,13 @@ pub(super) fn arxiv() -> Observed {
         application: true,
         workloads: vec![workload(WorkloadKind::Deployment, name)],
         source: Ok(source(claims, Content::Application)),
+        emergency: EmergencySeen {
+            readable: Readable {
+                claims: claims.iter().map(|claim| (*claim).to_owned()).collect(),
+                ..Readable::default()
+            },
+            ..chromadb().emergency
+        },
         ..chromadb()
     };
     let mut scholar = application("scholar", &SCHOLAR_CLAIMS);
@@ -259,7 +273,6 @@ pub(super) fn access() -> Access {
 pub(super) fn kind(request: &Request) -> &'static str {
     match request {
         Request::CheckIntegrity { .. } | Request::CheckPreserved { .. } => "CheckIntegrity",
-        Request::Preserve { .. } => "Preserve",
         Request::Recreate { .. } => "Objects",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
@@ -281,6 +294,7 @@ pub(super) fn preserved(policy: &str) -> Captured {
         point: format!("id-kept-{policy}"),
         digest: "d".into(),
         consistency_time: at("2026-11-23T09:31:20Z"),
+        stored_at: None,
         longest_hold: SignedDuration::ZERO,
         locked_until: None,
         bytes: 733_000_000,

@@ -146,7 +146,7 @@ fn whatever_preserving_comes_to_the_recovery_goes_on() {
             vec![("Preserve/chromadb", vec![failed(FailureReason::ScratchFull), silent()])],
             "nothing was preserved",
         ),
-        (vec![("Preserve/chromadb", vec![JobState::Ended(Report::Held)])], "unexpected answer Held"),
+        (vec![("Preserve/chromadb", vec![JobState::Ended(Report::Marked)])], "unexpected answer Marked"),
         (vec![("Preserve/chromadb", vec![torn()])], "files changed while they were read"),
     ];
     for (answers, told) in cases {
