@@ -17,7 +17,7 @@ use crate::units::{Section, State, Unit};
 
 /// Units of this length are kept: pages of a database.
 const PIECE: usize = 4096;
-/// Pieces that are looked at of each file, 64 MiB. What was kept begins anew beyond.
+/// Pieces of each file, 64 MiB. What was kept begins anew when it has so many.
 const MOST: usize = 16 << 10;
 /// The file in the directory [`super::Backup::aside`] in which the caller lays what it wrote over, in pieces of 4,096 bytes.
 pub const REPLACED: &str = "replaced";
@@ -30,7 +30,8 @@ pub(super) struct Aside {
     pieces: HashMap<UnitHash, Spot>,
     replaced: Option<File>,
     kept: File,
-    end: Mutex<()>,
+    /// How many more it takes.
+    room: Mutex<usize>,
 }
 
 #[derive(Clone, Copy)]
@@ -66,14 +67,16 @@ impl Aside {
         let read = each(&mut kept, |at, hash| {
             pieces.insert(hash, Spot::Kept(at));
         })?;
-        if read >= MOST {
+        let room = if read >= MOST {
             pieces.retain(|_, spot| matches!(spot, Spot::Replaced(_)));
             kept.set_len(0)?;
+            MOST
         } else {
             // Whoever died while it wrote left a part of one.
             kept.set_len((read * PIECE) as u64)?;
-        }
-        Ok(Self { dir: dir.to_owned(), pieces, replaced, kept, end: Mutex::new(()) })
+            MOST - read
+        };
+        Ok(Self { dir: dir.to_owned(), pieces, replaced, kept, room: Mutex::new(room) })
     }
 
     /// Takes the last whole versions of units of a section as far as they are here.
@@ -138,9 +141,14 @@ impl Aside {
     }
 
     fn keep(&self, piece: &[u8]) {
-        let _end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if *room == 0 {
+            return;
+        }
+        *room -= 1;
         if let Err(e) = (&self.kept).write_all(piece) {
-            tracing::debug!("a page is not laid aside: {e}");
+            tracing::debug!("pages are not laid aside any more: {e}");
+            *room = 0;
         }
     }
 }

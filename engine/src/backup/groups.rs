@@ -45,7 +45,7 @@ impl Groups {
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.open.update(now);
             (self.at, bytes) = (self.at + now.len() as u64, later);
-            if self.at % GROUP == 0 || self.at == self.size {
+            if self.at.is_multiple_of(GROUP) || self.at == self.size {
                 self.values.push(self.open.finalize_non_root());
                 self.open = Hasher::new();
                 // Where nothing follows may be within a chunk.

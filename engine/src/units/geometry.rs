@@ -294,6 +294,30 @@ mod tests {
         assert!(!with(|g| g.columns[0].width = 0));
     }
 
+    #[test]
+    fn a_whole_unit_depends_on_its_stretch_alone() {
+        let (geometry, length) = (records(&[132, 1536, 8]), 1676 * 3000 + 50);
+        let file = noise(1, length);
+        for number in 0..geometry.segments(length as u64) {
+            let section = geometry.section(length as u64, number);
+            let (from, to) = (section.at as usize, section.at as usize + section.bytes());
+            let apart = section.split(file[from..to].to_vec());
+            for unit in section.units().iter().step_by(101) {
+                let Some(stretch) = section.stretch(unit) else { continue };
+                let mut alone = vec![0; length];
+                let stretch = stretch.start as usize..stretch.end as usize;
+                alone[stretch.clone()].copy_from_slice(&file[stretch]);
+                let alone = section.split(alone[from..to].to_vec());
+                let of = |bytes: &[u8]| bytes[unit.at..unit.at + unit.length].to_vec();
+                assert_eq!(of(&alone), of(&apart), "{unit:?}");
+            }
+        }
+        let last = geometry.section(length as u64, 1);
+        let partial: Vec<Unit> = last.units().into_iter().filter(|u| last.stretch(u).is_none()).collect();
+        // Links, labels and the tail.
+        assert_eq!(partial.iter().map(|unit| unit.column).collect::<Vec<_>>(), [0, 2, 3]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]

@@ -103,13 +103,19 @@ async fn with_it_the_same_is_stored_and_a_tenth_is_read() {
         with.change(generation);
         without.change(generation);
         let (read, read_without) = (with.capture().await, without.capture().await);
-        assert_eq!(with.last_stored(), without.last_stored(), "generation {generation}");
+        alike(&with, &without);
         // Frames of the index are read either way.
         let index = 2 << 20;
         assert!(read < index && read_without > 3 * index, "{generation}: {read} of {read_without}");
     }
     with.all_come_back().await;
     without.all_come_back().await;
+}
+
+/// Ids are random, and compress as they like.
+fn alike(with: &History, without: &History) {
+    let (with, without) = (with.last_stored(), without.last_stored());
+    assert!(with.abs_diff(without) < 500, "{with} bytes were stored, and {without} without anything aside");
 }
 
 /// Every file of a directory as this makes it.
@@ -130,7 +136,7 @@ async fn i7_whatever_lies_there_the_capture_is_of_the_source() {
         without.change(generation);
         match generation {
             2 => spoil(&aside, |bytes| noise(3, bytes.len())),
-            3 => spoil(&aside, |bytes| bytes[..bytes.len() / 2 + 1].to_vec()),
+            3 => spoil(&aside, |bytes| bytes[..bytes.len() * 3 / 5].to_vec()),
             // Of another version, which was as good.
             4 => earlier = tree_of(&aside).into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect(),
             5 => earlier.iter().for_each(|(name, bytes)| fs::write(aside.join(name), bytes).unwrap()),
@@ -142,7 +148,7 @@ async fn i7_whatever_lies_there_the_capture_is_of_the_source() {
         }
         with.capture_by_what_lies_there().await;
         without.capture().await;
-        assert_eq!(with.last_stored(), without.last_stored(), "generation {generation}");
+        alike(&with, &without);
     }
     with.all_come_back().await;
 }

@@ -5,7 +5,7 @@ mod logs;
 mod told;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crds::job::{Collected, Report};
@@ -219,7 +219,7 @@ fn said(error: &Error) -> String {
     }
 }
 
-fn written(path: &PathBuf, value: &Value) -> std::result::Result<(), String> {
+fn written(path: &Path, value: &Value) -> std::result::Result<(), String> {
     let mut text = serde_json::to_string_pretty(value).map_err(|e| e.to_string())?;
     text.push('\n');
     put(path, text.as_bytes())

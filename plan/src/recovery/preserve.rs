@@ -249,7 +249,8 @@ fn told(checked: Checked, whole: bool) -> String {
     let Checked { findings, finding_count, unchecked, repair, .. } = checked;
     let seen = match whole {
         true => "nothing is broken in what was preserved".to_owned(),
-        false => mover::found(&findings, finding_count),
+        // Two will do: what was not checked and what a repair came to have to fit as well.
+        false => mover::found(&findings[..findings.len().min(2)], finding_count),
     };
     [Some(seen), unchecked, repair].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
