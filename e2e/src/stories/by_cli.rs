@@ -14,21 +14,26 @@ use crate::wait;
 
 /// Runs a command on the story's repository, which must succeed; returns what it prints.
 pub async fn run(stage: &Stage, arguments: &[&str]) -> Result<String> {
-    let (holdfast, arguments) = on_repository(stage, arguments);
+    run_on(stage, &stage.prefix, arguments).await
+}
+
+/// The same on a repository at another prefix.
+pub async fn run_on(stage: &Stage, prefix: &str, arguments: &[&str]) -> Result<String> {
+    let (holdfast, arguments) = on_repository(stage, prefix, arguments);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     holdfast.run(&arguments, None).await
 }
 
 /// Runs a command on the story's repository; returns whatever came out.
 pub async fn attempt(stage: &Stage, arguments: &[&str]) -> Result<Printed> {
-    let (holdfast, arguments) = on_repository(stage, arguments);
+    let (holdfast, arguments) = on_repository(stage, &stage.prefix, arguments);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     holdfast.attempt(&arguments, None).await
 }
 
-fn on_repository(stage: &Stage, arguments: &[&str]) -> (Program, Vec<String>) {
+fn on_repository(stage: &Stage, prefix: &str, arguments: &[&str]) -> (Program, Vec<String>) {
     let s3 = &stage.place.s3;
-    let url = format!("s3://{}/{}", s3.bucket, stage.prefix);
+    let url = format!("s3://{}/{prefix}", s3.bucket);
     let holdfast = stage
         .place
         .holdfast

@@ -14,6 +14,7 @@ mod catalogue_from_bucket;
 mod complete_failure;
 mod controller_killed_midway;
 mod dry_run;
+mod emergency_capture;
 mod loss;
 mod network_failure;
 mod one_minute_rpo;
@@ -57,6 +58,7 @@ pub const ALL: &[&Story] = &[
     &capture_live::STORY,
     &rpo_condition::STORY,
     &capture_application::STORY,
+    &emergency_capture::STORY,
     &assess_only::STORY,
     &capture_offline::STORY,
     &capture_snapshot::STORY,
