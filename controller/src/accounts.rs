@@ -1,10 +1,10 @@
 //! ServiceAccounts of movers that talk to the Kubernetes API: one a policy or run and purpose, bound to one ClusterRole of the chart and, by an
-//! admission policy, to nothing else.
+//! admission policy, to nothing else. And the right of the controller itself that it has for a run only.
 
 use std::collections::BTreeMap;
 
-use crds::names;
-use crds::reference::{COLLECT_ROLE, MANAGED_BY, MANAGED_BY_LABEL};
+use crds::{RecoveryRun, names};
+use crds::reference::{COLLECT_ROLE, ISOLATE_ROLE, MANAGED_BY, MANAGED_BY_LABEL};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
@@ -15,6 +15,9 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::execute::{child, ensure};
 use crate::observe;
+
+/// The controller's own ServiceAccount: the chart gives it no other name, and its admission policies know it by this one.
+const OWN_ACCOUNT: &str = "holdfast-controller";
 
 /// Makes the account, and its binding where that goes with the owner, unless they exist.
 ///
@@ -87,4 +90,28 @@ pub async fn is_complete(ctx: &Context, job: &Job) -> Result<bool, Error> {
 
 fn labels() -> BTreeMap<String, String> {
     BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())])
+}
+
+/// Gives the controller itself the right on the NetworkPolicies of the run's namespace. The binding goes with the run at the latest.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn grant_isolation(ctx: &Context, run: &RecoveryRun, name: &str) -> Result<(), Error> {
+    let labels = BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())]);
+    let binding = RoleBinding {
+        metadata: child(run, name, labels)?,
+        role_ref: RoleRef {
+            api_group: "rbac.authorization.k8s.io".to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: ISOLATE_ROLE.to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: OWN_ACCOUNT.to_owned(),
+            namespace: Some(ctx.namespace.clone()),
+            api_group: None,
+        }]),
+    };
+    let bindings = Api::namespaced(ctx.client.clone(), &run.namespace().unwrap_or_default());
+    ensure(&bindings, &binding, "RoleBinding").await.map(drop)
 }

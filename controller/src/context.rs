@@ -19,6 +19,8 @@ pub struct Context {
     /// Term of this controller: how often the Lease changed hands. A controller that finds a higher one in a status no
     /// longer acts.
     pub epoch: i64,
+    /// The namespace that it runs in, and so that of its own ServiceAccount.
+    pub namespace: String,
     /// What mover Jobs are made of.
     pub mover: MoverConfig,
     /// Writes events.
@@ -48,11 +50,12 @@ impl Context {
         client: kube::Client,
         now: fn() -> Timestamp,
         epoch: i64,
+        namespace: String,
         mover: MoverConfig,
         recorder: Recorder,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { client, now, epoch, mover, recorder, metrics, failures: Mutex::default() }
+        Self { client, now, epoch, namespace, mover, recorder, metrics, failures: Mutex::default() }
     }
 
     /// Counts a failure of `object` and says how long to wait.

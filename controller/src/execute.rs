@@ -104,6 +104,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Hook { .. } => "HookAfter",
         Request::Confirm { .. } => "Confirm",
         Request::Diagnose { .. } => "Diagnose",
+        Request::ProbeIsolation { .. } => "Isolate",
         Request::CheckIntegrity { .. } | Request::CheckPreserved { .. } => "CheckIntegrity",
         Request::Extract { .. } => "Extract",
         Request::Recreate { .. } => "Objects",

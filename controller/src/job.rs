@@ -8,18 +8,19 @@ use crds::job::{
     SCRATCH_DIR, SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV, SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR,
     TREE_OBJECTS, TREE_VOLUMES,
 };
-use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL};
+use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, MOVER_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, EmptyDirVolumeSource,
     EnvVar, EnvVarSource, KeyToPath, LocalObjectReference, NodeAffinity, NodeSelector,
     NodeSelectorRequirement, NodeSelectorTerm, PersistentVolumeClaimVolumeSource, PodSecurityContext,
-    PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretKeySelector,
-    SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount,
-    VolumeProjection,
+    PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
+    SecretKeySelector, SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, TCPSocketAction,
+    Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::ObjectMeta;
 use plan::backup::objects::Wanted;
 use plan::effect::{MoverJob, Place, RepositoryKeys};
@@ -57,6 +58,10 @@ pub fn build(
 ) -> Job {
     let mut labels = job.labels.clone();
     labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
+    // What an isolation of the namespace excepts; what probes it is no exception.
+    if !matches!(job.request, Request::ProbeIsolation { .. }) {
+        labels.insert(MOVER_LABEL.to_owned(), "true".to_owned());
+    }
     Job {
         metadata: ObjectMeta {
             name: Some(job.name.clone()),
@@ -175,6 +180,7 @@ fn container(
             // No CPU limit: a throttled mover that holds the lock holds up the writers.
             ..ResourceRequirements::default()
         }),
+        readiness_probe: listens(request),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -183,6 +189,16 @@ fn container(
         }),
         ..Container::default()
     }
+}
+
+/// The probe of an isolation is ready when it listens: then it has connected, and the isolation may begin.
+fn listens(request: &Request) -> Option<Probe> {
+    let Request::ProbeIsolation { ready_on: Some(port), .. } = request else { return None };
+    Some(Probe {
+        tcp_socket: Some(TCPSocketAction { port: IntOrString::Int(i32::from(*port)), host: None }),
+        period_seconds: Some(1),
+        ..Probe::default()
+    })
 }
 
 fn pull_secrets(config: &MoverConfig) -> Option<Vec<LocalObjectReference>> {

@@ -97,7 +97,7 @@ async fn main() -> anyhow::Result<()> {
         hooks: arguments.hooks,
     };
     let recorder = Recorder::new(client.clone(), reporter);
-    let ctx = Arc::new(Context::new(client, clock, epoch, mover, recorder, metrics));
+    let ctx = Arc::new(Context::new(client, clock, epoch, arguments.namespace, mover, recorder, metrics));
     // Leaving this select drops the reconcilers: nothing is written after the Lease is lost or given back.
     tokio::select! {
         why = candidate.keep() => bail!("{why}; stopped, so that only one controller acts"),

@@ -84,6 +84,13 @@ pub fn state(job: &Job, pods: &[Pod]) -> JobState {
     }
 }
 
+/// Whether a pod says that it is ready.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// What the containers of a pod have reported that run one after the other, in their order; nothing for one that has not ended, or
 /// ended without a Report.
 #[must_use]

@@ -3,6 +3,7 @@
 
 mod check_job;
 mod execute;
+mod isolation;
 mod observe;
 mod probe;
 mod read;
@@ -17,6 +18,7 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -70,6 +72,8 @@ pub async fn carry(ctx: Arc<Context>) {
         // A workload became ready, or somebody scaled it.
         .watches(every::<StatefulSet>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
         .watches(every::<Deployment>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
+        // A NetworkPolicy that a breach removes or puts back is gone, or there.
+        .watches(every::<NetworkPolicy>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
         // A repository became usable.
         .watches(
             every::<RecoveryRepository>(client),

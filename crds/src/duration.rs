@@ -121,6 +121,27 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// A promise that may be to lose nothing at all: `0s` is read back, which is no duration elsewhere.
+pub(crate) mod or_none_at_all {
+    use super::Span;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(span: &Option<Span>, serializer: S) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => serializer.collect_str(span),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Span>, D::Error> {
+        match Option::<String>::deserialize(deserializer)?.as_deref() {
+            None => Ok(None),
+            Some("0s") => Ok(Some(Span::from_secs(0))),
+            Some(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
 impl JsonSchema for Span {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Span".into()

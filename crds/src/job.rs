@@ -14,8 +14,8 @@ mod request;
 pub use failure::{Failure, FailureReason};
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked, Collected,
-    CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, Judged, LockTried, Probed,
-    Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
+    CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,
+    LockTried, Probed, Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
 pub use request::{
     Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, PointTrust, RepositoryAccess, Request,
@@ -68,6 +68,9 @@ pub const TARGET_DIR: &str = "/var/run/holdfast/target";
 pub const RECREATE_DIR: &str = "/var/run/holdfast/recreate";
 /// Scratch space for the mirror, an emptyDir on the node's disk.
 pub const SCRATCH_DIR: &str = "/var/run/holdfast/scratch";
+
+/// Port on which an isolation's probe listens once it has connected, so that its pod is ready.
+pub const PROBE_PORT: u16 = 8119;
 
 /// Most collections named in a Report; the point's own record in the repository has all of them.
 pub const MAX_COLLECTIONS: usize = 8;

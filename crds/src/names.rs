@@ -102,6 +102,25 @@ pub fn memory(run_name: &str, run_uid: &str) -> String {
     fit(&format!("{run_name}-claims"), &short_hash(&[run_uid]), 253)
 }
 
+/// The record of the NetworkPolicies that a run removes, by the number of the record.
+#[must_use]
+pub fn isolation_record(run_name: &str, run_uid: &str, number: u32) -> String {
+    fit(&format!("{run_name}-network-{number}"), &short_hash(&[run_uid, &number.to_string()]), 253)
+}
+
+/// The RoleBinding by which the controller may isolate the namespace of a run. A function that an admission policy can compute, too
+/// (`admission/grants.yaml` of the chart).
+#[must_use]
+pub fn isolator(run_uid: &str) -> String {
+    format!("hf-isolate-{run_uid}")
+}
+
+/// A NetworkPolicy by which a run isolates its namespace, by what it does: `deny`, `movers`, `inside`.
+#[must_use]
+pub fn isolation_policy(purpose: &str, run_uid: &str) -> String {
+    format!("holdfast-{purpose}-{run_uid}")
+}
+
 /// Eight hex digits over `parts`, each part delimited, so that no two lists of parts collide by concatenation.
 #[must_use]
 pub fn short_hash(parts: &[&str]) -> String {

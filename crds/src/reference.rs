@@ -81,7 +81,8 @@ pub const EXECUTED_LABEL: &str = "holdfast.dev/executed";
 pub const STOPPED_FINALIZER: &str = "holdfast.dev/stopped";
 /// Finalizer on a point whose `deletionPolicy` is Delete: its object stays until the point is removed from the repository.
 pub const POINT_FINALIZER: &str = "holdfast.dev/point";
-/// Finalizer on a run while its claims are taken apart or a component is offline: the run stays until that is given back.
+/// Finalizer on a run while its claims are taken apart, a component is offline or the namespace is isolated: the run stays until that is given
+/// back.
 pub const SWAP_FINALIZER: &str = "holdfast.dev/swap";
 /// The ClusterRole, from the chart, that lets a mover ask for snapshots; bound in the namespace of a policy that wants them.
 pub const SNAPSHOT_ROLE: &str = "holdfast-snapshots";
@@ -91,6 +92,8 @@ pub const HOOK_ROLE: &str = "holdfast-hooks";
 pub const RECREATE_ROLE: &str = "holdfast-recreate";
 /// The ClusterRole, from the chart, that lets a mover read logs and what the cluster says in a namespace; bound there for as long as its Job exists.
 pub const COLLECT_ROLE: &str = "holdfast-collect";
+/// The ClusterRole, from the chart, that lets the controller isolate a namespace; it binds that to itself for a run.
+pub const ISOLATE_ROLE: &str = "holdfast-isolate";
 /// Annotation on an object that a run created because it was missing: the run's uid.
 pub const RECREATED_BY: &str = "holdfast.dev/recreated-by";
 /// Annotation on a workload that a run created stopped: the replicas that it had; of a CronJob 1 when it was not suspended.
@@ -99,6 +102,12 @@ pub const REPLICAS: &str = "holdfast.dev/replicas";
 pub const STANDS_FOR: &str = "holdfast.dev/stands-for";
 /// Label on a ConfigMap, "true" where the controller may change the value of one of its keys: somebody's consent to be switched offline.
 pub const OFFLINE_SWITCH_LABEL: &str = "holdfast.dev/offline-switch";
+/// Label on a run while it holds the isolation of its namespace: what the chart's admission policies look for.
+pub const ISOLATING_LABEL: &str = "holdfast.dev/isolating";
+/// Label on the NetworkPolicies by which a run isolates its namespace: its uid.
+pub const ISOLATION_LABEL: &str = "holdfast.dev/isolation";
+/// Label on the pods of movers, which an isolation excepts. An admission policy keeps everybody else from using it.
+pub const MOVER_LABEL: &str = "holdfast.dev/mover";
 /// Label on everything the controller creates.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Its value.

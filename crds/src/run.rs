@@ -3,6 +3,7 @@
 mod assessment;
 mod decision;
 mod incident;
+mod isolation;
 mod offline;
 mod point;
 mod status;
@@ -20,6 +21,7 @@ use crate::reference::NameRef;
 pub use assessment::{Assessed, Health};
 pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
+pub use isolation::{HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES};
 pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
 };
@@ -70,6 +72,12 @@ pub use status::*;
     "rule": "self.scenario == 'NetworkFailure' || self.mode == 'Assess' || has(self.target)", "fieldPath": ".target",
     "message": "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out"
 }, {
+    "rule": "self.scenario != 'SecurityBreach' || self.mode == 'Assess' || (has(self.incident) && has(self.incident.suspectedSince))", "fieldPath": ".incident.suspectedSince",
+    "message": "required: points after it are not restored. Unknown? Give the time of the first sign"
+}, {
+    "rule": "self.scenario != 'SecurityBreach' || !has(self.point) || !has(self.point.latest)", "fieldPath": ".point",
+    "message": "latest may hold the intruder's changes; use lastKnownGood: {} or named"
+}, {
     "rule": "self.scenario == oldSelf.scenario && has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target) && self.mode == oldSelf.mode && has(self.point) == has(oldSelf.point) && (!has(self.point) || self.point == oldSelf.point) && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.quarantineFor) == has(oldSelf.quarantineFor) && (!has(self.quarantineFor) || self.quarantineFor == oldSelf.quarantineFor) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
     "message": "a RecoveryRun can't be changed, except desiredState, decisions, attestations and incident texts; create a new run"
 }, {
@@ -94,7 +102,7 @@ pub struct RecoveryRunSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub policies: Option<Vec<NameRef>>,
-    /// Which point to restore; omitted: latest. NetworkFailure restores none.
+    /// Which point to restore; omitted: latest, of SecurityBreach lastKnownGood. NetworkFailure restores none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<PointChoice>,
     /// Where to restore it to. NetworkFailure replaces nothing and has none, and whoever only looks needs none; everything else does.
@@ -177,6 +185,9 @@ pub enum Scenario {
     StorageFailure,
     /// What components need from outside does not answer: switch them to offline mode, watch, and back when it answers again.
     NetworkFailure,
+    /// Somebody broke in: isolate the namespace and prove it, stop everything, keep the volumes as they are, restore the last point from before
+    /// it, start and validate it while isolated, and lift the isolation when a human says so.
+    SecurityBreach,
 }
 
 impl Scenario {
@@ -188,6 +199,7 @@ impl Scenario {
             Self::DatabaseCorruption => "DatabaseCorruption",
             Self::StorageFailure => "StorageFailure",
             Self::NetworkFailure => "NetworkFailure",
+            Self::SecurityBreach => "SecurityBreach",
         }
     }
 
@@ -199,6 +211,7 @@ impl Scenario {
             Self::DatabaseCorruption => (Span::from_hours(2), Some(Span::from_mins(30))),
             Self::StorageFailure => (Span::from_hours(3), Some(Span::from_hours(1))),
             Self::NetworkFailure => (Span::from_hours(1), None),
+            Self::SecurityBreach => (Span::from_hours(1), Some(Span::from_secs(0))),
         }
     }
 
@@ -206,7 +219,10 @@ impl Scenario {
     #[must_use]
     pub fn deadline(self) -> Span {
         match self {
-            Self::CompleteFailure | Self::DatabaseCorruption | Self::StorageFailure => {
+            Self::CompleteFailure
+            | Self::DatabaseCorruption
+            | Self::StorageFailure
+            | Self::SecurityBreach => {
                 Span::from_secs(self.objectives().0.as_secs().saturating_mul(2))
             }
             Self::NetworkFailure => Span::from_hours(24),

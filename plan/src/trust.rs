@@ -79,7 +79,8 @@ pub fn by_name(point: &RecoveryPoint) -> bool {
 }
 
 /// The status of a point of the repository as it has to be, where it differs. `marked` is what was written down of it just now.
-pub(crate) fn status(
+#[must_use]
+pub fn status(
     point: &RecoveryPoint,
     marked: Option<TrustMark>,
     now: Timestamp,

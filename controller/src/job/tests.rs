@@ -134,7 +134,7 @@ fn a_capture_job_is_exactly_this() {
     assert_eq!(back, capture().request);
 
     let credential = |name: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "s3", "key": name, "optional": true}}});
-    let labels = json!({"app.kubernetes.io/managed-by": "holdfast", "holdfast.dev/policy": "chromadb"});
+    let labels = json!({"app.kubernetes.io/managed-by": "holdfast", "holdfast.dev/mover": "true", "holdfast.dev/policy": "chromadb"});
     assert_eq!(
         job,
         json!({

@@ -3,24 +3,28 @@
 
 use std::collections::BTreeMap;
 
-use crds::RecoveryRun;
 use crds::reference::{
-    BINDING, EXECUTED_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MEMORY_LABEL, RUN_LABEL, SWAP_FINALIZER,
+    BINDING, EXECUTED_LABEL, ISOLATING_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MEMORY_LABEL, RUN_LABEL,
+    SWAP_FINALIZER,
 };
+use crds::run::Scenario;
+use crds::{RecoveryPoint, RecoveryRun};
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use plan::effect::label_value;
 use plan::recovery::Effect;
-use plan::recovery::effect::NewClaim;
+use plan::recovery::effect::{NewClaim, NewNetworkPolicy};
 use serde_json::{Value, json};
 
-use super::read::REMEMBERED;
+use super::read::{RECORDED, REMEMBERED};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, is_code};
 use crate::execute::{child, delete_of_uid, ensure};
 use crate::fail_point::fail_point;
 
@@ -45,8 +49,8 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             // One that exists is fine: the next look says whose it is.
             ensure(&maps, &map, "ConfigMap").await.map(drop)
         }
-        Effect::AddFinalizer => crate::execute::finalizer(ctx, run, SWAP_FINALIZER, true).await,
-        Effect::RemoveFinalizer => crate::execute::finalizer(ctx, run, SWAP_FINALIZER, false).await,
+        Effect::AddFinalizer => hold(ctx, run, true).await,
+        Effect::RemoveFinalizer => hold(ctx, run, false).await,
         Effect::RememberClaims { name, remembered } => {
             let remembered =
                 serde_json::to_string(remembered).expect("what is remembered holds only strings and numbers");
@@ -58,6 +62,46 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         }
         Effect::ForgetClaims { name, uid } => {
             delete_of_uid(&maps, (name, Some(uid.clone())), "ConfigMap", None).await.map(drop)
+        }
+        Effect::GrantIsolation { name } => crate::accounts::grant_isolation(ctx, run, name).await,
+        Effect::RevokeIsolation { name, uid } => {
+            let bindings: Api<RoleBinding> = Api::namespaced(ctx.client.clone(), &namespace);
+            delete_of_uid(&bindings, (name, Some(uid.clone())), "RoleBinding", None).await.map(drop)
+        }
+        Effect::QuarantinePoint { name, mark } => {
+            let Some(point) = crate::observe::get::<RecoveryPoint>(ctx, &namespace, name).await? else {
+                return Ok(());
+            };
+            match plan::trust::status(&point, Some(mark.clone()), (ctx.now)()) {
+                Some(status) => crate::points::judge(ctx, &namespace, &point, &status).await,
+                None => Ok(()),
+            }
+        }
+        Effect::RecordPolicies { name, policies } => {
+            let recorded = serde_json::to_string(policies)
+                .expect("what is recorded holds only strings, numbers and lists");
+            let mut map = map(run, name, MEMORY_LABEL, BTreeMap::from([(RECORDED.to_owned(), recorded)]));
+            map.immutable = Some(true);
+            ensure(&maps, &map, "ConfigMap").await.map(drop)
+        }
+        Effect::ForgetPolicies { name, uid } => {
+            delete_of_uid(&maps, (name, Some(uid.clone())), "ConfigMap", None).await.map(drop)
+        }
+        Effect::CreatePolicy(policy) => {
+            let policies: Api<NetworkPolicy> = Api::namespaced(ctx.client.clone(), &namespace);
+            ensure(&policies, &new_policy(&namespace, policy)?, "NetworkPolicy").await.map(drop)
+        }
+        Effect::DeletePolicy { name, uid, resource_version } => {
+            let policies: Api<NetworkPolicy> = Api::namespaced(ctx.client.clone(), &namespace);
+            let this =
+                Preconditions { uid: Some(uid.clone()), resource_version: Some(resource_version.clone()) };
+            let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
+            match policies.delete(name, &params).await {
+                Ok(_) => Ok(()),
+                // Gone, or another one by now: the next look says which.
+                Err(error) if is_code(&error, 404) || is_code(&error, 409) => Ok(()),
+                Err(error) => Err(Error::api("delete", format!("NetworkPolicy/{name}"))(error)),
+            }
         }
         Effect::SetReclaimPolicy { volume, resource_version, policy } => {
             let patch = json!({
@@ -107,6 +151,43 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
                 .await
         }
     }
+}
+
+/// Holds the run, or lets it go. One that isolates its namespace says so by a label for as long as it is held: admission policies look for it.
+async fn hold(ctx: &Context, run: &RecoveryRun, held: bool) -> Result<(), Error> {
+    if run.spec.scenario != Scenario::SecurityBreach {
+        return crate::execute::finalizer(ctx, run, SWAP_FINALIZER, held).await;
+    }
+    let mut finalizers: Vec<&String> =
+        run.finalizers().iter().filter(|known| *known != SWAP_FINALIZER).collect();
+    let ours = SWAP_FINALIZER.to_owned();
+    if held {
+        finalizers.push(&ours);
+    }
+    let patch = json!({"metadata": {
+        "resourceVersion": run.resource_version(), "finalizers": finalizers,
+        "labels": {ISOLATING_LABEL: held.then_some("true")},
+    }});
+    let runs: Api<RecoveryRun> = Api::namespaced(ctx.client.clone(), &run.namespace().unwrap_or_default());
+    patched(&runs, &run.name_any(), "RecoveryRun", &patch).await
+}
+
+/// A NetworkPolicy as it was, or one that isolates.
+fn new_policy(namespace: &str, policy: &NewNetworkPolicy) -> Result<NetworkPolicy, Error> {
+    let NewNetworkPolicy { name, labels, annotations, owners, spec } = policy;
+    let spec = serde_json::from_value(spec.clone())
+        .map_err(|_| Error::Incomplete { object: format!("NetworkPolicy/{name}"), field: "spec" })?;
+    Ok(NetworkPolicy {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(namespace.to_owned()),
+            labels: (!labels.is_empty()).then(|| labels.clone()),
+            annotations: (!annotations.is_empty()).then(|| annotations.clone()),
+            owner_references: (!owners.is_empty()).then(|| owners.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(spec),
+    })
 }
 
 fn map(run: &RecoveryRun, name: &str, label: &str, data: BTreeMap<String, String>) -> ConfigMap {

@@ -13,12 +13,13 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::source::{Around, Readable, at_rest, readable};
 use plan::recovery::seen::{
-    ClaimSeen, Component, EmergencySeen, JobSeen, Memory, Observed, OfflineSeen, PointSeen, PolicySeen, Role,
+    ClaimSeen, Component, EmergencySeen, JobSeen, Memory, NetworkSeen, Observed, OfflineSeen, PointSeen,
+    PolicySeen, Role,
     VolumeSeen,
 };
 use plan::recovery::{Member, forgotten, scope};
 
-use super::{probe, read, surroundings};
+use super::{isolation, probe, read, surroundings};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -77,9 +78,17 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let jobs = look.jobs(object, &pods).await?;
     let offline = match run.spec.scenario {
         Scenario::NetworkFailure => look.offline(&components, &run.status.offline).await?,
-        Scenario::CompleteFailure | Scenario::DatabaseCorruption | Scenario::StorageFailure => {
-            OfflineSeen::default()
-        }
+        Scenario::CompleteFailure
+        | Scenario::DatabaseCorruption
+        | Scenario::StorageFailure
+        | Scenario::SecurityBreach => OfflineSeen::default(),
+    };
+    let network = match run.spec.scenario {
+        Scenario::SecurityBreach => isolation::look(ctx, &run, &workers, &components).await?,
+        Scenario::CompleteFailure
+        | Scenario::DatabaseCorruption
+        | Scenario::StorageFailure
+        | Scenario::NetworkFailure => NetworkSeen::default(),
     };
     let (mut usage, mut cron_jobs) = (None, Vec::new());
     if validating(&run.status) {
@@ -110,6 +119,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         offline,
         usage,
         cron_jobs,
+        network,
         run,
     })
 }
@@ -326,7 +336,8 @@ impl Look<'_> {
             let deleting = job.metadata.deletion_timestamp.is_some();
             let state = observe_job::made(self.ctx, job, observe_job::state(job, &own)).await?;
             let (ended, completed) = (observe_job::ended_at(job), observe_job::completed(job));
-            seen.insert(job.name_any(), JobSeen { uid, deleting, ended, completed, state });
+            let ready = own.iter().any(observe_job::is_ready);
+            seen.insert(job.name_any(), JobSeen { uid, deleting, ready, ended, completed, state });
         }
         Ok(seen)
     }

@@ -2,22 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, OFFLINE_SWITCH_LABEL};
+use crds::reference::{ISOLATING_LABEL, MANAGED_BY, MANAGED_BY_LABEL, OFFLINE_SWITCH_LABEL};
 use crds::run::{RecoveryRunStatus, RunMode, Scenario};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, condition};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use plan::recovery::scope;
 use plan::recovery::seen::{
-    Access, ClaimOf, ClaimSeen, Executed, Memory, OtherRun, PointSeen, PointState, PolicySeen, Proof,
-    RepositorySeen, RunSeen, SwitchSeen, VolumeSeen,
+    Access, ClaimOf, ClaimSeen, Executed, Memory, NetworkPolicySeen, NetworkRecord, OtherRun, PointSeen,
+    PointState, PolicySeen, Proof, RepositorySeen, RunSeen, SwitchSeen, VolumeSeen,
 };
 
 use crate::error::Error;
 
 /// Key of what a run remembers: the claims as they were, JSON by policy.
 pub(super) const REMEMBERED: &str = "claims";
+
+/// Key of a record of NetworkPolicies: a list of them as they were, JSON.
+pub(super) const RECORDED: &str = "networkPolicies";
 
 fn uid<K: kube::Resource<DynamicType = ()>>(object: &K) -> String {
     object.meta().uid.clone().unwrap_or_default()
@@ -37,6 +41,7 @@ pub(super) fn run(run: &RecoveryRun) -> Result<RunSeen, Error> {
         generation: run.metadata.generation.unwrap_or_default(),
         deleting: run.metadata.deletion_timestamp.is_some(),
         finalizer: run.finalizers().iter().any(|finalizer| finalizer == crds::reference::SWAP_FINALIZER),
+        isolating: run.labels().get(ISOLATING_LABEL).is_some_and(|value| value == "true"),
         spec: run.spec.clone(),
         status: run.status.clone().unwrap_or_default(),
     })
@@ -192,6 +197,30 @@ pub(super) fn memory(map: &ConfigMap, proof: Proof) -> Result<Memory, Error> {
             field: "data.claims",
         })?;
     Ok(Memory { uid: uid(map), remembered, proof })
+}
+
+/// A NetworkPolicy as it is; what kubectl notes of its last apply comes along, so that a later apply finds what it expects.
+pub(super) fn network_policy(policy: &NetworkPolicy) -> NetworkPolicySeen {
+    NetworkPolicySeen {
+        name: policy.name_any(),
+        uid: uid(policy),
+        resource_version: version(policy),
+        deleting: policy.metadata.deletion_timestamp.is_some(),
+        labels: policy.labels().clone(),
+        annotations: policy.annotations().clone(),
+        owners: policy.owner_references().to_vec(),
+        spec: serde_json::to_value(&policy.spec).expect("a spec holds only strings, numbers and lists"),
+    }
+}
+
+/// A record of NetworkPolicies.
+pub(super) fn network_record(map: &ConfigMap) -> Result<NetworkRecord, Error> {
+    let value = map.data.as_ref().and_then(|data| data.get(RECORDED)).cloned().unwrap_or_default();
+    let policies = serde_json::from_str(&value).map_err(|_| Error::Incomplete {
+        object: format!("ConfigMap/{}", map.name_any()),
+        field: "data.networkPolicies",
+    })?;
+    Ok(NetworkRecord { name: map.name_any(), uid: uid(map), policies })
 }
 
 /// A Service and its ports.

@@ -88,6 +88,13 @@ impl Report {
             Self::Pruned(pruned) => bound_points(&mut pruned.left),
             Self::Cut(done) => cut(&mut done.filesystem, 32),
             Self::Diagnosed(diagnosed) => bound_diagnosed(diagnosed),
+            Self::IsolationProbed(probed) => {
+                for endpoints in [&mut probed.connected, &mut probed.open] {
+                    endpoints.truncate(MAX_ENDPOINTS);
+                    endpoints.iter_mut().for_each(|endpoint| cut(endpoint, MAX_WORD));
+                }
+                cut(&mut probed.message, MAX_TEXT);
+            }
             Self::Recreated(recreated) => {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
@@ -223,8 +230,8 @@ mod tests {
 
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-        Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, Judged, Probed,
-        Pruned, REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
+        Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, IsolationProbed, Judged,
+        Probed, Pruned, REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
     };
     use super::*;
     use crate::point::{TrustMark, TrustReason, TrustWord};
@@ -385,6 +392,12 @@ mod tests {
                 ],
                 interfaces: vec![text(); 100],
                 routes: vec![text(); 100],
+            }),
+            Report::IsolationProbed(IsolationProbed {
+                connected: vec![text(); 100],
+                open: vec![text(); 100],
+                held: crate::run::HeldConnection::StillOpen,
+                message: text(),
             }),
             Report::Checked(Checked {
                 findings: findings(),

@@ -25,6 +25,8 @@ pub enum Report {
     Ran,
     /// Whether the endpoints answer.
     Diagnosed(Diagnosed),
+    /// Whether what connected before an isolation still does.
+    IsolationProbed(IsolationProbed),
     /// The capture was left out: by its turn the next one was due.
     LeftOut,
     /// Points of the repository.
@@ -130,6 +132,20 @@ pub struct Diagnosed {
     pub interfaces: Vec<String>,
     /// Its routes, as `default via 10.244.0.1 dev eth0`.
     pub routes: Vec<String>,
+}
+
+/// Result of [`Request::ProbeIsolation`](super::Request::ProbeIsolation).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IsolationProbed {
+    /// What connected before, as `host:port`; of a probe without a control, what was tried.
+    pub connected: Vec<String>,
+    /// What of it still connected when the probe ended; empty: two rounds in a row were blocked.
+    pub open: Vec<String>,
+    /// What became of the connection that was held.
+    pub held: crate::run::HeldConnection,
+    /// Why nothing connected before, where nothing did.
+    pub message: String,
 }
 
 /// What came of reaching an endpoint.

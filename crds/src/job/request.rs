@@ -77,6 +77,17 @@ pub enum Request {
         /// The endpoints, [`MAX_ENDPOINTS`](super::MAX_ENDPOINTS) at most.
         endpoints: Vec<Endpoint>,
     },
+    /// Connect to endpoints from a pod that an isolation does not except, before and after: see
+    /// [`IsolationProbed`](super::IsolationProbed). The API server is probed first, at the address that every pod is told.
+    ProbeIsolation {
+        /// Endpoints besides the API server, [`MAX_ENDPOINTS`](super::MAX_ENDPOINTS) with it at most.
+        endpoints: Vec<Endpoint>,
+        /// Connect first, hold one connection open, and then listen on this port: from then on the isolation may begin. Absent: it has begun.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ready_on: Option<u16>,
+        /// How long to wait until nothing connects any more.
+        patience: SignedDuration,
+    },
     /// Say what points there are, the newest first.
     Catalogue {
         /// The repository.
@@ -271,6 +282,7 @@ impl Request {
             Self::Cut { .. }
             | Self::Hook { .. }
             | Self::Diagnose { .. }
+            | Self::ProbeIsolation { .. }
             | Self::CheckIntegrity { .. }
             | Self::Recreate { .. }
             | Self::Collect { .. }

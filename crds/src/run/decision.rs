@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 pub enum GateName {
     /// After Assess: the plan stands in the status, and nothing was touched yet.
     Start,
+    /// Before restored workloads are started in a namespace whose isolation is not proved.
+    StartUnisolated,
+    /// After a breach: before the isolation is lifted.
+    LiftIsolation,
+    /// After a breach: before the repositories are unsealed.
+    Unseal,
 }
 
 impl GateName {
@@ -18,6 +24,9 @@ impl GateName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Start => "Start",
+            Self::StartUnisolated => "StartUnisolated",
+            Self::LiftIsolation => "LiftIsolation",
+            Self::Unseal => "Unseal",
         }
     }
 }

@@ -96,7 +96,7 @@ impl Severity {
     #[must_use]
     pub fn of(scenario: Scenario) -> Self {
         match scenario {
-            Scenario::CompleteFailure => Self::Critical,
+            Scenario::CompleteFailure | Scenario::SecurityBreach => Self::Critical,
             Scenario::DatabaseCorruption | Scenario::StorageFailure => Self::High,
             Scenario::NetworkFailure => Self::Medium,
         }

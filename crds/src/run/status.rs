@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Assessed, ChosenPoint, GateStatus, OfflineStatus, PreservedPoint};
+use super::{Assessed, ChosenPoint, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint};
 use crate::Span;
 use crate::reference::WorkloadRef;
 
@@ -64,6 +64,9 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
     pub offline: Vec<OfflineStatus>,
+    /// Isolation of the namespace in a SecurityBreach; what is to be given back stands here before it is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<IsolationStatus>,
     /// The steps in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -87,7 +90,7 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["claim"]))]
     pub quarantine: Vec<QuarantinedVolume>,
-    /// The state of the world in three words, for a run that ended without success.
+    /// The state of the world in a few words, for a run that ended without success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_as: Option<LeftAs>,
     /// What to do next, the recommended first.
@@ -95,7 +98,7 @@ pub struct RecoveryRunStatus {
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub next_actions: Vec<NextAction>,
     /// Conditions: Ready, Reconciling, Stalled, Complete, Failed, Cancelled, PlanReady, GatesPassed, SourceResolved, Stopped, Fenced,
-    /// TargetReady, DataRestored, ApplicationReady, Validated, Attested, OfflineMode, ObjectivesMet.
+    /// TargetReady, DataRestored, ApplicationReady, Validated, Attested, OfflineMode, Isolated, ObjectivesMet.
     #[serde(default)]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -327,6 +330,11 @@ pub struct Measured {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 24))]
     pub rpo: Option<String>,
+    /// How far a SecurityBreach took the component back: the declared failure minus the point's consistency time. What was written since lies
+    /// in the quarantined volume, which is why it is no loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 24))]
+    pub rewind: Option<String>,
     /// Validation passed minus the declared failure; of a network failure until the component works in offline mode.
     #[schemars(length(max = 24))]
     pub rto: String,
@@ -364,8 +372,9 @@ pub struct ObjectivesStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectiveVerdicts {
-    /// Promised; absent where nothing is restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Promised, 0s of a SecurityBreach; absent where nothing is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::duration::or_none_at_all")]
+    #[schemars(with = "Option<String>", length(max = 24))]
     pub rpo: Option<Span>,
     /// Kept?
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -441,6 +450,10 @@ pub struct LeftAs {
     /// Original, Swapped, or Between.
     #[schemars(length(max = 32))]
     pub claims: String,
+    /// Isolated, or Lifted; absent where the namespace was not isolated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub isolation: Option<String>,
 }
 
 /// Something to do next.

@@ -158,6 +158,9 @@ fn meaning(part: &str) -> &'static str {
         "decision" => "what people took to decide",
         "between" => "between two steps",
         "assess" => "looking whether it can be carried out",
+        "isolate" => "isolating the namespace and proving it",
+        "seal" => "sealing the repositories",
+        "mark" => "quarantining what was stored since somebody may have been inside",
         "objects" => "creating what was missing",
         "stop" => "stopping the workloads",
         "emergency" => "capturing what could still be read",
@@ -223,7 +226,15 @@ fn loss(facts: &Facts) -> Vec<Block> {
         let from = point.consistency_time;
         let rpo = status.measured.iter().find(|measured| measured.policy == point.policy);
         let computed = u64::try_from(clocks.detected.duration_since(from).as_secs()).unwrap_or(0);
-        let lost = rpo.and_then(|measured| seconds(measured.rpo.as_ref()?)).unwrap_or(computed);
+        let rewind = rpo.and_then(|measured| seconds(measured.rewind.as_ref()?));
+        let lost = rewind.or_else(|| rpo.and_then(|measured| seconds(measured.rpo.as_ref()?)));
+        let lost = lost.unwrap_or(computed);
+        let counts = match rewind {
+            Some(_) => {
+                "none of which counts as lost while the volume that has it is kept in quarantine (RPO 0s)"
+            }
+            None => "the RPO",
+        };
         let until = match clocks.stopped {
             Some(stopped) => format!(
                 "; until the writers stood still, at {} at the latest, {} ({})",
@@ -234,7 +245,7 @@ fn loss(facts: &Facts) -> Vec<Block> {
             None => "; the run has not stopped the writers, so it grows".to_owned(),
         };
         let text = format!(
-            "what was written after {} {not}. Until the detection that is {} ({}), the RPO{until}",
+            "what was written after {} {not}. Until the detection that is {} ({}), {counts}{until}",
             time(from),
             Span::from_secs(lost),
             minutes(lost)

@@ -14,6 +14,7 @@ mod diagnose;
 mod extract;
 mod hook;
 mod integrity;
+mod isolation;
 mod maintain;
 mod mark;
 mod preserve;
@@ -129,6 +130,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
             hook::hook(desk, &namespace, &pods, &hook, all_or_none).await
         }
         Request::Diagnose { endpoints } => Ok(diagnose::diagnose(&endpoints).await),
+        Request::ProbeIsolation { endpoints, ready_on, patience } => {
+            isolation::probe(desk, &endpoints, ready_on, positive("patience", patience)?).await
+        }
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
         Request::Mark { repository, hold, release, trust } => {

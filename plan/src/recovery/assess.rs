@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::scope::circle;
 use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
-use super::{Draft, Progress, assessment, dry_run, network, preserve, settle, texts};
+use super::{Draft, Progress, assessment, dry_run, isolation, network, preserve, settle, texts};
 
 /// When both clocks start: what was declared, else the creation of the run.
 pub(crate) fn declared(run: &RunSeen) -> Timestamp {
@@ -127,6 +127,9 @@ fn look(seen: &Observed, now: Timestamp) -> First {
                 rival.name
             ),
         );
+    }
+    if let Some(why) = isolation::of_another(seen) {
+        return First::Wait("WaitingForRun", why);
     }
     // What is remembered of them now would be that they don't run.
     if let Some(component) = seen.components.iter().find(|component| component.stopped) {
@@ -247,11 +250,14 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
         let of = match run.spec.scenario {
             Scenario::DatabaseCorruption => " of a ChromaDB",
             Scenario::NetworkFailure => " with spec.offline",
-            Scenario::CompleteFailure | Scenario::StorageFailure => "",
+            Scenario::CompleteFailure | Scenario::StorageFailure | Scenario::SecurityBreach => "",
         };
         let points = match run.spec.scenario {
             Scenario::CompleteFailure => ", and no RecoveryRepository of it holds a point",
-            Scenario::DatabaseCorruption | Scenario::StorageFailure | Scenario::NetworkFailure => "",
+            Scenario::DatabaseCorruption
+            | Scenario::StorageFailure
+            | Scenario::NetworkFailure
+            | Scenario::SecurityBreach => "",
         };
         if network && !seen.policies.is_empty() {
             return Some((

@@ -31,7 +31,7 @@ pub(crate) type Refusal = (&'static str, String);
 
 /// Chooses a point for `component`.
 pub(crate) fn choose(seen: &Observed, component: &Component) -> Result<Choice, Refusal> {
-    let choice = seen.run.spec.point.clone().unwrap_or_default();
+    let choice = wanted(&seen.run.spec);
     match &choice {
         PointChoice { named: Some(named), .. } => named_point(seen, component, &named.name),
         PointChoice { as_of: Some(as_of), .. } => {
@@ -45,6 +45,12 @@ pub(crate) fn choose(seen: &Observed, component: &Component) -> Result<Choice, R
             behind(seen, component, Limits::default())
         }
     }
+}
+
+/// Which point a run is to restore: what was asked for, else what its scenario says.
+fn wanted(spec: &RecoveryRunSpec) -> PointChoice {
+    let last_known_good = (spec.scenario == Scenario::SecurityBreach).then(LastKnownGood::default);
+    spec.point.clone().unwrap_or(PointChoice { last_known_good, ..PointChoice::default() })
 }
 
 /// Which points come into question.
@@ -96,9 +102,16 @@ fn second(time: Timestamp) -> Timestamp {
 
 /// Whether the run takes `point` for one from before a break-in; of a run that does not ask, every point is.
 pub(crate) fn is_trusted(seen: &Observed, point: &PointSeen) -> bool {
-    let good = seen.run.spec.point.as_ref().and_then(|point| point.last_known_good.as_ref());
-    let stored_before = good.map(|good| trusted_before(&seen.run.spec, good).unwrap_or(Timestamp::MIN));
+    let good = wanted(&seen.run.spec).last_known_good;
+    let stored_before = good.map(|good| trusted_before(&seen.run.spec, &good).unwrap_or(Timestamp::MIN));
     Limits { until: None, stored_before }.untrusted(point).is_none()
+}
+
+/// Whether a breach takes `point` for one that its repository received since somebody may have been inside; whatever says no time is one.
+pub(crate) fn is_suspected(seen: &Observed, point: &PointSeen) -> bool {
+    let suspected = seen.run.spec.incident.as_ref().and_then(|incident| incident.suspected_since);
+    let stored_before = suspected.map(second);
+    Limits { until: None, stored_before }.untrusted(point).is_some()
 }
 
 /// The newest point that is not younger than those of the components which this one works with; where there is none, the newest of all.

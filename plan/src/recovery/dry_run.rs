@@ -10,7 +10,7 @@ use super::assess::{current, declared};
 use super::choice::{Choice, describe};
 use super::seen::{ClaimSeen, Component, Observed, PointSeen, Role, VolumeSeen};
 use super::steps::{Kind, Step};
-use super::{Draft, network, preserve, quantity, stop, texts};
+use super::{Draft, evidence, isolation, network, preserve, quantity, stop, texts};
 
 /// What `step` would do.
 pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, Choice>) -> String {
@@ -43,6 +43,9 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
             "{first}restore {}; what was written since {at} is lost (RPO {lost} so far), and writers still run",
             describe(choice)
         );
+    }
+    if step.kind == Kind::MarkPoints {
+        return evidence::foretell(seen, policy);
     }
     if step.kind == Kind::Objects {
         return create(component, point);
@@ -107,7 +110,10 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
             ))
         ),
         Kind::Assess
+        | Kind::Isolate
+        | Kind::Seal
         | Kind::Stop
+        | Kind::MarkPoints
         | Kind::SelectPoint
         | Kind::Objects
         | Kind::Emergency
@@ -117,6 +123,8 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         | Kind::EnterOffline
         | Kind::Watch
         | Kind::LeaveOffline
+        | Kind::LiftIsolation
+        | Kind::Unseal
         | Kind::Report => String::new(),
     }
 }
@@ -194,14 +202,27 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         Kind::Assess => {
             "look at workloads, claims, volumes, points and the repository; undo: none needed".to_owned()
         }
+        Kind::Isolate => isolation::foretell(seen),
         Kind::Stop => format!("stop {}; undo: start them", replicas()),
+        Kind::LiftIsolation => {
+            "wait at gate LiftIsolation, then put back what was removed, as it was; undo: none needed"
+                .to_owned()
+        }
         Kind::Report if seen.run.spec.scenario == Scenario::NetworkFailure => {
             "measure the recovery time against the objectives; undo: none needed".to_owned()
         }
         Kind::Report => {
             "measure recovery time and data loss against the objectives; undo: none needed".to_owned()
         }
-        Kind::Objects
+        Kind::Seal => format!(
+            "seal {}, so that nothing is removed from it; undo: Unseal",
+            evidence::names(seen).into_iter().collect::<Vec<_>>().join(", ")
+        ),
+        Kind::Unseal => {
+            "wait at gate Unseal, then let captures and maintenance go on; undo: none needed".to_owned()
+        }
+        Kind::MarkPoints
+        | Kind::Objects
         | Kind::Emergency
         | Kind::Quarantine
         | Kind::Preserve

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crds::point::TrustMark;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use super::seen::ClaimSeen;
+use super::seen::{ClaimSeen, NetworkPolicySeen};
 use crate::backup::points::NewPoint;
 use crate::effect::MoverJob;
 use crate::workload::Scale;
@@ -19,7 +20,8 @@ pub enum Effect {
         /// Its content.
         data: BTreeMap<String, String>,
     },
-    /// Puts our finalizer on the run, so that it stays until the claims are whole and nothing is offline.
+    /// Puts our finalizer on the run, so that it stays until the claims are whole, nothing is offline and the namespace is not isolated; on a
+    /// SecurityBreach also the label by which admission policies know that it isolates.
     AddFinalizer,
     /// Takes it away.
     RemoveFinalizer,
@@ -36,6 +38,50 @@ pub enum Effect {
         name: String,
         /// Uid that was seen.
         uid: String,
+    },
+    /// Gives the controller the right on the namespace's NetworkPolicies, for this run.
+    GrantIsolation {
+        /// Name of the RoleBinding.
+        name: String,
+    },
+    /// Takes it away again.
+    RevokeIsolation {
+        /// Name of the RoleBinding.
+        name: String,
+        /// Uid that was seen.
+        uid: String,
+    },
+    /// Records in a ConfigMap the NetworkPolicies that are removed. It has no owner: it outlives a run that is deleted by force.
+    RecordPolicies {
+        /// Name of the ConfigMap.
+        name: String,
+        /// The policies as they are.
+        policies: Vec<NetworkPolicySeen>,
+    },
+    /// Deletes a record, when all that stands in it is back.
+    ForgetPolicies {
+        /// Name of the ConfigMap.
+        name: String,
+        /// Uid that was seen.
+        uid: String,
+    },
+    /// Creates a NetworkPolicy: one that isolates, or one of the record.
+    CreatePolicy(NewNetworkPolicy),
+    /// Deletes a NetworkPolicy: one that stands in the record, or one that isolates.
+    DeletePolicy {
+        /// Name.
+        name: String,
+        /// Uid that was seen.
+        uid: String,
+        /// Version that was seen, which the record has as well.
+        resource_version: String,
+    },
+    /// Records of a point that it is quarantined, as its bucket was told.
+    QuarantinePoint {
+        /// Name of the RecoveryPoint.
+        name: String,
+        /// What the bucket was told.
+        mark: TrustMark,
     },
     /// Sets the reclaim policy of a volume.
     SetReclaimPolicy {
@@ -145,6 +191,21 @@ pub struct NewClaim {
     pub volume_mode: Option<String>,
 }
 
+/// A NetworkPolicy to create.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewNetworkPolicy {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Owners.
+    pub owners: Vec<OwnerReference>,
+    /// Its spec.
+    pub spec: serde_json::Value,
+}
+
 impl Effect {
     /// Name of the effect as logs, metrics and fail points have it.
     #[must_use]
@@ -155,6 +216,13 @@ impl Effect {
             Self::RemoveFinalizer => "RemoveFinalizer".into(),
             Self::RememberClaims { .. } => "RememberClaims".into(),
             Self::ForgetClaims { .. } => "ForgetClaims".into(),
+            Self::GrantIsolation { .. } => "GrantIsolation".into(),
+            Self::RevokeIsolation { .. } => "RevokeIsolation".into(),
+            Self::RecordPolicies { .. } => "RecordPolicies".into(),
+            Self::ForgetPolicies { .. } => "ForgetPolicies".into(),
+            Self::CreatePolicy(_) => "CreatePolicy".into(),
+            Self::DeletePolicy { .. } => "DeletePolicy".into(),
+            Self::QuarantinePoint { .. } => "QuarantinePoint".into(),
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
             Self::Scale(_) => "Scale".into(),
             Self::SetSwitch { .. } => "SetSwitch".into(),

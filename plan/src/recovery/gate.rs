@@ -2,11 +2,11 @@
 //! the spec.
 
 use crds::condition::{Status, clear};
-use crds::run::{Answer, DesiredState, GateName, GateStatus, StepPhase};
+use crds::run::{Answer, Decision, DesiredState, GateName, GateStatus, StepPhase};
 use jiff::Timestamp;
 
 use super::steps::{self, Kind, Step};
-use super::{Draft, texts, walk};
+use super::{Draft, evidence, isolation, texts, walk};
 use crate::effect::Event;
 
 /// Whether a step may begin.
@@ -16,43 +16,71 @@ pub(crate) enum Ahead {
     Failed(&'static str, String),
 }
 
-/// Looks at the gate in front of `step`, if there is one.
+/// Looks at the gates in front of `step`.
 pub(crate) fn ahead(draft: &mut Draft<'_>, step: &Step, deadline: Timestamp) -> Ahead {
-    let name = GateName::Start;
-    let passed = |gate: &GateStatus| gate.name == name && gate.answer == Some(Answer::Approved);
-    if step.kind == Kind::Assess || draft.status.gates.iter().any(passed) {
+    if step.kind == Kind::Assess {
         return Ahead::Open;
     }
-    let Some(required_by) = required(draft, name) else { return Ahead::Open };
+    for name in [GateName::Start, GateName::StartUnisolated, GateName::LiftIsolation, GateName::Unseal] {
+        match at(draft, name, step, deadline) {
+            Ahead::Open => {}
+            closed => return closed,
+        }
+    }
+    Ahead::Open
+}
+
+/// Looks at one gate.
+fn at(draft: &mut Draft<'_>, name: GateName, step: &Step, deadline: Timestamp) -> Ahead {
+    let passed = |gate: &GateStatus| gate.name == name && gate.answer == Some(Answer::Approved);
+    if draft.status.gates.iter().any(passed) {
+        return Ahead::Open;
+    }
+    let Some(required_by) = required(draft, name, step) else { return Ahead::Open };
     let known = draft.status.gates.iter().position(|gate| gate.name == name);
     let index = known.unwrap_or_else(|| {
         let gate = GateStatus { name, required_by, since: draft.now, answer: None, by: None, time: None };
         draft.status.gates.push(gate);
         draft.status.gates.len() - 1
     });
-    let digest = draft.status.plan.as_ref().map(|plan| plan.digest.clone()).unwrap_or_default();
+    let digest = digest(draft);
     let decided = draft.seen.run.spec.decisions.iter().find(|decision| decision.gate == name);
-    let other_plan = |read: &Option<String>| read.as_ref().is_some_and(|read| *read != digest);
-    let fitting = decided.filter(|decision| !other_plan(&decision.plan_digest));
+    let fitting = decided.filter(|decision| !is_on_another_plan(decision, &digest));
     let (now, gate) = (draft.now, &mut draft.status.gates[index]);
     if let (None, Some(decision)) = (gate.answer, fitting) {
         (gate.answer, gate.by, gate.time) = (Some(decision.answer), Some(decision.by.clone()), Some(now));
     }
     let (by, answer) = (gate.by.clone().unwrap_or_default(), gate.answer);
+    // What was done before a breach's own gates is not undone by what is decided there.
+    let (reason, refused, late) = match name {
+        GateName::Start => ("Rejected", "the plan", "nothing was touched"),
+        GateName::StartUnisolated => (
+            "DecisionRejected",
+            "to start workloads in a namespace whose isolation is not proved",
+            "they stay stopped",
+        ),
+        GateName::Unseal => ("DecisionRejected", "to unseal the repositories", "they stay sealed"),
+        GateName::LiftIsolation => {
+            ("DecisionRejected", "to lift the isolation", "the namespace stays isolated")
+        }
+    };
+    // Who broke in is kept out for as long as it takes somebody to say that they are gone.
+    let patient = matches!(name, GateName::LiftIsolation | GateName::Unseal);
+    let name = name.as_str();
     match answer {
         Some(Answer::Approved) => {
-            draft.condition("GatesPassed", Status::True, "Decided", format!("{by} approved gate Start"));
+            draft.condition("GatesPassed", Status::True, "Decided", format!("{by} approved gate {name}"));
             clear(&mut draft.status.conditions, "Reconciling");
             Ahead::Open
         }
         Some(Answer::Rejected) => {
-            let message = format!("{by} rejected the plan at gate Start; nothing was touched");
-            draft.condition("GatesPassed", Status::False, "Rejected", message.clone());
-            Ahead::Failed("Rejected", message)
+            let message = format!("{by} rejected {refused} at gate {name}; {late}");
+            draft.condition("GatesPassed", Status::False, reason, message.clone());
+            Ahead::Failed(reason, message)
         }
-        None if draft.now >= deadline => {
-            let message = "nobody decided at gate Start before the run's deadline; nothing was touched";
-            Ahead::Failed("DeadlineExceeded", message.to_owned())
+        None if draft.now >= deadline && !patient => {
+            let message = format!("nobody decided at gate {name} before the run's deadline; {late}");
+            Ahead::Failed("DeadlineExceeded", message)
         }
         None => {
             let message = asked(draft, index, &digest, decided.is_some());
@@ -67,8 +95,39 @@ pub(crate) fn ahead(draft: &mut Draft<'_>, step: &Step, deadline: Timestamp) -> 
     }
 }
 
-/// Who asks for a gate: the run itself, or else the first of its policies that does.
-fn required(draft: &Draft<'_>, name: GateName) -> Option<String> {
+fn digest(draft: &Draft<'_>) -> String {
+    draft.status.plan.as_ref().map(|plan| plan.digest.clone()).unwrap_or_default()
+}
+
+fn is_on_another_plan(decision: &Decision, digest: &str) -> bool {
+    decision.plan_digest.as_ref().is_some_and(|read| read != digest)
+}
+
+/// Whether somebody has approved a gate in the spec, of a run that has ended and does not come to it any more. Returns who.
+pub(crate) fn approved_late<'a>(draft: &'a Draft<'_>, name: GateName) -> Option<&'a str> {
+    let digest = digest(draft);
+    let fits = |decision: &&Decision| {
+        decision.gate == name && decision.answer == Answer::Approved && !is_on_another_plan(decision, &digest)
+    };
+    draft.seen.run.spec.decisions.iter().find(fits).map(|decision| decision.by.as_str())
+}
+
+/// Who asks for a gate in front of `step`: the scenario, the run itself, or else the first of its policies that does.
+fn required(draft: &Draft<'_>, name: GateName, step: &Step) -> Option<String> {
+    match name {
+        GateName::StartUnisolated => {
+            let unproved = step.kind == Kind::Start && isolation::is_unproved(&draft.status);
+            return unproved.then(|| "scenario".to_owned());
+        }
+        GateName::LiftIsolation => {
+            return (step.kind == Kind::LiftIsolation).then(|| "scenario".to_owned());
+        }
+        GateName::Unseal => {
+            let sealed = step.kind == Kind::Unseal && evidence::is_sealed(&draft.status);
+            return sealed.then(|| "scenario".to_owned());
+        }
+        GateName::Start => {}
+    }
     let run = &draft.seen.run;
     if run.spec.gates.iter().any(|gate| gate.name == name) {
         return Some("run".to_owned());
@@ -78,17 +137,25 @@ fn required(draft: &Draft<'_>, name: GateName) -> Option<String> {
 }
 
 fn asked(draft: &Draft<'_>, index: usize, digest: &str, other_plan: bool) -> String {
-    let (gate, run) = (&draft.status.gates[index], &draft.seen.run);
+    let gate = &draft.status.gates[index];
     let before = match other_plan {
         true => "the decision that was given is on another plan; ",
         false => "",
     };
     format!(
-        "{before}gate {name}, required by {by}: read status.steps, then kubectl patch hfrun {run} -n {namespace} --type=merge -p '{{\"spec\":{{\"decisions\":[{{\"gate\":\"{name}\",\"answer\":\"Approved\",\"by\":\"YOUR USER NAME\",\"planDigest\":\"{digest}\"}}]}}}}'",
-        name = gate.name.as_str(),
-        by = gate.required_by,
-        run = run.name,
-        namespace = run.namespace,
+        "{before}gate {}, required by {}: read status.steps, then {}",
+        gate.name.as_str(),
+        gate.required_by,
+        how_to_approve(draft, gate.name, digest)
+    )
+}
+
+/// What to type to approve a gate.
+pub(crate) fn how_to_approve(draft: &Draft<'_>, gate: GateName, digest: &str) -> String {
+    let (run, gate) = (&draft.seen.run, gate.as_str());
+    format!(
+        "kubectl patch hfrun {} -n {} --type=merge -p '{{\"spec\":{{\"decisions\":[{{\"gate\":\"{gate}\",\"answer\":\"Approved\",\"by\":\"YOUR USER NAME\",\"planDigest\":\"{digest}\"}}]}}}}'",
+        run.name, run.namespace,
     )
 }
 

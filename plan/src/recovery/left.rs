@@ -8,7 +8,7 @@ use crds::run::{LeftAs, NextAction, Scenario, StoppedWorkload};
 use super::seen::{Component, Observed, PointState};
 use super::swap::{between, bound, swapped};
 use super::walk::{Stretch, lane};
-use super::{Draft, choice, network, stop, texts};
+use super::{Draft, choice, evidence, lift, network, stop, texts};
 
 /// The components that were not recovered.
 fn lost<'a>(draft: &Draft<'a>) -> Vec<&'a Component> {
@@ -28,6 +28,7 @@ pub(crate) fn left_as(draft: &Draft<'_>) -> LeftAs {
         workloads: one(each.iter().map(|left| left.workloads.clone()).collect()),
         data: one(each.iter().map(|left| left.data.clone()).collect()),
         claims: one(each.iter().map(|left| left.claims.clone()).collect()),
+        isolation: lift::left_as(&draft.status).map(str::to_owned),
     }
 }
 
@@ -53,7 +54,8 @@ fn of(draft: &Draft<'_>, component: &Component) -> LeftAs {
         "Original"
     };
     let data = if exchanged { "Restored" } else { "Untouched" };
-    LeftAs { workloads: workloads.to_owned(), data: data.to_owned(), claims: claims.to_owned() }
+    let (workloads, data, claims) = (workloads.to_owned(), data.to_owned(), claims.to_owned());
+    LeftAs { workloads, data, claims, isolation: None }
 }
 
 /// How what was not recovered was left, and what was.
@@ -73,6 +75,8 @@ pub(crate) fn world(draft: &Draft<'_>) -> String {
     if !recovered.is_empty() {
         parts.push(format!("Recovered: {}", recovered.join(", ")));
     }
+    parts.extend(lift::stays(draft));
+    parts.extend(evidence::stays(draft));
     parts.join(". ")
 }
 
@@ -134,7 +138,8 @@ pub(crate) fn next_actions(draft: &Draft<'_>) -> Vec<NextAction> {
         }
         actions.extend(unfinished(draft, component).filter(|_| left.claims == "Original"));
     }
-    actions.truncate(8);
+    actions.truncate(7);
+    actions.extend(lift::how_to_lift(draft));
     actions
 }
 

@@ -3,8 +3,8 @@
 use crds::Span;
 use crds::condition::Status;
 use crds::run::{
-    Measured, ObjectiveVerdict, ObjectiveVerdicts, ObjectivesStatus, Part, PolicyObjectiveVerdicts, Scenario,
-    StepPhase, Verdict,
+    GateName, Measured, ObjectiveVerdict, ObjectiveVerdicts, ObjectivesStatus, Part, PolicyObjectiveVerdicts,
+    Scenario, StepPhase, Verdict,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -41,9 +41,14 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
     let start = declared(&draft.seen.run);
     let (mut policies, mut measured) = (Vec::new(), Vec::new());
     let (mut worst_rpo, mut worst_rto): (Option<SignedDuration>, _) = (None, SignedDuration::ZERO);
+    let mut worst_rewind: Option<SignedDuration> = None;
     for component in &draft.seen.components {
         let Some((end, consistent)) = proved(draft, component) else { continue };
-        let rpo = consistent.map(|time| start.duration_since(time).max(SignedDuration::ZERO));
+        let back = consistent.map(|time| start.duration_since(time).max(SignedDuration::ZERO));
+        let rewind = back.filter(|_| kept(draft, &component.policy));
+        // What lies in quarantine is not lost: see `Measured::rewind`.
+        let rpo = if rewind.is_some() { Some(SignedDuration::ZERO) } else { back };
+        worst_rewind = worst_rewind.max(rewind);
         let rto = end.duration_since(start).max(SignedDuration::ZERO);
         (worst_rpo, worst_rto) = (worst_rpo.max(rpo), worst_rto.max(rto));
         let objectives = component.objectives;
@@ -54,6 +59,7 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
         measured.push(Measured {
             policy: component.policy.clone(),
             rpo: rpo.map(|rpo| Span::floor(rpo).to_string()),
+            rewind: rewind.map(|rewind| Span::floor(rewind).to_string()),
             rto: Span::floor(rto).to_string(),
             breakdown: breakdown(draft, &component.policy, start, end),
             not_measured: not_measured(draft),
@@ -80,7 +86,10 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
     let rto = Span::floor(worst_rto);
     let rpo = worst_rpo.zip(rpo_shown).map(|(rpo, shown)| (Span::floor(rpo), shown));
     let told = rpo.map(|(rpo, shown)| format!("RPO {rpo} of {shown}, ")).unwrap_or_default();
-    let numbers = format!("{told}RTO {rto} of {rto_shown}");
+    let rewound = worst_rewind.map(|back| {
+        format!("; taken back {}, what was written since is kept in quarantine", Span::floor(back))
+    });
+    let numbers = format!("{told}RTO {rto} of {rto_shown}{}", rewound.unwrap_or_default());
     let (met, reason) = match (missed_rpo, missed_rto) {
         (false, false) => (Status::True, "Met"),
         (true, false) => (Status::False, "RPOMissed"),
@@ -111,6 +120,12 @@ fn proved(draft: &Draft<'_>, component: &Component) -> Option<(Timestamp, Option
         }
         Role::Dependent => None,
     }
+}
+
+/// Whether all that was written after the point is kept, in the volumes that a breach had replaced.
+fn kept(draft: &Draft<'_>, policy: &str) -> bool {
+    let mut swaps = draft.status.swaps.iter().filter(|swap| swap.policy == policy);
+    draft.seen.run.spec.scenario == Scenario::SecurityBreach && swaps.all(|swap| swap.old_volume.is_some())
 }
 
 /// When the recovery of a component was proved: the end of Validate; without one, the end of the last step before it.
@@ -175,8 +190,11 @@ fn breakdown(draft: &Draft<'_>, policy: &str, start: Timestamp, end: Timestamp) 
             continue;
         }
         // What a human took to decide is nobody's delay but theirs.
-        let gated = matches!(step.kind, Kind::Stop | Kind::Diagnose);
-        let decided = gated && !draft.status.gates.is_empty();
+        let decided = draft.status.gates.iter().any(|gate| match gate.name {
+            GateName::Start => matches!(step.kind, Kind::Isolate | Kind::Stop | Kind::Diagnose),
+            GateName::StartUnisolated => step.kind == Kind::Start,
+            GateName::LiftIsolation | GateName::Unseal => false,
+        });
         line.until(
             if first {
                 "queued"

@@ -22,6 +22,9 @@ use crate::backup::objects::Wanted as Objects;
 use crate::backup::source::{Content, Source};
 use crate::effect::{Account, Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
 
+/// What stands for the policy in the Job of a step that concerns the whole run.
+pub(crate) const WHOLE: &str = "";
+
 /// How often a step is tried when nothing says that trying again is useless.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -140,15 +143,14 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
         Kind::Emergency => emergency::of_a_job(&seen.run),
         Kind::Assess => ASSESSED,
         // A look that takes longer is none.
-        Kind::Diagnose | Kind::Watch => SignedDuration::from_mins(3),
+        Kind::Diagnose | Kind::Watch | Kind::Isolate => SignedDuration::from_mins(3),
         _ => end.duration_since(draft.now),
     };
     let deadline = crds::Span::from_secs(crds::Span::floor(left).as_secs().max(60));
+    let of_policy = (wanted.policy != WHOLE).then(|| (POLICY_LABEL.to_owned(), label_value(&wanted.policy)));
+    let of_run = (RUN_LABEL.to_owned(), label_value(&seen.run.name));
     let job = MoverJob {
-        labels: BTreeMap::from([
-            (RUN_LABEL.to_owned(), label_value(&seen.run.name)),
-            (POLICY_LABEL.to_owned(), label_value(&wanted.policy)),
-        ]),
+        labels: BTreeMap::from_iter(of_policy.into_iter().chain([of_run])),
         before: wanted.before,
         service_account: wanted.account,
         keys: wanted.keys,
@@ -207,6 +209,8 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
     let Some(component) = draft.seen.component(policy) else { return policy_gone(draft, policy) };
     if draft.seen.run.spec.scenario == Scenario::StorageFailure {
         return preserve::check(draft, index, component);
+    if component.application {
+        return Progress::Skipped("the files of an application have no structure that is known".to_owned());
     }
     let Ok(source) = &component.source else {
         return Progress::Skipped("the volume could not be found in the pod template any more".to_owned());
@@ -481,6 +485,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Verified(_) => "Verified",
         Report::Validated { .. } => "Validated",
         Report::Diagnosed(_) => "Diagnosed",
+        Report::IsolationProbed(_) => "IsolationProbed",
         Report::Failed(_) => "Failed",
     }
 }

@@ -40,6 +40,7 @@ pub fn scope(
         (None, Scenario::CompleteFailure) => !lost || none_left,
         (None, Scenario::StorageFailure) => !lost,
         (None, Scenario::DatabaseCorruption) => !lost && !policy.application,
+        (None, Scenario::SecurityBreach) => !lost,
     };
     let of = |list: &'_ [PolicySeen], lost: bool| -> Vec<String> {
         list.iter().filter(|policy| asked(policy, lost)).map(|policy| policy.name.clone()).collect()
@@ -57,6 +58,10 @@ pub fn scope(
         })
     {
         concerned.insert(more.name.clone());
+    }
+    // Who broke in does not keep to components: nothing of the namespace runs on.
+    if spec.scenario == Scenario::SecurityBreach {
+        concerned.extend(policies.iter().map(|policy| policy.name.clone()));
     }
     let urgency = urgency(policies);
     let mut members: Vec<Member> = concerned

@@ -59,6 +59,59 @@ pub struct Observed {
     pub usage: Option<Result<Vec<NodeUsage>, String>>,
     /// Those CronJobs that exist of which checks make Jobs, by name.
     pub cron_jobs: Vec<String>,
+    /// What isolates the namespace, and what allows in it; only of a SecurityBreach.
+    pub network: NetworkSeen,
+}
+
+/// What isolates a namespace, and what allows in it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkSeen {
+    /// Every NetworkPolicy of the namespace.
+    pub policies: Vec<NetworkPolicySeen>,
+    /// The run's records of what it removes, by number.
+    pub records: BTreeMap<u32, NetworkRecord>,
+    /// Uid of the RoleBinding that gives the controller the right on them; absent: it has none.
+    pub granted: Option<String>,
+    /// Pods that share their node's network, which no NetworkPolicy binds.
+    pub host_network: Vec<String>,
+    /// Pods that run and belong to no component of the run, and to no mover.
+    pub strangers: Vec<String>,
+    /// Ports on which the API server is reached behind its Service.
+    pub api_ports: Vec<u16>,
+}
+
+/// What a run remembers of the NetworkPolicies that it removes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkRecord {
+    /// Name of the object.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The policies as they were.
+    pub policies: Vec<NetworkPolicySeen>,
+}
+
+/// A NetworkPolicy. Also the form in which a run remembers one that it removes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkPolicySeen {
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// Version that was seen.
+    pub resource_version: String,
+    /// It is being deleted.
+    #[serde(skip)]
+    pub deleting: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Owners.
+    pub owners: Vec<OwnerReference>,
+    /// Its spec, as it is.
+    pub spec: serde_json::Value,
 }
 
 /// What offline mode changes: all that the policies of a run or its status name.
@@ -133,6 +186,8 @@ pub struct RunSeen {
     pub deleting: bool,
     /// It carries our finalizer.
     pub finalizer: bool,
+    /// It carries the label of one that isolates its namespace.
+    pub isolating: bool,
     /// What was asked.
     pub spec: RecoveryRunSpec,
     /// What is stored.
@@ -312,6 +367,8 @@ pub struct JobSeen {
     pub uid: String,
     /// It is being deleted.
     pub deleting: bool,
+    /// Its pod is ready.
+    pub ready: bool,
     /// When it ended.
     pub ended: Option<Timestamp>,
     /// It ended well, as Kubernetes sees it.

@@ -3,13 +3,16 @@
 
 use crds::condition::{Status, is_true};
 use crds::names;
-use crds::run::{RecoveryRunStatus, StepPhase, StepStatus, Verdict};
+use crds::run::{RecoveryRunStatus, Scenario, StepPhase, StepStatus, Verdict};
 
 use super::effect::Effect;
 use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
-use super::{Draft, Progress, binding, check_jobs, left, measure, mover, offline, start, stop};
+use super::{
+    Draft, Progress, binding, check_jobs, evidence, isolation, left, lift, measure, mover, offline, start,
+    stop,
+};
 
 /// Whether the run has ended; nothing changes its status any more.
 pub(crate) fn settled(status: &RecoveryRunStatus) -> bool {
@@ -32,8 +35,14 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
                 }
             }
         }
+        if step.policy.is_none() {
+            needed.push(mover::job_name(draft, step.kind, mover::WHOLE, attempt));
+            let of = evidence::names(seen).into_iter();
+            needed.extend(of.map(|name| mover::job_name(draft, step.kind, name, attempt)));
+        }
     }
     delete_jobs(draft, &needed);
+    lift::forget(draft);
     if seen.run.finalizer && !holding(draft) {
         draft.effects.push(Effect::RemoveFinalizer);
     }
@@ -43,7 +52,7 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
 fn holding(draft: &Draft<'_>) -> bool {
     let deletes =
         draft.seen.components.iter().flat_map(|c| &c.workloads).any(|workload| workload.deletes_claims);
-    if offline::owes(&draft.status) {
+    if offline::owes(&draft.status) || isolation::holds(&draft.status) {
         return true;
     }
     let stopping = draft
@@ -68,13 +77,18 @@ fn delete_jobs(draft: &mut Draft<'_>, needed: &[String]) {
     }
 }
 
-/// After the end: Jobs, fence and finalizer go. The fence stays while a claim is between two volumes.
+/// After the end: Jobs, fence and finalizer go. The fence stays while a claim is between two volumes, the finalizer while the namespace is
+/// isolated: a run that failed leaves it so until somebody lifts that.
 pub(crate) fn tidy(draft: &mut Draft<'_>) {
     delete_jobs(draft, &[]);
     let seen = draft.seen;
     if !between(seen, &draft.status, None) {
         lift(draft);
     }
+    if isolation::holds(&draft.status) && !seen.namespace_terminating && !lift::after_the_end(draft) {
+        return;
+    }
+    lift::forget(draft);
     if seen.run.finalizer {
         draft.effects.push(Effect::RemoveFinalizer);
     }
@@ -98,10 +112,13 @@ pub(crate) fn leave(draft: &mut Draft<'_>) {
         return;
     }
     delete_jobs(draft, &[]);
-    if !seen.namespace_terminating && !(make_whole(draft) & offline::give_back_all(draft, false)) {
+    if !seen.namespace_terminating
+        && !(make_whole(draft) & offline::give_back_all(draft, false) & lift::given_back(draft))
+    {
         return;
     }
     lift(draft);
+    lift::forget(draft);
     draft.effects.push(Effect::RemoveFinalizer);
 }
 
@@ -230,11 +247,15 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     let failed: Vec<StepStatus> =
         draft.status.steps.iter().filter(|step| step.phase == StepPhase::Failed).cloned().collect();
     let (reason, mut message) = why(&failed);
-    let back = if in_vain(&reason) { offline::give_back_all(draft, true) } else { offline::restarted(draft) };
+    let in_vain = in_vain(seen.run.spec.scenario, &reason);
+    let back = match in_vain {
+        true => offline::give_back_all(draft, true) & lift::given_back(draft),
+        false => offline::restarted(draft),
+    };
     if !back && !seen.namespace_terminating {
         return;
     }
-    if in_vain(&reason) {
+    if in_vain {
         let effects = start::scale_up(draft);
         if !effects.is_empty() {
             draft.effects.extend(effects);
@@ -255,9 +276,15 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
 }
 
 /// Whether what was stopped is started again. A run that was carried out before, as the repository knows, had no reason to stop anything, what
-/// can't be restored at all is left as it was found, and who cancelled it wants what ran to run.
-fn in_vain(reason: &str) -> bool {
-    matches!(reason, "AlreadyExecuted" | "DowngradeRefused" | "Cancelled" | "Rejected")
+/// can't be restored at all is left as it was found, and who cancelled it wants what ran to run. Where somebody broke in nothing runs again
+/// unless a human says so.
+fn in_vain(scenario: Scenario, reason: &str) -> bool {
+    match scenario {
+        Scenario::SecurityBreach => reason == "Cancelled",
+        Scenario::CompleteFailure | Scenario::DatabaseCorruption | Scenario::NetworkFailure => {
+            matches!(reason, "AlreadyExecuted" | "DowngradeRefused" | "Cancelled" | "Rejected")
+        }
+    }
 }
 
 /// Reason and message of a run whose steps failed so. A cancelled one is Cancelled, whatever else went wrong.
@@ -277,5 +304,5 @@ fn why(failed: &[StepStatus]) -> (String, String) {
 }
 
 fn begun(status: &RecoveryRunStatus) -> bool {
-    !status.stopped.is_empty() || !status.offline.is_empty()
+    !status.stopped.is_empty() || !status.offline.is_empty() || status.isolation.is_some()
 }

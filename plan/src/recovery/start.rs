@@ -6,7 +6,7 @@ use super::effect::Effect;
 use super::seen::Component;
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, assess, stop};
+use super::{Draft, Progress, assess, isolation, stop};
 use crate::workload;
 
 /// Effects that give back the remembered replicas to what has fewer.
@@ -43,6 +43,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {
     }
     if started.is_empty() {
         return Progress::Skipped("nothing ran before the run, so nothing is started".to_owned());
+    }
+    if let Some(progress) = isolation::inside(draft) {
+        return progress;
     }
     let effects: Vec<Effect> =
         workload::up(&draft.status.stopped, &component.workloads).into_iter().map(Effect::Scale).collect();

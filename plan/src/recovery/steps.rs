@@ -4,8 +4,8 @@ use crds::run::{Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
 use super::{
-    Draft, Progress, emergency, mover, network, objects, offline, preserve, provision, start, stop, swap,
-    texts, validate,
+    Draft, Progress, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
+    provision, start, stop, swap, texts, validate,
 };
 use crate::effect::Event;
 
@@ -21,7 +21,10 @@ pub(crate) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Assess,
+    Isolate,
+    Seal,
     Stop,
+    MarkPoints,
     Objects,
     Emergency,
     Quarantine,
@@ -38,13 +41,18 @@ pub(crate) enum Kind {
     EnterOffline,
     Watch,
     LeaveOffline,
+    LiftIsolation,
+    Unseal,
     Report,
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 19] = [
+const WORDS: [(Kind, &str); 24] = [
     (Kind::Assess, "Assess"),
+    (Kind::Isolate, "Isolate"),
+    (Kind::Seal, "Seal"),
     (Kind::Stop, "Stop"),
+    (Kind::MarkPoints, "MarkPoints"),
     (Kind::Objects, "Objects"),
     (Kind::Emergency, "Emergency"),
     (Kind::Quarantine, "Quarantine"),
@@ -61,6 +69,8 @@ const WORDS: [(Kind, &str); 19] = [
     (Kind::EnterOffline, "EnterOffline"),
     (Kind::Watch, "Watch"),
     (Kind::LeaveOffline, "LeaveOffline"),
+    (Kind::LiftIsolation, "LiftIsolation"),
+    (Kind::Unseal, "Unseal"),
     (Kind::Report, "Report"),
 ];
 
@@ -68,6 +78,8 @@ const WORDS: [(Kind, &str); 19] = [
 fn before(scenario: Scenario, role: Role) -> &'static [Kind] {
     match (role, scenario) {
         (Role::Restored, Scenario::CompleteFailure) => &[Kind::SelectPoint, Kind::Objects],
+        // Evidence: what runs is stopped only then, and its logs go with it.
+        (Role::Restored, Scenario::SecurityBreach) => &[Kind::Emergency],
         (
             Role::Restored,
             Scenario::DatabaseCorruption | Scenario::StorageFailure | Scenario::NetworkFailure,
@@ -117,6 +129,18 @@ fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
             Kind::Start,
             Kind::Validate,
         ],
+        (Role::Restored, Scenario::SecurityBreach) => &[
+            Kind::Quarantine,
+            Kind::MarkPoints,
+            Kind::CheckIntegrity,
+            Kind::SelectPoint,
+            Kind::Provision,
+            Kind::Restore,
+            Kind::VerifyOffline,
+            Kind::Swap,
+            Kind::Start,
+            Kind::Validate,
+        ],
     }
 }
 
@@ -128,14 +152,40 @@ impl Kind {
 
     /// Whether it is about the whole run and not about a component.
     fn is_whole(self) -> bool {
-        matches!(self, Self::Assess | Self::Stop | Self::Report)
+        match self {
+            Self::Assess
+            | Self::Isolate
+            | Self::Seal
+            | Self::Stop
+            | Self::LiftIsolation
+            | Self::Unseal
+            | Self::Report => true,
+            Self::MarkPoints
+            | Self::Objects
+            | Self::Quarantine
+            | Self::CheckIntegrity
+            | Self::SelectPoint
+            | Self::Provision
+            | Self::Restore
+            | Self::VerifyOffline
+            | Self::Swap
+            | Self::Start
+            | Self::Validate
+            | Self::Diagnose
+            | Self::EnterOffline
+            | Self::Watch
+            | Self::LeaveOffline => false,
+        }
     }
 
     /// The part of the recovery time that it is.
     pub(crate) fn part(self) -> &'static str {
         match self {
             Self::Assess => "assess",
+            Self::Isolate => "isolate",
+            Self::Seal => "seal",
             Self::Stop => "stop",
+            Self::MarkPoints => "mark",
             Self::Objects => "objects",
             Self::Emergency => "emergency",
             Self::Quarantine => "quarantine",
@@ -152,6 +202,8 @@ impl Kind {
             Self::EnterOffline => "offline",
             Self::Watch => "watch",
             Self::LeaveOffline => "leave",
+            Self::LiftIsolation => "lift",
+            Self::Unseal => "unseal",
             Self::Report => "report",
         }
     }
@@ -166,9 +218,9 @@ impl Step {
             .then(|| Self { kind: *kind, policy: stored.policy.clone() })
     }
 
-    /// Whether it ends a run that went well.
-    pub(crate) fn is_last(&self) -> bool {
-        self.kind == Kind::Report
+    /// Whether it is done only of a run that went well so far.
+    pub(crate) fn concludes(&self) -> bool {
+        matches!(self.kind, Kind::LiftIsolation | Kind::Unseal | Kind::Report)
     }
 
     /// Its name.
@@ -192,12 +244,19 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
         components.iter().flat_map(of).collect::<Vec<_>>()
     };
     let mut steps = vec![whole(Kind::Assess)];
+    let breach = scenario == Scenario::SecurityBreach;
+    if breach {
+        steps.extend([whole(Kind::Isolate), whole(Kind::Seal)]);
+    }
     steps.extend(of_all(before));
     // A network failure stops nothing as a whole.
     if scenario != Scenario::NetworkFailure {
         steps.push(whole(Kind::Stop));
     }
     steps.extend(of_all(lane));
+    if breach {
+        steps.extend([whole(Kind::LiftIsolation), whole(Kind::Unseal)]);
+    }
     steps.push(whole(Kind::Report));
     steps
 }
@@ -220,10 +279,14 @@ pub(crate) fn waiting(step: &Step, message: &str) -> StepStatus {
 pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progress {
     match (step.kind, &step.policy) {
         (Kind::Assess, _) => super::assess::advance(draft),
+        (Kind::Isolate, _) => isolation::advance(draft, index),
+        (Kind::Seal | Kind::Unseal, _) => evidence::seal(draft, index, step.kind),
         (Kind::Stop, _) => stop::advance(draft),
+        (Kind::LiftIsolation, _) => lift::give_back(draft),
         (Kind::Report, _) => super::measure::report(draft),
         (Kind::Objects, Some(policy)) => objects::advance(draft, index, policy),
         (Kind::Emergency, Some(policy)) => emergency::advance(draft, index, policy),
+        (Kind::MarkPoints, Some(policy)) => evidence::mark(draft, index, policy),
         (Kind::Quarantine, Some(policy)) => stop::quarantine(draft, policy),
         (Kind::Preserve, Some(policy)) => preserve::advance(draft, index, policy),
         (Kind::CheckIntegrity, Some(policy)) => mover::check_integrity(draft, index, policy),
@@ -239,7 +302,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Watch, Some(policy)) => network::watch(draft, index, policy),
         (Kind::LeaveOffline, Some(policy)) => offline::leave(draft, policy),
         (
-            Kind::Objects
+            Kind::MarkPoints
+            | Kind::Objects
             | Kind::Emergency
             | Kind::Quarantine
             | Kind::Preserve

@@ -8,6 +8,7 @@ mod cluster;
 mod emergency;
 mod everything;
 mod gate;
+mod isolation;
 mod kept;
 mod measure;
 mod network;

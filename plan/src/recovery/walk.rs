@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crds::run::{RecoveryRunStatus, StepPhase, StepStatus};
+use crds::run::{RecoveryRunStatus, Scenario, StepPhase, StepStatus};
 use jiff::Timestamp;
 
 use super::steps::{self, Kind, Step};
@@ -102,7 +102,7 @@ pub(crate) fn walk(draft: &mut Draft<'_>, deadline: Timestamp) {
         let open = match stage {
             // The end of a run that has failed in part is another one.
             Stage::Whole(index)
-                if failed && Step::of(&draft.status.steps[index]).is_some_and(|s| s.is_last()) =>
+                if failed && Step::of(&draft.status.steps[index]).is_some_and(|s| s.concludes()) =>
             {
                 true
             }
@@ -199,7 +199,10 @@ fn look(draft: &mut Draft<'_>, index: usize, deadline: Timestamp) -> Progress {
             "this controller does not know the step; it was planned by another version",
         );
     };
-    let leaving = step.kind == Kind::LeaveOffline;
+    // What is given back is, however late it is; and what a human took to say so after a breach makes no recovery late.
+    let breach = draft.seen.run.spec.scenario == Scenario::SecurityBreach;
+    let leaving = matches!(step.kind, Kind::LeaveOffline | Kind::LiftIsolation | Kind::Unseal)
+        || (breach && step.kind == Kind::Report);
     if draft.now < deadline || leaving || swap::between(draft.seen, &draft.status, step.policy.as_deref()) {
         return steps::advance(draft, index, &step);
     }

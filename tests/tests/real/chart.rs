@@ -69,12 +69,12 @@ fn helm_finds_nothing_to_complain_about() {
 fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     let plain = objects("");
     assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 4);
-    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 8);
+    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 13);
     assert_eq!(of_kind(&plain, "PodDisruptionBudget").count(), 0);
     // Commands in pods are a right that somebody has to ask for.
     assert!(!template("").contains("pods/exec"));
     let hooked = objects("--set hooks.enabled=true");
-    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 9);
+    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 14);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);
     assert_eq!(of_kind(&full, "NetworkPolicy").count(), 1);
@@ -261,6 +261,9 @@ fn rights() {
         ("patch", "configmaps"),
         ("create", "serviceaccounts"),
         ("create", "rolebindings.rbac.authorization.k8s.io"),
+        // The one by which it may isolate a namespace: the admission policy says so.
+        ("delete", "rolebindings.rbac.authorization.k8s.io"),
+        ("bind", "clusterroles.rbac.authorization.k8s.io/holdfast-isolate"),
         ("bind", "clusterroles.rbac.authorization.k8s.io/holdfast-snapshots"),
         ("create", "events.events.k8s.io"),
     ] {
@@ -285,7 +288,6 @@ fn rights() {
         ("delete", "statefulsets.apps"),
         ("create", "clusterrolebindings.rbac.authorization.k8s.io"),
         ("bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin"),
-        ("delete", "rolebindings.rbac.authorization.k8s.io"),
         ("delete", "serviceaccounts"),
         ("create", "serviceaccounts --subresource=token"),
     ] {

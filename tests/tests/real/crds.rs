@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
+mod runs;
+
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -328,60 +330,6 @@ fn refused_on_creation() -> Vec<Refusal> {
             "spec.offline.switch.offline",
             "the same as online, so nothing would be switched; write the value that means offline",
         ),
-        case(
-            "RecoveryRun",
-            json!({"scenario": "NetworkFailure"}),
-            "spec.target",
-            "NetworkFailure restores nothing; leave out point and target",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"scenario": "NetworkFailure", "target": null, "point": {"latest": {}}}),
-            "spec.point",
-            "NetworkFailure restores nothing; leave out point and target",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"scenario": "StorageFailure"}),
-            "spec.target.inPlace.storageClassName",
-            "required: StorageFailure restores onto other storage than what fails; name another StorageClass (kubectl get storageclass)",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"target": null}),
-            "spec.target",
-            "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"point": {}}),
-            "spec.point",
-            "set exactly one of latest, named, asOf, lastKnownGood",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"point": {"lastKnownGood": {}}, "incident": {"detectedAt": "2026-11-23T09:28:00Z"}}),
-            "spec.point.lastKnownGood",
-            "before what? Write before: TIME, or incident.suspectedSince: TIME; what was stored from then on is passed over",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"incident": {"detectedAt": "2026-11-23T09:28:00Z", "suspectedSince": "2026-11-23T10:28:01+01:00"}}),
-            "spec.incident.suspectedSince",
-            "later than detectedAt: write the time of the first sign, at or before the time at which it was noticed",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"point": {"latest": {}, "named": {"name": "chromadb-20261123-090003"}}}),
-            "spec.point",
-            "set exactly one of latest, named, asOf, lastKnownGood",
-        ),
-        case(
-            "RecoveryRun",
-            json!({"target": {"inPlace": null}}),
-            "spec.target",
-            "set inPlace: {confirm: NAMESPACE}; it is the target that this version knows",
-        ),
     ]
 }
 
@@ -460,7 +408,7 @@ fn the_smallest_object_of_every_kind_is_accepted() {
 
 #[test]
 fn a_wrong_object_is_refused_with_the_field_and_the_remedy() {
-    for case in refused_on_creation() {
+    for case in refused_on_creation().into_iter().chain(runs::refused_on_creation()) {
         let answer = server().kubectl_reading("create --dry-run=server -f -", &with(case.kind, &case.input));
         let said = answer.refusal();
         let expected = (case.field.to_owned(), case.sentence.to_owned());
@@ -590,7 +538,11 @@ fn no_rule_is_without_a_case_above() {
         rules(&serde_json::to_value(definition).unwrap(), &mut found);
     }
     assert!(found.len() > 10, "only {} rules found: the search is broken", found.len());
-    let cases: Vec<_> = refused_on_creation().into_iter().chain(refused_on_change()).collect();
+    let cases: Vec<_> = refused_on_creation()
+        .into_iter()
+        .chain(runs::refused_on_creation())
+        .chain(refused_on_change())
+        .collect();
     let untested: Vec<_> =
         found.iter().filter(|gist| !cases.iter().any(|case| case.sentence.contains(*gist))).collect();
     assert!(untested.is_empty(), "no case shows what a user reads for: {untested:#?}");
@@ -607,7 +559,7 @@ fn a_value_outside_an_enumeration_or_a_pattern_is_refused_by_name() {
         (
             "RecoveryRun",
             json!({"scenario": "Flood"}),
-            r#"spec.scenario: Unsupported value: "Flood": supported values: "CompleteFailure", "DatabaseCorruption", "StorageFailure", "NetworkFailure""#,
+            r#"spec.scenario: Unsupported value: "Flood": supported values: "CompleteFailure", "DatabaseCorruption", "StorageFailure", "NetworkFailure", "SecurityBreach""#,
         ),
         (
             "RecoveryRepository",

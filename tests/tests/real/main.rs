@@ -23,6 +23,8 @@ mod diagnose;
 mod examples;
 mod hooks;
 mod incident_report;
+mod isolation;
+mod isolation_probe;
 mod lock_phases;
 mod maintenance;
 mod mover_cli;

@@ -49,6 +49,8 @@ pub(super) struct Cluster {
     pub(super) creates: bool,
     /// What each pod read of the switch at its start.
     pub(super) read: BTreeMap<String, String>,
+    /// Whether the network enforces NetworkPolicies.
+    pub(super) enforces: bool,
     /// What the points hold, as a namespace in order.
     pub(super) recorded: Observed,
     serial: u32,
@@ -69,6 +71,7 @@ impl Cluster {
             binder: Binder::Prompt,
             creates: true,
             read: BTreeMap::new(),
+            enforces: true,
             serial: 0,
         }
     }
@@ -77,7 +80,7 @@ impl Cluster {
         Self { binder, ..Self::new() }
     }
 
-    fn next(&mut self, what: &str) -> String {
+    pub(super) fn next(&mut self, what: &str) -> String {
         self.serial += 1;
         format!("{what}-{}", self.serial)
     }
@@ -119,8 +122,22 @@ impl Cluster {
                         Some(Executed { uid: data["uid"].clone(), time: data["time"].clone() });
                 }
             }
-            Effect::AddFinalizer => self.seen.run.finalizer = true,
-            Effect::RemoveFinalizer => self.seen.run.finalizer = false,
+            Effect::AddFinalizer => {
+                let breach = self.seen.run.spec.scenario == crds::run::Scenario::SecurityBreach;
+                (self.seen.run.finalizer, self.seen.run.isolating) = (true, breach);
+            }
+            Effect::RemoveFinalizer => (self.seen.run.finalizer, self.seen.run.isolating) = (false, false),
+            Effect::QuarantinePoint { name, mark } => {
+                assert_eq!(mark.reason, crds::point::TrustReason::SuspectedBreach);
+                let point = self.seen.points.iter_mut().find(|point| point.name == *name).unwrap();
+                point.state = PointState::Quarantined(mark.reason.as_str().to_owned());
+            }
+            Effect::GrantIsolation { .. }
+            | Effect::RevokeIsolation { .. }
+            | Effect::RecordPolicies { .. }
+            | Effect::ForgetPolicies { .. }
+            | Effect::CreatePolicy(_)
+            | Effect::DeletePolicy { .. } => super::isolation::apply(self, effect),
             Effect::RememberClaims { remembered, .. } => {
                 if self.seen.memory.is_none() {
                     // Through its stored form, as the real one.
@@ -202,7 +219,8 @@ impl Cluster {
                         restarts: 0,
                     });
                     // What a test says of a step, or of one component's: `Restore/chromadb`.
-                    let policy = &job.labels[crds::reference::POLICY_LABEL];
+                    let whole = String::new();
+                    let policy = job.labels.get(crds::reference::POLICY_LABEL).unwrap_or(&whole);
                     let step = match &job.request {
                         // Two steps ask for the same.
                         Request::Preserve { .. } => step,
@@ -212,6 +230,9 @@ impl Cluster {
                     let key = if self.answers.contains_key(whole.as_str()) { &whole } else { step };
                     let state = match self.answers.get_mut(key).filter(|list| !list.is_empty()) {
                         Some(list) => list.remove(0),
+                        None if matches!(job.request, crds::job::Request::ProbeIsolation { .. }) => {
+                            JobState::Running { waiting: None }
+                        }
                         None => JobState::Ended(good(&job.request)),
                     };
                     let ended = (!matches!(state, JobState::Running { .. })).then_some(self.seen.now);
@@ -219,10 +240,9 @@ impl Cluster {
                         let policy = policy.clone();
                         self.recreate(&policy);
                     }
-                    self.seen.jobs.insert(
-                        job.name.clone(),
-                        JobSeen { uid, deleting: false, ended, completed: false, state },
-                    );
+                    let completed = false;
+                    let seen = JobSeen { uid, deleting: false, ready: false, ended, completed, state };
+                    self.seen.jobs.insert(job.name.clone(), seen);
                 }
             }
             Effect::CreateCheckJob { name, cron_job, .. } => {
@@ -233,7 +253,7 @@ impl Cluster {
                     };
                     assert!(self.seen.cron_jobs.contains(cron_job), "{cron_job}");
                     let (uid, ended) = (self.next("check"), Some(self.seen.now));
-                    let job = JobSeen { uid, deleting: false, ended, completed, state };
+                    let job = JobSeen { uid, deleting: false, ready: false, ended, completed, state };
                     self.seen.jobs.insert(name.clone(), job);
                 }
             }
@@ -348,6 +368,7 @@ impl Cluster {
     /// What the cluster's own controllers do, one round. Returns whether anything changed.
     pub(super) fn settle(&mut self) -> bool {
         let before = self.seen.clone();
+        super::isolation::settle(self);
         // The controllers of workloads: one pod each, on all claims of its component.
         for component in 0..self.seen.components.len() {
             for workload in 0..self.seen.components[component].workloads.len() {

@@ -176,6 +176,7 @@ pub(super) fn corrupted() -> Observed {
             generation: 1,
             deleting: false,
             finalizer: false,
+            isolating: false,
             spec: spec(serde_json::json!({})),
             status: RecoveryRunStatus::default(),
         },
@@ -199,6 +200,7 @@ pub(super) fn corrupted() -> Observed {
         offline: OfflineSeen::default(),
         usage: None,
         cron_jobs: Vec::new(),
+        network: NetworkSeen::default(),
     }
 }
 
@@ -278,6 +280,10 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",
         Request::Diagnose { .. } => "Diagnose",
+        Request::ProbeIsolation { .. } => "Isolate",
+        Request::Seal { seal: true, .. } => "Seal",
+        Request::Seal { .. } => "Unseal",
+        Request::Mark { .. } => "MarkPoints",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -373,6 +379,13 @@ pub(super) fn good(request: &Request) -> Report {
                 .collect(),
         },
         Request::Diagnose { endpoints } => network::seen(endpoints, true),
+        Request::Seal { seal, by, reason, .. } => {
+            let (by, reason) = (by.clone(), reason.clone());
+            let mark = crds::repository::SealMark { by, reason, since: at("2026-11-23T09:31:20Z") };
+            Report::Sealed { seal: seal.then_some(mark) }
+        }
+        Request::Mark { .. } => Report::Marked,
+        Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
                 .map(|name| CheckResult {
