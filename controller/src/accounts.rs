@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crds::{RecoveryRun, names};
 use crds::reference::{COLLECT_ROLE, ISOLATE_ROLE, MANAGED_BY, MANAGED_BY_LABEL};
+use crds::{RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};

@@ -222,9 +222,7 @@ impl Scenario {
             Self::CompleteFailure
             | Self::DatabaseCorruption
             | Self::StorageFailure
-            | Self::SecurityBreach => {
-                Span::from_secs(self.objectives().0.as_secs().saturating_mul(2))
-            }
+            | Self::SecurityBreach => Span::from_secs(self.objectives().0.as_secs().saturating_mul(2)),
             Self::NetworkFailure => Span::from_hours(24),
         }
     }

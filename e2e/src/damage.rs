@@ -45,6 +45,20 @@ for folder, _, files in os.walk("/volume"):
 print(json.dumps(digests, sort_keys=True))
 "#;
 
+/// Prints the names of a database's collections, from a copy: what is kept is not opened in place.
+const COLLECTIONS: &str = r#"
+import json, shutil, sqlite3
+shutil.copy("/volume/chroma.sqlite3", "/tmp/copy.sqlite3")
+names = sqlite3.connect("/tmp/copy.sqlite3").execute("SELECT name FROM collections ORDER BY name")
+print(json.dumps([name for name, in names]))
+"#;
+
+/// The collections of the ChromaDB in `claim`.
+pub async fn collections(stage: &Stage, claim: &str) -> Result<Vec<String>> {
+    let printed = beside(stage, "evidence", claim, true, COLLECTIONS).await?;
+    serde_json::from_str(&printed).with_context(|| format!("names expected: {printed}"))
+}
+
 /// Destroys the data in `claim`; returns the digest of every file as it is afterwards.
 pub async fn overwrite_pages(stage: &Stage, claim: &str) -> Result<BTreeMap<String, String>> {
     let printed = beside(stage, "damage", claim, false, &format!("{OVERWRITE}{DIGESTS}")).await?;

@@ -14,8 +14,7 @@ use kube::{Api, ResourceExt};
 use plan::backup::source::{Around, Readable, at_rest, readable};
 use plan::recovery::seen::{
     ClaimSeen, Component, EmergencySeen, JobSeen, Memory, NetworkSeen, Observed, OfflineSeen, PointSeen,
-    PolicySeen, Role,
-    VolumeSeen,
+    PolicySeen, Role, VolumeSeen,
 };
 use plan::recovery::{Member, forgotten, scope};
 

@@ -230,8 +230,8 @@ mod tests {
 
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
-        Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, IsolationProbed, Judged,
-        Probed, Pruned, REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
+        Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, IsolationProbed,
+        Judged, Probed, Pruned, REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
     };
     use super::*;
     use crate::point::{TrustMark, TrustReason, TrustWord};

@@ -23,6 +23,7 @@ mod recover_corruption;
 mod replay_guard;
 mod retention_and_pin;
 mod rpo_condition;
+mod security_breach;
 mod storage_failure;
 mod swap_is_safe;
 mod uninstall_keeps_data;
@@ -44,6 +45,8 @@ use crate::runner::Story;
 pub const ALL: &[&Story] = &[
     &one_minute_rpo::STORY,
     &complete_failure::STORY,
+    &security_breach::STORY,
+    &security_breach::UNENFORCED,
     &bad_input::STORY,
     &catalogue_from_bucket::STORY,
     &swap_is_safe::STORY,

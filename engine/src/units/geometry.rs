@@ -301,13 +301,13 @@ mod tests {
         for number in 0..geometry.segments(length as u64) {
             let section = geometry.section(length as u64, number);
             let (from, to) = (section.at as usize, section.at as usize + section.bytes());
-            let apart = section.split(file[from..to].to_vec());
+            let apart = section.split(Vec::from(&file[from..to]));
             for unit in section.units().iter().step_by(101) {
                 let Some(stretch) = section.stretch(unit) else { continue };
                 let mut alone = vec![0; length];
                 let stretch = stretch.start as usize..stretch.end as usize;
                 alone[stretch.clone()].copy_from_slice(&file[stretch]);
-                let alone = section.split(alone[from..to].to_vec());
+                let alone = section.split(Vec::from(&alone[from..to]));
                 let of = |bytes: &[u8]| bytes[unit.at..unit.at + unit.length].to_vec();
                 assert_eq!(of(&alone), of(&apart), "{unit:?}");
             }

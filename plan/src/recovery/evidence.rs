@@ -42,7 +42,8 @@ fn wanted(kind: Kind, name: &str, request: Request, access: &Access) -> Wanted {
         before: Vec::new(),
         account: None,
         keys: Some(access.keys.clone()),
-        source: None,
+        sources: BTreeMap::new(),
+        objects: None,
         targets: BTreeMap::new(),
         place: Place::default(),
         identity: Identity::default(),
@@ -99,9 +100,12 @@ pub(crate) fn stays(draft: &Draft<'_>) -> Option<String> {
     })
 }
 
-/// The points of a policy that its repository received since somebody may have been inside, the newest first.
+/// The points of a policy that its repository received since somebody may have been inside, the newest first. No emergency capture: those are
+/// never chosen, and whoever looks into a breach reads them.
 fn suspected<'a>(seen: &'a Observed, policy: &str) -> Vec<&'a PointSeen> {
-    let of = seen.points.iter().filter(|point| point.policy == policy && choice::is_suspected(seen, point));
+    let of = seen.points.iter().filter(|point| {
+        point.policy == policy && point.state != PointState::Emergency && choice::is_suspected(seen, point)
+    });
     let mut of: Vec<&PointSeen> = of.collect();
     of.sort_by(|a, b| (b.stored_at, &b.name).cmp(&(a.stored_at, &a.name)));
     of.truncate(MOST);

@@ -209,6 +209,7 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
     let Some(component) = draft.seen.component(policy) else { return policy_gone(draft, policy) };
     if draft.seen.run.spec.scenario == Scenario::StorageFailure {
         return preserve::check(draft, index, component);
+    }
     if component.application {
         return Progress::Skipped("the files of an application have no structure that is known".to_owned());
     }

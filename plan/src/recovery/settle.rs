@@ -281,7 +281,10 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
 fn in_vain(scenario: Scenario, reason: &str) -> bool {
     match scenario {
         Scenario::SecurityBreach => reason == "Cancelled",
-        Scenario::CompleteFailure | Scenario::DatabaseCorruption | Scenario::NetworkFailure => {
+        Scenario::CompleteFailure
+        | Scenario::DatabaseCorruption
+        | Scenario::StorageFailure
+        | Scenario::NetworkFailure => {
             matches!(reason, "AlreadyExecuted" | "DowngradeRefused" | "Cancelled" | "Rejected")
         }
     }

@@ -162,6 +162,8 @@ impl Kind {
             | Self::Report => true,
             Self::MarkPoints
             | Self::Objects
+            | Self::Emergency
+            | Self::Preserve
             | Self::Quarantine
             | Self::CheckIntegrity
             | Self::SelectPoint

@@ -33,6 +33,12 @@ pub(super) fn refused_on_creation() -> Vec<Refusal> {
         ),
         case(
             "RecoveryRun",
+            json!({"scenario": "StorageFailure"}),
+            "spec.target.inPlace.storageClassName",
+            "required: StorageFailure restores onto other storage than what fails; name another StorageClass (kubectl get storageclass)",
+        ),
+        case(
+            "RecoveryRun",
             json!({"target": null}),
             "spec.target",
             "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out",
