@@ -80,7 +80,8 @@ fn policy(draft: &Draft<'_>, purpose: &str) -> NewNetworkPolicy {
 
 /// Where movers connect to outside of the namespace.
 fn ports(seen: &Observed) -> Value {
-    let repositories = seen.components.iter().flat_map(|component| &component.access);
+    let own = seen.components.iter().flat_map(|component| &component.access);
+    let repositories = own.chain(seen.components.iter().flat_map(|component| &component.emergency.access));
     let mut ports: Vec<u16> = repositories.map(|access| port_of(access.access.endpoint.as_deref())).collect();
     ports.extend(&seen.network.api_ports);
     ports.push(443);

@@ -191,8 +191,14 @@ pub(crate) fn parts<'a>(
 ) -> Result<(&'a Component, &'a Access, &'a Source), Progress> {
     let Some(component) = draft.seen.component(policy) else { return Err(policy_gone(draft, policy)) };
     let source = component.source.as_ref().map_err(|why| Progress::failed("StepFailed", why.clone()))?;
+    let chosen = draft.status.points.iter().find(|point| point.policy == policy);
+    let access = match chosen {
+        // What was preserved of a failing disk may lie elsewhere than the points of the policy.
+        Some(chosen) if chosen.repository != component.repository => preserve::repository(component).1,
+        _ => &component.access,
+    };
     // Unreachable for now is not a failure of the step.
-    let access = component.access.as_ref().map_err(|why| Progress::acting(Vec::new(), why.clone()))?;
+    let access = access.as_ref().map_err(|why| Progress::acting(Vec::new(), why.clone()))?;
     Ok((component, access, source))
 }
 

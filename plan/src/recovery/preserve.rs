@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::job::{CaptureSource, Captured, Checked, Report, RepositoryAccess, Request, SourceContent};
-use crds::run::{ChosenPoint, LiveLevels, PreservedPoint, RecoveryRunSpec, Scenario};
+use crds::run::{ChosenPoint, LiveLevels, PointChoice, PreservedPoint, RecoveryRunSpec, Scenario};
 use jiff::SignedDuration;
 
 use super::assess::{deadline, policy_gone};
@@ -28,13 +28,13 @@ pub(crate) fn patience(draft: &Draft<'_>) -> SignedDuration {
 
 /// Where what can be read of a component is kept: the name of the repository, and how to reach it.
 pub(crate) fn repository(component: &Component) -> (&str, &Result<Access, String>) {
-    (&component.repository, &component.access)
+    (&component.emergency.repository, &component.emergency.access)
 }
 
 /// Whether a run restores what was preserved where that is whole: nobody has asked for another point.
 pub(crate) fn is_wanted(spec: &RecoveryRunSpec) -> bool {
     let asked = spec.point.clone().unwrap_or_default();
-    spec.scenario == Scenario::StorageFailure && asked.named.is_none() && asked.as_of.is_none()
+    spec.scenario == Scenario::StorageFailure && asked == PointChoice::default()
 }
 
 /// Why a run that needs other storage than what fails has none.

@@ -267,6 +267,7 @@ impl Cluster {
                     self.seen.points.push(PointSeen {
                         policy: new.spec.policy.clone(),
                         id: new.spec.id.clone(),
+                        repository: new.spec.repository_ref.name.clone(),
                         state: PointState::Emergency,
                         consistency_time: new.status.consistency_time,
                         chroma: new.status.chroma_db.is_some(),

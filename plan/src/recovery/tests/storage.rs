@@ -7,7 +7,7 @@ use crds::point::PointPhase;
 use crds::run::StepStatus;
 
 use super::*;
-use crate::recovery::seen::PointState;
+use crate::recovery::seen::{Access, PointState};
 
 const OTHER: &str = "other-disk";
 
@@ -237,7 +237,7 @@ fn a_repository_out_of_reach_is_waited_for_and_not_for_ever() {
         cluster.settle();
     }
     for component in &mut cluster.seen.components {
-        component.access = Err("repository primary is not ready".into());
+        component.emergency.access = Err("repository primary is not ready".into());
     }
     for _ in 0..30 {
         cluster.reconcile(100);
@@ -256,7 +256,7 @@ fn a_repository_out_of_reach_is_waited_for_and_not_for_ever() {
     }
     assert!(step(&cluster, "Preserve/chromadb").message.starts_with("nothing was preserved"));
     for component in &mut cluster.seen.components {
-        component.access = Ok(access());
+        component.emergency.access = Ok(access());
     }
     cluster.run(1000);
     assert_eq!(phase(&cluster), Some(RunPhase::Succeeded), "{}", message(&cluster, "Ready"));
@@ -312,4 +312,50 @@ fn the_recorded_point_is_quarantined_and_says_what_could_not_be_read() {
         cluster.settle();
     }
     panic!("no point is recorded");
+}
+
+#[test]
+fn what_is_preserved_elsewhere_is_checked_and_restored_from_there() {
+    let mut cluster = disk();
+    let vault = |access: &Access| Access {
+        access: crds::job::RepositoryAccess { bucket: "vault".into(), ..access.access.clone() },
+        ..access.clone()
+    };
+    for component in &mut cluster.seen.components {
+        component.emergency.repository = "vault".into();
+        component.emergency.access = component.access.as_ref().map(vault).map_err(Clone::clone);
+    }
+    // Of the scholar something is lost, so a point of its own repository is restored.
+    cluster.answers.insert("Preserve/scholar", vec![says(holed("scholar"))]);
+    let mut buckets = BTreeSet::new();
+    for _ in 0..600 {
+        let planned = cluster.plan();
+        for effect in &planned.effects {
+            let Effect::CreateJob { step, job } = effect else { continue };
+            let policy = &job.labels[crds::reference::POLICY_LABEL];
+            buckets
+                .extend(job.request.repository().map(|access| format!("{step}/{policy} {}", access.bucket)));
+        }
+        cluster.seen.run.status = planned.status;
+        planned.effects.iter().for_each(|effect| cluster.apply(effect));
+        cluster.settle();
+    }
+    on_other_storage(&cluster);
+    for (step, chroma, scholar) in
+        [("Preserve", "vault", "vault"), ("Restore", "vault", "dr"), ("VerifyOffline", "vault", "dr")]
+    {
+        for (policy, bucket) in [("chromadb", chroma), ("scholar", scholar)] {
+            assert!(buckets.contains(&format!("{step}/{policy} {bucket}")), "{step}/{policy}: {buckets:?}");
+        }
+    }
+}
+
+#[test]
+fn who_asks_for_the_last_known_good_gets_that() {
+    let mut cluster = disk();
+    cluster.seen.run.spec =
+        failing(serde_json::json!({"point": {"lastKnownGood": {"before": "2026-11-23T09:26:00Z"}}}));
+    cluster.run(1000);
+    assert_ne!(restored(&cluster, "chromadb"), "chromadb-20261123-093120", "what was preserved is younger");
+    assert_eq!(reason(&cluster, "SourceResolved"), "LastKnownGood");
 }
