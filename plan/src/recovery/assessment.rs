@@ -13,7 +13,7 @@ use super::seen::{Component, Observed, PointState};
 use super::steps::{self, Kind, Step};
 use super::surroundings::{NodeSeen, PodLook, Surroundings, Warning};
 use super::{Draft, Progress, texts, validate};
-use crate::effect::{Event, Identity, Place};
+use crate::effect::Event;
 
 /// Most lines of an assessment. What is left out is said in the last one.
 const MOST: usize = 64;
@@ -261,19 +261,7 @@ fn heartbeats(draft: &Draft<'_>) -> Result<Vec<Assessed>, Progress> {
     if answers.is_empty() {
         return Ok(lines);
     }
-    let wanted = Wanted {
-        kind: Kind::Assess,
-        policy: String::new(),
-        request: Request::Check { answers, endpoints: Vec::new() },
-        before: Vec::new(),
-        account: None,
-        keys: None,
-        sources: BTreeMap::new(),
-        objects: None,
-        targets: BTreeMap::new(),
-        place: Place::default(),
-        identity: Identity::default(),
-    };
+    let wanted = Wanted::bare(Kind::Assess, String::new(), Request::Check { answers, endpoints: Vec::new() });
     let heard = |check: CheckResult| match check.verdict {
         Verdict::Passed => line(check.name, Health::Good, format!("heartbeat {}", check.observed)),
         _ => line(check.name, Health::Bad, format!("heartbeat: {}", check.observed)),

@@ -13,7 +13,7 @@ use super::mover::{self, Outcome, Wanted};
 use super::seen::{Access, Observed, PointSeen, PointState};
 use super::steps::Kind;
 use super::{Draft, Progress, assess, choice, texts};
-use crate::effect::{Event, Identity, Place};
+use crate::effect::Event;
 
 /// Most points that one mover is told of, the newest first: what it is asked has to fit its environment.
 const MOST: usize = 256;
@@ -35,19 +35,7 @@ fn by(seen: &Observed) -> String {
 }
 
 fn wanted(kind: Kind, name: &str, request: Request, access: &Access) -> Wanted {
-    Wanted {
-        kind,
-        policy: name.to_owned(),
-        request,
-        before: Vec::new(),
-        account: None,
-        keys: Some(access.keys.clone()),
-        sources: BTreeMap::new(),
-        objects: None,
-        targets: BTreeMap::new(),
-        place: Place::default(),
-        identity: Identity::default(),
-    }
+    Wanted { keys: Some(access.keys.clone()), ..Wanted::bare(kind, name.to_owned(), request) }
 }
 
 /// The steps Seal and Unseal.

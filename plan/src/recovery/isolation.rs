@@ -22,7 +22,7 @@ use super::mover::{self, Wanted};
 use super::seen::{NetworkPolicySeen, Observed};
 use super::steps::Kind;
 use super::{Draft, Progress, lift, texts};
-use crate::effect::{Event, Identity, JobState, Place};
+use crate::effect::{Event, JobState};
 
 /// How long the probe is waited for before anything is changed: who broke in must not be let be because no pod starts.
 const CONTROL: SignedDuration = SignedDuration::from_secs(60);
@@ -166,23 +166,15 @@ fn wanted(draft: &Draft<'_>, control: bool) -> Wanted {
     let of = |(name, ports): (&String, &Vec<u16>)| {
         ports.first().map(|port| Endpoint { host: format!("{name}.{namespace}.svc"), port: *port })
     };
-    Wanted {
-        kind: Kind::Isolate,
-        policy: mover::WHOLE.to_owned(),
-        request: Request::ProbeIsolation {
+    Wanted::bare(
+        Kind::Isolate,
+        mover::WHOLE.to_owned(),
+        Request::ProbeIsolation {
             endpoints: services.filter_map(of).take(MAX_ENDPOINTS - 1).collect(),
             ready_on: control.then_some(PROBE_PORT),
             patience: PATIENCE,
         },
-        before: Vec::new(),
-        account: None,
-        keys: None,
-        sources: BTreeMap::new(),
-        objects: None,
-        targets: BTreeMap::new(),
-        place: Place::default(),
-        identity: Identity::default(),
-    }
+    )
 }
 
 /// Before anything is changed: the positive control, and the run is held and marked.

@@ -46,6 +46,25 @@ pub(crate) struct Wanted {
     pub(crate) identity: Identity,
 }
 
+impl Wanted {
+    /// A Job that does this, anywhere and as anybody, without token, keys and volumes.
+    pub(crate) fn bare(kind: Kind, policy: String, request: Request) -> Self {
+        Self {
+            kind,
+            policy,
+            request,
+            before: Vec::new(),
+            account: None,
+            keys: None,
+            sources: BTreeMap::new(),
+            objects: None,
+            targets: BTreeMap::new(),
+            place: Place::default(),
+            identity: Identity::default(),
+        }
+    }
+}
+
 /// What a Job came to.
 pub(crate) enum Outcome {
     /// It has not ended, or has to be made first.
@@ -236,17 +255,14 @@ pub(crate) fn check_integrity(draft: &mut Draft<'_>, index: usize, policy: &str)
     };
     let claim = (*claim).to_owned();
     let wanted = Wanted {
-        kind: Kind::CheckIntegrity,
-        policy: policy.to_owned(),
-        request: Request::CheckIntegrity { claim: claim.clone(), data_path: data_path.clone() },
-        before: Vec::new(),
-        account: None,
-        keys: None,
         sources: read_only([&claim]),
-        objects: None,
-        targets: BTreeMap::new(),
         place: source.place.clone(),
         identity: draft.seen.identity(component),
+        ..Wanted::bare(
+            Kind::CheckIntegrity,
+            policy.to_owned(),
+            Request::CheckIntegrity { claim: claim.clone(), data_path: data_path.clone() },
+        )
     };
     let outcome = drive(draft, index, wanted);
     if let Outcome::Said(Report::Checked(Checked { migrations: Some(migrations), .. })) = &outcome {
@@ -280,17 +296,15 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         return Progress::Skipped(NO_VOLUME.to_owned());
     }
     let wanted = Wanted {
-        kind: Kind::Restore,
-        policy: policy.to_owned(),
-        request: Request::Restore { repository: access.access.clone(), point, claims, run: mark(draft) },
-        before: Vec::new(),
-        account: None,
         keys: Some(access.keys.clone()),
-        sources: BTreeMap::new(),
-        objects: None,
         targets,
         place: source.place.clone(),
         identity: draft.seen.identity(component),
+        ..Wanted::bare(
+            Kind::Restore,
+            policy.to_owned(),
+            Request::Restore { repository: access.access.clone(), point, claims, run: mark(draft) },
+        )
     };
     match drive(draft, index, wanted) {
         Outcome::Pending(progress) => progress,
@@ -332,17 +346,15 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
         Content::Application => None,
     };
     let wanted = Wanted {
-        kind: Kind::VerifyOffline,
-        policy: policy.to_owned(),
-        request: Request::VerifyOffline { repository: access.access.clone(), point, claims, data_path },
-        before: Vec::new(),
-        account: None,
         keys: Some(access.keys.clone()),
-        sources: BTreeMap::new(),
-        objects: None,
         targets,
         place: source.place.clone(),
         identity: draft.seen.identity(component),
+        ..Wanted::bare(
+            Kind::VerifyOffline,
+            policy.to_owned(),
+            Request::VerifyOffline { repository: access.access.clone(), point, claims, data_path },
+        )
     };
     let refused = |draft: &mut Draft<'_>, reason: String, message: String| {
         draft.condition("DataRestored", false, &reason, message.clone());

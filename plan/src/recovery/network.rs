@@ -1,8 +1,6 @@
 //! The steps Diagnose and Watch: whether what a component needs from outside answers, as a mover sees it from inside the cluster; and what a
 //! run about the network says. What could not be seen never counts as an answer.
 
-use std::collections::BTreeMap;
-
 use crds::condition::Status;
 use crds::job::{Diagnosed, EndpointSeen, Report, Request};
 use crds::policy::Endpoint;
@@ -13,7 +11,7 @@ use super::mover::{self, Outcome, Wanted};
 use super::seen::{Component, Observed};
 use super::steps::Kind;
 use super::{Draft, Progress, assess, offline, texts};
-use crate::effect::{Event, Identity, JobState};
+use crate::effect::{Event, JobState};
 
 /// The wait between two looks: at first, and once it has doubled as often as it may.
 const PAUSE: (i64, i64) = (15, 120);
@@ -70,17 +68,8 @@ fn listed(endpoints: &[Endpoint]) -> String {
 fn wanted(component: &Component, kind: Kind) -> Option<Wanted> {
     let endpoints = component.offline.as_ref()?.endpoints.clone();
     Some(Wanted {
-        kind,
-        policy: component.policy.clone(),
-        request: Request::Diagnose { endpoints },
-        before: Vec::new(),
-        account: None,
-        keys: None,
-        sources: BTreeMap::new(),
-        objects: None,
-        targets: BTreeMap::new(),
         place: component.source.as_ref().map(|source| source.anywhere.clone()).unwrap_or_default(),
-        identity: Identity::default(),
+        ..Wanted::bare(kind, component.policy.clone(), Request::Diagnose { endpoints })
     })
 }
 

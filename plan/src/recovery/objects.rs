@@ -13,7 +13,7 @@ use super::mover::{self, Outcome, Wanted};
 use super::seen::{ClaimSeen, Component, Observed};
 use super::steps::Kind;
 use super::{Draft, Progress, texts};
-use crate::effect::{Account, Bound, Identity, Place, label_value};
+use crate::effect::{Account, Bound, label_value};
 
 /// What a stand-in has written on it.
 #[derive(Default, Deserialize)]
@@ -78,18 +78,6 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     let run = &seen.run;
     let in_place = run.spec.in_place();
     let wanted = Wanted {
-        kind: Kind::Objects,
-        policy: policy.to_owned(),
-        request: Request::Recreate {
-            namespace: run.namespace.clone(),
-            run: run.uid.clone(),
-            labels: BTreeMap::from([
-                (RUN_LABEL.to_owned(), label_value(&run.name)),
-                (POLICY_LABEL.to_owned(), label_value(policy)),
-                (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
-            ]),
-            storage_class: in_place.and_then(|target| target.storage_class_name.clone()),
-        },
         before: vec![Request::Extract { repository: access.access.clone(), point, run: mover::mark(draft) }],
         account: Some(Account {
             name: names::recreator(&run.uid),
@@ -97,11 +85,20 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
             bound: Bound::WithItsOwner,
         }),
         keys: Some(access.keys.clone()),
-        sources: BTreeMap::new(),
-        objects: None,
-        targets: BTreeMap::new(),
-        place: Place::default(),
-        identity: Identity::default(),
+        ..Wanted::bare(
+            Kind::Objects,
+            policy.to_owned(),
+            Request::Recreate {
+                namespace: run.namespace.clone(),
+                run: run.uid.clone(),
+                labels: BTreeMap::from([
+                    (RUN_LABEL.to_owned(), label_value(&run.name)),
+                    (POLICY_LABEL.to_owned(), label_value(policy)),
+                    (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
+                ]),
+                storage_class: in_place.and_then(|target| target.storage_class_name.clone()),
+            },
+        )
     };
     let said = match mover::drive(draft, index, wanted) {
         Outcome::Pending(progress) => return progress,

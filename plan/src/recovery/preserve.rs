@@ -1,8 +1,6 @@
 //! StorageFailure: the step Preserve, which keeps what can still be read of failing volumes, the check of what was kept, and whether that is what is
 //! restored. What fails here holds no recovery up: the failure is told, and the newest healthy point is restored.
 
-use std::collections::BTreeMap;
-
 use crds::condition::Status;
 use crds::job::{CaptureSource, Captured, Checked, Report, RepositoryAccess, Request, SourceContent};
 use crds::run::{ChosenPoint, LiveLevels, PointChoice, PreservedPoint, RecoveryRunSpec, Scenario};
@@ -18,7 +16,7 @@ use super::{Draft, Progress, emergency, texts};
 use crate::backup::objects::Wanted as Objects;
 use crate::backup::points;
 use crate::backup::source::{Content, Source};
-use crate::effect::{Event, Place};
+use crate::effect::Event;
 
 /// How long preserving may take, and how long a repository that can't be used is waited for.
 pub(crate) fn patience(draft: &Draft<'_>) -> SignedDuration {
@@ -83,22 +81,21 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         Err(why) => return out_of_reach(draft, index, why),
     };
     let wanted = Wanted {
-        kind: Kind::Preserve,
-        policy: policy.to_owned(),
-        request: Request::Preserve {
-            repository: RepositoryAccess { evidence: true, ..access.access.clone() },
-            attempt: format!("{}/{policy}/preserve", seen.run.uid),
-            source: captured(seen, component, source, &claims),
-            stopped: true,
-        },
-        before: Vec::new(),
-        account: None,
         keys: Some(access.keys.clone()),
         sources: mover::read_only(&claims),
         objects: Some(Box::new(objects(draft, access, source))),
-        targets: BTreeMap::new(),
         place: source.place.clone(),
         identity: seen.identity(component),
+        ..Wanted::bare(
+            Kind::Preserve,
+            policy.to_owned(),
+            Request::Preserve {
+                repository: RepositoryAccess { evidence: true, ..access.access.clone() },
+                attempt: format!("{}/{policy}/preserve", seen.run.uid),
+                source: captured(seen, component, source, &claims),
+                stopped: true,
+            },
+        )
     };
     match drive(draft, index, wanted) {
         Outcome::Pending(progress) => progress,
@@ -210,21 +207,13 @@ pub(crate) fn check(draft: &mut Draft<'_>, index: usize, component: &Component) 
         Content::Application => None,
     };
     let wanted = Wanted {
-        kind: Kind::CheckIntegrity,
-        policy: policy.clone(),
-        request: Request::CheckPreserved {
-            repository: access.access.clone(),
-            point: preserved.id,
-            data_path,
-        },
-        before: Vec::new(),
-        account: None,
         keys: Some(access.keys.clone()),
-        sources: BTreeMap::new(),
-        objects: None,
-        targets: BTreeMap::new(),
-        place: Place::default(),
         identity: draft.seen.identity(component),
+        ..Wanted::bare(
+            Kind::CheckIntegrity,
+            policy.clone(),
+            Request::CheckPreserved { repository: access.access.clone(), point: preserved.id, data_path },
+        )
     };
     let checked = match drive(draft, index, wanted) {
         Outcome::Pending(progress) => return progress,

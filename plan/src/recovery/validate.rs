@@ -1,8 +1,6 @@
 //! The step Validate: the running ChromaDB held against the point through its API, and what the controller itself sees of
 //! the workloads. What could not be seen never counts as passed.
 
-use std::collections::BTreeMap;
-
 use crds::condition::{Status, get};
 use crds::job::{Answer, CREDENTIAL_WANTED, CheckResult, Report, Request};
 use crds::run::{CheckStatus, StepPhase, Verdict};
@@ -12,7 +10,7 @@ use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
 use super::{Draft, Progress, assess, check_jobs, checklist, manual, room};
 use crate::backup::source::{Address, Source};
-use crate::effect::{Event, Identity, Place};
+use crate::effect::{Event, Place};
 
 /// The step.
 pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
@@ -148,19 +146,7 @@ fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<Ch
     } else {
         (Request::Check { answers, endpoints }, None, Place::default())
     };
-    let wanted = Wanted {
-        kind: Kind::Validate,
-        policy: component.policy.clone(),
-        request,
-        before: Vec::new(),
-        account: None,
-        keys,
-        sources: BTreeMap::new(),
-        objects: None,
-        targets: BTreeMap::new(),
-        place,
-        identity: Identity::default(),
-    };
+    let wanted = Wanted { keys, place, ..Wanted::bare(Kind::Validate, component.policy.clone(), request) };
     let mut checks = match mover::drive(draft, index, wanted) {
         Outcome::Pending(progress) => return Err(progress),
         Outcome::Said(Report::Validated { checks }) => checks,
