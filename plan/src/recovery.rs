@@ -43,6 +43,7 @@ mod swap;
 mod texts;
 mod validate;
 mod walk;
+mod wanted;
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,8 @@ use crate::{observe_job, workloads};
 pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Observed, Error> {
     let run = read::run(object)?;
     let look = Look { ctx, namespace: run.namespace.clone() };
+    // Before the points: a catalogue is called whole once they are recorded, so those of one that is whole are among them.
+    let repositories: Vec<RecoveryRepository> = look.list(&ListParams::default()).await?;
     let policies: Vec<BackupPolicy> = look.list(&ListParams::default()).await?;
     let known: Vec<PolicySeen> = policies.iter().map(read::policy).collect();
     let points: Vec<RecoveryPoint> = look.list(&ListParams::default()).await?;
@@ -52,7 +54,6 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
             components.push(look.forgotten(lost, role, &points).await?);
         }
     }
-    let repositories: Vec<RecoveryRepository> = look.list(&ListParams::default()).await?;
     // Only before anything is done: it costs a dozen requests.
     let surroundings = match run.status.steps.is_empty() {
         false => None,

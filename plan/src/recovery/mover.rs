@@ -14,13 +14,13 @@ use super::effect::Effect;
 use super::seen::{Access, Component};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
+pub(crate) use super::wanted::Wanted;
 use super::{Draft, Progress, emergency, preserve, room, texts};
 use jiff::SignedDuration;
 
 use crate::backoff;
-use crate::backup::objects::Wanted as Objects;
 use crate::backup::source::{Content, Source};
-use crate::effect::{Account, Identity, JobState, MoverJob, Place, RepositoryKeys, Volume, label_value};
+use crate::effect::{JobState, MoverJob, Volume, label_value};
 
 /// What stands for the policy in the Job of a step that concerns the whole run.
 pub(crate) const WHOLE: &str = "";
@@ -30,40 +30,6 @@ const MAX_ATTEMPTS: u32 = 3;
 
 /// How long an assessment waits for what only a mover can see.
 const ASSESSED: jiff::SignedDuration = jiff::SignedDuration::from_mins(2);
-
-/// A Job of a step, but for its name, which follows from the attempt.
-pub(crate) struct Wanted {
-    pub(crate) kind: Kind,
-    pub(crate) policy: String,
-    pub(crate) request: Request,
-    pub(crate) before: Vec<Request>,
-    pub(crate) account: Option<Account>,
-    pub(crate) keys: Option<RepositoryKeys>,
-    pub(crate) sources: BTreeMap<String, Volume>,
-    pub(crate) objects: Option<Box<Objects>>,
-    pub(crate) targets: BTreeMap<String, Volume>,
-    pub(crate) place: Place,
-    pub(crate) identity: Identity,
-}
-
-impl Wanted {
-    /// A Job that does this, anywhere and as anybody, without token, keys and volumes.
-    pub(crate) fn bare(kind: Kind, policy: String, request: Request) -> Self {
-        Self {
-            kind,
-            policy,
-            request,
-            before: Vec::new(),
-            account: None,
-            keys: None,
-            sources: BTreeMap::new(),
-            objects: None,
-            targets: BTreeMap::new(),
-            place: Place::default(),
-            identity: Identity::default(),
-        }
-    }
-}
 
 /// What a Job came to.
 pub(crate) enum Outcome {
