@@ -59,6 +59,20 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// Nothing was looked at.
+    pub fn unchecked() -> Self {
+        Self {
+            findings: Findings::default(),
+            integrity_checked: false,
+            levels: None,
+            collections: 0,
+            pending: 0,
+            orphaned_segments: Vec::new(),
+            rolled_back: false,
+            took_ms: 0,
+        }
+    }
+
     /// Nothing is wrong.
     pub fn is_whole(&self) -> bool {
         self.findings.is_empty()
@@ -101,16 +115,7 @@ pub fn check_dir(dir: &Path) -> Result<CheckReport, CheckError> {
 pub fn check_dir_with(dir: &Path, options: &CheckOptions) -> Result<CheckReport, CheckError> {
     let begun = Instant::now();
     let segments = segment_dirs(dir)?;
-    let mut report = CheckReport {
-        findings: Findings::default(),
-        integrity_checked: false,
-        levels: None,
-        collections: 0,
-        pending: 0,
-        orphaned_segments: Vec::new(),
-        rolled_back: false,
-        took_ms: 0,
-    };
+    let mut report = CheckReport::unchecked();
     match Database::open(dir, options.scratch.as_deref()) {
         Ok(database) => check_with_database(dir, &database, options, segments, &mut report),
         Err(fault @ OpenFault::Scratch { .. }) => return Err(CheckError::Scratch(fault)),

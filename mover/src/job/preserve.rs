@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use chroma::check::{CheckOptions, CheckReport, Findings};
+use chroma::check::{CheckOptions, CheckReport};
 use chroma::fingerprint::Key;
 use crds::job::{CaptureSource, Report, RepositoryAccess, SourceContent};
 use engine::PointAttributes;
@@ -155,7 +155,13 @@ async fn content(
                         guard: guard.clone(),
                     };
                     Ok(look(asked, &key, &telling).unwrap_or_else(|failure| {
-                        ChromaFacts::new(&image, &data_path, guard, nothing_checked(), Err(failure.message))
+                        ChromaFacts::new(
+                            &image,
+                            &data_path,
+                            guard,
+                            CheckReport::unchecked(),
+                            Err(failure.message),
+                        )
                     }))
                 })
                 .await?,
@@ -192,18 +198,5 @@ fn plainly(read: Read, unstable: &[String]) -> GuardFacts {
         torn_because: Vec::new(),
         unstable: unstable.iter().take(NAMED).cloned().collect(),
         filesystem: String::new(),
-    }
-}
-
-fn nothing_checked() -> CheckReport {
-    CheckReport {
-        findings: Findings::default(),
-        integrity_checked: false,
-        levels: None,
-        collections: 0,
-        pending: 0,
-        orphaned_segments: Vec::new(),
-        rolled_back: false,
-        took_ms: 0,
     }
 }

@@ -45,6 +45,11 @@ fn attested(draft: &Draft<'_>, line: CheckStatus) -> CheckStatus {
     CheckStatus { verdict, observed, ..line }
 }
 
+/// The line in a sentence.
+fn said(line: &CheckStatus) -> String {
+    format!("{}: expected {}, {}", line.name, line.expected, line.observed)
+}
+
 fn is_open(line: &CheckStatus) -> bool {
     line.manual && line.verdict == Verdict::Inconclusive
 }
@@ -57,7 +62,7 @@ pub(crate) fn late(draft: &mut Draft<'_>) {
         lines.iter().filter(|line| !draft.status.checks.contains(line)).cloned().collect();
     draft.status.checks = lines;
     for line in &changed {
-        let message = format!("{}: expected {}, {}", line.name, line.expected, line.observed);
+        let message = said(line);
         draft.events.push(match line.verdict {
             Verdict::Failed => Event::warning("Rejected", message),
             Verdict::Passed | Verdict::Inconclusive | Verdict::Skipped => Event::normal("Attested", message),
@@ -69,7 +74,7 @@ pub(crate) fn late(draft: &mut Draft<'_>) {
     tell(draft);
     let (rejected, open) = (of(draft, Verdict::Failed), of(draft, Verdict::Inconclusive));
     if let Some(line) = rejected.first() {
-        let message = format!("{}: expected {}, {}", line.name, line.expected, line.observed);
+        let message = said(line);
         draft.status.verdict = Some(Verdict::Failed);
         draft.condition("Validated", false, "ValidationFailed", message);
     } else if open.is_empty()
@@ -88,7 +93,7 @@ pub(crate) fn tell(draft: &mut Draft<'_>) {
     let open = of(draft, Verdict::Inconclusive);
     let rejected = of(draft, Verdict::Failed);
     if let Some(line) = rejected.first() {
-        let message = format!("{}: expected {}, {}", line.name, line.expected, line.observed);
+        let message = said(line);
         return draft.condition("Attested", false, "Rejected", message);
     }
     match open.first() {
@@ -99,12 +104,11 @@ pub(crate) fn tell(draft: &mut Draft<'_>) {
                 n => format!(" (and {n} more of status.checks)"),
             };
             let message = format!(
-                "{}{others}: {}. Look, then kubectl patch hfrun {} -n {} --type=json -p '[{{\"op\":\"{}\",\"path\":\"/spec/attestations{}\",\"value\":{}}}]'",
+                "{}{others}: {}. Look, then kubectl patch hfrun {} -n {} --type=json -p '[{{\"op\":\"add\",\"path\":\"/spec/attestations{}\",\"value\":{}}}]'",
                 first.name,
                 first.expected,
                 run.name,
                 run.namespace,
-                "add",
                 if run.spec.attestations.is_empty() { "" } else { "/-" },
                 value(&first.name, run.spec.attestations.is_empty()),
             );
