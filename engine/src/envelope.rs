@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Mark = 4,
     Lease = 5,
     Condemned = 6,
+    Document = 7,
 }
 
 impl Kind {
@@ -41,6 +42,7 @@ impl Kind {
             Self::Mark => Purpose::Mark,
             Self::Lease => Purpose::Lease,
             Self::Condemned => Purpose::Condemned,
+            Self::Document => Purpose::Document,
         }
     }
 }

@@ -47,7 +47,7 @@ pub fn stored_bytes(bytes: &[u8]) -> bool {
 }
 
 fn head(bytes: &[u8]) -> bool {
-    [Kind::Pack, Kind::Index, Kind::Point, Kind::Mark, Kind::Lease, Kind::Condemned]
+    [Kind::Pack, Kind::Index, Kind::Point, Kind::Mark, Kind::Lease, Kind::Condemned, Kind::Document]
         .into_iter()
         .any(|kind| envelope::body(kind, bytes).is_ok())
 }

@@ -10,6 +10,7 @@ mod compare;
 mod compress;
 mod content;
 mod diff;
+mod documents;
 mod envelope;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -45,6 +46,7 @@ mod xattr;
 pub use backup::{Backup, Committed, LayoutChooser, REPLACED, Verified, backup};
 pub use compare::{Comparison, Difference, compare};
 pub use diff::{Change, Changed, diff};
+pub use documents::{Document, MAX_DOCUMENT, PutDocument};
 pub use envelope::FORMAT;
 pub use error::{Category, Error, Result};
 pub use inspect::Finding;

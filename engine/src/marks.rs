@@ -81,8 +81,7 @@ impl Repository {
     /// All marks of a kind, by name. A damaged one is an error: a quarantine must not vanish silently.
     pub fn marks<'a>(&'a self, kind: &'a str) -> BoxFuture<'a, Result<Vec<Mark>>> {
         Box::pin(async move {
-            let prefix = mark_prefix(kind)?;
-            let listed = self.store().list(&prefix).await?;
+            let listed = self.store().list(&names::of_kind(MARKS, kind)?).await?;
             let (repo, of) = (self.clone(), kind.to_owned());
             let read = ahead(listed, READS_AT_ONCE, move |object| {
                 let (repo, kind) = (repo.clone(), of.clone());
@@ -95,11 +94,9 @@ impl Repository {
     }
 
     fn mark_object(&self, kind: &str, name: &str) -> Result<String> {
-        let hash = blake3::keyed_hash(
-            &self.keys().names,
-            &[b"mark\0", kind.as_bytes(), b"\0", name.as_bytes()].concat(),
-        );
-        Ok(format!("{}{}", mark_prefix(kind)?, hex::encode(&hash.as_bytes()[..16])))
+        names::hidden(MARKS, kind, name, |text| {
+            blake3::keyed_hash(&self.keys().names, &[b"mark\0", text].concat())
+        })
     }
 
     async fn read_mark(&self, kind: &str, object: &str) -> Result<Mark> {
@@ -112,12 +109,4 @@ impl Repository {
         let stored_at = self.store().head(object).await?.modified;
         Ok(Mark { kind: kind.to_owned(), name, value, stored_at })
     }
-}
-
-fn mark_prefix(kind: &str) -> Result<String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if kind.is_empty() || kind.len() > 40 || !kind.chars().all(plain) {
-        return Err(Error::Input(format!("`{kind}` is no kind of mark: use 1 to 40 of a-z, 0-9 and `-`")));
-    }
-    Ok(format!("{MARKS}{kind}/"))
 }

@@ -50,6 +50,7 @@ pub(crate) enum Purpose {
     Mark,
     Lease,
     Condemned,
+    Document,
     SlotFacts,
 }
 
@@ -65,6 +66,7 @@ impl Purpose {
             Self::Mark => b"mark",
             Self::Lease => b"lease",
             Self::Condemned => b"condemned",
+            Self::Document => b"document",
             Self::SlotFacts => b"slot-facts",
         }
     }

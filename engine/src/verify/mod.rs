@@ -85,7 +85,7 @@ pub fn verify<'a>(
     })
 }
 
-/// Verifies every point, the key slots, marks, leases and lists of condemned packs, and at level full every block that any index lists, used or not.
+/// Verifies every point, the key slots, marks, documents, leases and lists of condemned packs, and at level full every block that any index lists, used or not.
 pub fn verify_all(
     repo: &Repository,
     level: Level,
@@ -99,9 +99,12 @@ pub fn verify_all(
             work.found(Finding { object, what });
         }
         work.key_slots().await?;
-        for (prefix, kind) in
-            [(names::MARKS, Kind::Mark), (names::LEASE, Kind::Lease), (names::CONDEMNED, Kind::Condemned)]
-        {
+        for (prefix, kind) in [
+            (names::MARKS, Kind::Mark),
+            (names::DOCUMENTS, Kind::Document),
+            (names::LEASE, Kind::Lease),
+            (names::CONDEMNED, Kind::Condemned),
+        ] {
             work.small_objects(prefix, kind).await?;
         }
         for points in catalogue.points.chunks(POINTS_AT_ONCE) {
@@ -172,7 +175,8 @@ impl Verification {
         tampered.retain(|Finding { object, .. }| {
             let elsewhere = object.starts_with(names::PACKS) && !packs.contains(object)
                 || object.starts_with(names::POINTS) && *object != point.id.object()
-                || object.starts_with(names::MARKS);
+                || object.starts_with(names::MARKS)
+                || object.starts_with(names::DOCUMENTS);
             !elsewhere
         });
     }

@@ -6,6 +6,7 @@ mod aside;
 mod attributes;
 mod compare;
 mod crash;
+mod documents;
 mod golden;
 mod increments;
 mod keys;

@@ -85,8 +85,8 @@ impl Locking {
     }
 
     fn written(&self, name: &str) {
-        let stays =
-            name == "config" || ["keys/", "packs/", "points/", "marks/"].iter().any(|p| name.starts_with(p));
+        let stays = name == "config"
+            || ["keys/", "packs/", "points/", "marks/", "documents/"].iter().any(|p| name.starts_with(p));
         let asked = self.lock.filter(|_| stays).map(|lock| lock.written());
         let by_default = self
             .by_default
