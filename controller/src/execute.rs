@@ -42,7 +42,7 @@ pub fn owner<K: Resource<DynamicType = ()>>(object: &K) -> Result<OwnerReference
 /// When the API server refuses, or a Job of that name belongs to somebody else.
 pub async fn ensure_job<K>(ctx: &Context, object: &K, job: &MoverJob) -> Result<(), Error>
 where
-    K: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = ()> + Serialize,
 {
     let namespace = object.namespace().unwrap_or_default();
     let owner = owner(object)?;
@@ -52,9 +52,10 @@ where
         accounts::ensure_account(ctx, object, account).await?;
     }
     let handed = Handed {
-        objects: match &job.objects {
-            Some(wanted) => objects::read(ctx, &namespace, wanted).await?,
-            None => Vec::new(),
+        objects: match (&job.objects, &job.request) {
+            (Some(wanted), _) => objects::read(ctx, &namespace, wanted).await?,
+            (None, Request::WriteReport { .. }) => objects::in_pieces(object),
+            (None, _) => Vec::new(),
         },
         beyond: match job.requests().any(|request| matches!(request, Request::Collect { .. })) {
             true => objects::beyond(ctx, &namespace).await,
@@ -102,6 +103,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Cut { .. } => "Cut",
         Request::Hook { all_or_none: true, .. } => "HookBefore",
         Request::Hook { .. } => "HookAfter",
+        Request::WriteReport { .. } => "Report",
         Request::Confirm { .. } => "Confirm",
         Request::Diagnose { .. } => "Diagnose",
         Request::ProbeIsolation { .. } => "Isolate",

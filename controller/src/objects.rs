@@ -62,6 +62,26 @@ where
     Ok(objects.iter().map(|object| serde_json::to_value(object).unwrap_or_default()).collect())
 }
 
+/// Most bytes of a piece. The kernel takes no variable of more than 128 KiB, and what is written down as JSON in JSON is longer.
+const PIECE: usize = 48 << 10;
+
+/// An object as JSON in pieces, each a string. Who wrote which of its fields is left out.
+pub fn in_pieces(object: &impl Serialize) -> Vec<Value> {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    let text = value.to_string();
+    let mut pieces = Vec::new();
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (piece, more) = rest.split_at(rest.floor_char_boundary(PIECE));
+        pieces.push(piece.into());
+        rest = more;
+    }
+    pieces
+}
+
 fn resource(kind: ObjectKind) -> ApiResource {
     let (group, kind) = match kind {
         ObjectKind::ConfigMap => ("", "ConfigMap"),

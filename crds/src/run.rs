@@ -6,6 +6,7 @@ mod incident;
 mod isolation;
 mod offline;
 mod point;
+mod report;
 mod status;
 
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
 };
 pub use point::{ChosenPoint, PreservedPoint};
+pub use report::{ReportStatus, WrittenReport};
 pub use status::*;
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.

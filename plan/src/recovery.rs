@@ -31,6 +31,7 @@ mod preserve;
 mod provision;
 pub mod quantity;
 mod quarantine;
+mod reporting;
 mod room;
 mod scope;
 pub mod seen;
@@ -187,6 +188,7 @@ fn decide(draft: &mut Draft<'_>) {
         manual::late(draft);
         settle::tidy(draft);
         quarantine::release(draft);
+        reporting::write(draft);
         return;
     }
     if draft.seen.run.deleting {

@@ -104,6 +104,7 @@ impl Report {
                 collected.failures.iter_mut().for_each(|what| cut(what, 240));
             }
             Self::Sealed { seal } => bound_seal(seal),
+            Self::ReportWritten { digest } => cut(digest, 128),
             Self::Marked
             | Self::Ran
             | Self::NotCommitted
@@ -362,6 +363,7 @@ mod tests {
                 bytes: u64::MAX,
             }),
             Report::Marked,
+            Report::ReportWritten { digest: text() },
             Report::Sealed { seal: Some(seal()) },
             Report::Cut(crate::policy::Cut {
                 at: time,

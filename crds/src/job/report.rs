@@ -43,6 +43,11 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seal: Option<SealMark>,
     },
+    /// The report of a run lies in the repository, and was read back.
+    ReportWritten {
+        /// `sha256:` and the hash of the HTML file.
+        digest: String,
+    },
     /// No commit record of this attempt exists.
     NotCommitted,
     /// The volume was looked at.

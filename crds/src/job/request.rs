@@ -134,6 +134,13 @@ pub enum Request {
         /// Why, for people.
         reason: String,
     },
+    /// Write the report of the run that stands in the [`OBJECT_ENV`](super::OBJECT_ENV)s, a piece of its JSON in each, as documents of the repository.
+    WriteReport {
+        /// The repository. A sealed one takes it.
+        repository: RepositoryAccess,
+        /// What the names of the documents begin with, see [`ReportStatus::path`](crate::run::ReportStatus::path).
+        path: String,
+    },
     /// Look for the commit record of a capture whose Report was lost.
     Confirm {
         /// The repository.
@@ -273,6 +280,7 @@ impl Request {
             | Self::Prune { repository, .. }
             | Self::Mark { repository, .. }
             | Self::Seal { repository, .. }
+            | Self::WriteReport { repository, .. }
             | Self::Confirm { repository, .. }
             | Self::CheckPreserved { repository, .. }
             | Self::Extract { repository, .. }

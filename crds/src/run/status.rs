@@ -5,7 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Assessed, ChosenPoint, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint};
+use super::{
+    Assessed, ChosenPoint, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint, ReportStatus,
+};
 use crate::Span;
 use crate::reference::WorkloadRef;
 
@@ -90,6 +92,9 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["claim"]))]
     pub quarantine: Vec<QuarantinedVolume>,
+    /// The report of the incident in the repository, written after the end and again when what it tells has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportStatus>,
     /// The state of the world in a few words, for a run that ended without success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_as: Option<LeftAs>,
@@ -98,7 +103,7 @@ pub struct RecoveryRunStatus {
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub next_actions: Vec<NextAction>,
     /// Conditions: Ready, Reconciling, Stalled, Complete, Failed, Cancelled, PlanReady, GatesPassed, SourceResolved, Stopped, Fenced,
-    /// TargetReady, DataRestored, ApplicationReady, Validated, Attested, OfflineMode, Isolated, ObjectivesMet.
+    /// TargetReady, DataRestored, ApplicationReady, Validated, Attested, OfflineMode, Isolated, ObjectivesMet, Reported.
     #[serde(default)]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

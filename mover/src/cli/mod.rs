@@ -85,7 +85,7 @@ enum Command {
     /// Check a ChromaDB directory that no server has open, without changing it: its structure, whether a server serves it, whether
     /// it holds what a point holds
     Check(check::CheckArgs),
-    /// Write the report of an incident, from the RecoveryRun that dealt with it
+    /// Write the report of an incident, from the RecoveryRun that dealt with it or from the repository that keeps it
     Report(report::ReportArgs),
     /// Make keys
     #[command(subcommand)]
@@ -186,7 +186,7 @@ async fn answer(
         Command::Import(args) => import::run(args, output, environment, telling).await,
         Command::Objects(args) => objects::run(args, environment).await,
         Command::Check(args) => check::run(args, output, environment, telling).await,
-        Command::Report(args) => report::run(&args, output),
+        Command::Report(args) => report::run(args, output, environment).await,
         Command::Key(command) => key::run(&command, output),
         Command::Job(_) => {
             Err(Failure::new(FailureReason::InvalidRequest, "`holdfast job` was handled before"))

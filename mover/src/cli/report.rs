@@ -1,15 +1,19 @@
-//! `holdfast report`: what happened in a run, as a document for people. It asks no cluster and no repository: the run is given.
+//! `holdfast report`: what happened in a run, as a document for people. It asks no cluster. The run is given, or the report lies in a repository.
 
 use std::io::{Read, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
 
 use crds::job::FailureReason;
+use engine::Repository;
+use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Output;
 use super::output::row;
+use super::{Output, RepositoryArgs};
+use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, is_full};
+use crate::incident::stored::{self, Stored};
 use crate::incident::{self, Format, Run};
 
 /// What no run comes near: the API server takes objects of 1.5 MB.
@@ -17,9 +21,19 @@ const LONGEST: u64 = 16 << 20;
 
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
-    /// File with the run, or - for standard input: kubectl get hfrun NAME -o json | holdfast report -
-    #[arg(value_name = "FILE")]
-    run: PathBuf,
+    /// File with the run, or - for standard input: kubectl get hfrun NAME -o json | holdfast report -; with --repo the name of the run, left out: all
+    /// reports of the repository are listed
+    #[arg(value_name = "FILE|RUN", required_unless_present = "repo")]
+    run: Option<PathBuf>,
+    /// The repository that keeps it: file:///path or s3://bucket/prefix, as for other commands
+    #[arg(long, value_name = "URL")]
+    repo: Option<String>,
+    /// File with the password of the repository; else HOLDFAST_PASSWORD
+    #[arg(long, value_name = "FILE", requires = "repo")]
+    password_file: Option<PathBuf>,
+    /// Number of the report in the repository; left out: the newest
+    #[arg(long, value_name = "NUMBER", requires = "repo")]
+    revision: Option<u32>,
     /// How to write it
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
@@ -31,7 +45,7 @@ pub struct ReportArgs {
 impl ReportArgs {
     /// Whether standard output is the report's.
     pub fn prints(&self) -> bool {
-        self.write.is_none()
+        self.write.is_none() && self.run.is_some()
     }
 }
 
@@ -43,11 +57,37 @@ struct Written<'a> {
     bytes: usize,
 }
 
-pub fn run(args: &ReportArgs, output: Output) -> Result<Exit> {
-    let (text, place) = given(&args.run)?;
-    let run = Run::read(&text, &place)?;
-    let name = run.name.clone();
-    let report = incident::render(run, args.format);
+#[derive(Serialize)]
+struct Listed {
+    reports: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    run: String,
+    uid: String,
+    revision: u32,
+    stored_at: Option<Timestamp>,
+}
+
+pub async fn run(args: ReportArgs, output: Output, environment: &Environment) -> Result<Exit> {
+    let repository =
+        args.repo.clone().map(|repo| RepositoryArgs { repo, password_file: args.password_file.clone() });
+    let (name, report) = match (&repository, &args.run) {
+        (Some(repository), None) => return list(&repository.open(environment).await?, output).await,
+        (Some(repository), Some(run)) => {
+            let repository = repository.open(environment).await?;
+            let name = run.display().to_string();
+            let (stored, report) = stored::read(&repository, &name, args.revision, args.format).await?;
+            (stored.run, report)
+        }
+        (None, run) => {
+            let (text, place) = given(run.as_deref().unwrap_or(Path::new("-")))?;
+            let run = Run::read(&text, &place)?;
+            (run.name.clone(), incident::render(run, args.format))
+        }
+    };
     let Some(file) = &args.write else {
         // A reader that went away, such as a pager, is no failure.
         let _ = stdout().write_all(report.as_bytes());
@@ -64,6 +104,19 @@ pub fn run(args: &ReportArgs, output: Output) -> Result<Exit> {
     let (format, file, bytes) = (args.format.as_str(), file.display().to_string(), report.len());
     let written = Written { run: &name, format, file: file.clone(), bytes };
     output.print(&written, &[row(["RUN", "FORMAT", "FILE"]), row([&name, format, &file])]);
+    Ok(Exit::Done)
+}
+
+async fn list(repository: &Repository, output: Output) -> Result<Exit> {
+    let all = stored::all(repository).await?.into_iter();
+    let shown = all.map(|Stored { run, uid, revision, stored_at }| Shown { run, uid, revision, stored_at });
+    let reports: Vec<Shown> = shown.collect();
+    let mut rows = vec![row(["RUN", "REVISION", "STORED", "UID"])];
+    rows.extend(reports.iter().map(|shown| {
+        let stored = shown.stored_at.map(|at| format!("{at:.0}")).unwrap_or_default();
+        row([&shown.run, &shown.revision.to_string(), &stored, &shown.uid])
+    }));
+    output.print(&Listed { reports }, &rows);
     Ok(Exit::Done)
 }
 

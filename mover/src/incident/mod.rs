@@ -1,4 +1,4 @@
-//! The report of an incident, from the RecoveryRun that dealt with it. A pure function: `read` takes the object apart once, `facts`
+//! The report of an incident, from the RecoveryRun that dealt with it. A pure function, but for `stored`, which keeps what it returned: `read` takes the object apart once, `facts`
 //! draws from it what follows, the sections say that in words, and the two formats write the same document down. No secret can come
 //! into it, for none is in the object; whatever is in it is taken for words, never for markup.
 
@@ -12,6 +12,7 @@ mod facts;
 mod html;
 mod markdown;
 mod read;
+pub mod stored;
 mod story;
 mod summary;
 mod timeline;

@@ -25,6 +25,7 @@ mod seal;
 mod server_auth;
 mod validate;
 mod verify;
+mod write_report;
 
 use std::path::{Path, PathBuf};
 
@@ -141,6 +142,7 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Seal { repository, seal, by, reason } => {
             seal::seal(desk, &repository, seal, &by, &reason).await
         }
+        Request::WriteReport { repository, path } => write_report::write(desk, &repository, &path).await,
         Request::Prune { repository, remove } => maintain::prune(desk, &repository, &remove).await,
         Request::Confirm { repository, attempt } => confirm::confirm(desk, &repository, &attempt).await,
         Request::CheckIntegrity { claim, data_path } => integrity::check(desk, &claim, &data_path).await,

@@ -459,6 +459,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Captured(_) => "Captured",
         Report::Preserved(_) => "Preserved",
         Report::Cut(_) => "Cut",
+        Report::ReportWritten { .. } => "ReportWritten",
         Report::NotCommitted => "NotCommitted",
         Report::LeftOut => "LeftOut",
         Report::Ran => "Ran",

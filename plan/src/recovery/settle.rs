@@ -10,8 +10,8 @@ use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
 use super::{
-    Draft, Progress, binding, check_jobs, evidence, isolation, left, lift, measure, mover, offline, start,
-    stop,
+    Draft, Progress, binding, check_jobs, evidence, isolation, left, lift, measure, mover, offline,
+    reporting, start, stop,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
@@ -80,7 +80,7 @@ fn delete_jobs(draft: &mut Draft<'_>, needed: &[String]) {
 /// After the end: Jobs, fence and finalizer go. The fence stays while a claim is between two volumes, the finalizer while the namespace is
 /// isolated: a run that failed leaves it so until somebody lifts that.
 pub(crate) fn tidy(draft: &mut Draft<'_>) {
-    delete_jobs(draft, &[]);
+    delete_jobs(draft, reporting::job(draft).as_slice());
     let seen = draft.seen;
     if !between(seen, &draft.status, None) {
         lift(draft);
@@ -306,6 +306,7 @@ fn why(failed: &[StepStatus]) -> (String, String) {
     (reason, if said.is_empty() { "a step failed".to_owned() } else { said.join("; ") })
 }
 
-fn begun(status: &RecoveryRunStatus) -> bool {
+/// Whether something was touched.
+pub(crate) fn begun(status: &RecoveryRunStatus) -> bool {
     !status.stopped.is_empty() || !status.offline.is_empty() || status.isolation.is_some()
 }

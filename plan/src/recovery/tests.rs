@@ -14,6 +14,7 @@ mod measure;
 mod network;
 mod nothing_left;
 mod refuse;
+mod reporting;
 mod retry;
 mod room;
 mod stage;

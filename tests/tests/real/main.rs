@@ -25,6 +25,7 @@ mod hooks;
 mod incident_report;
 mod isolation;
 mod isolation_probe;
+mod kept_report;
 mod lock_phases;
 mod maintenance;
 mod mover_cli;

@@ -19,6 +19,8 @@ use crate::workload::{Recreated, Scale};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Log {
     pub(super) jobs: Vec<String>,
+    /// Jobs that write reports, which come after the end.
+    pub(super) reports: Vec<String>,
     pub(super) claims_deleted: Vec<String>,
     pub(super) scaled: Vec<(String, i32)>,
     pub(super) marks: Vec<String>,
@@ -207,7 +209,10 @@ impl Cluster {
             }
             Effect::CreateJob { job, step } => {
                 if !self.seen.jobs.contains_key(&job.name) {
-                    self.log.jobs.push(job.name.clone());
+                    match job.request {
+                        Request::WriteReport { .. } => self.log.reports.push(job.name.clone()),
+                        _ => self.log.jobs.push(job.name.clone()),
+                    }
                     let uid = self.next("job");
                     let claims = job.sources.values().chain(job.targets.values()).map(|v| v.claim.clone());
                     self.seen.pods.push(PodSeen {

@@ -284,6 +284,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Seal { seal: true, .. } => "Seal",
         Request::Seal { .. } => "Unseal",
         Request::Mark { .. } => "MarkPoints",
+        Request::WriteReport { .. } => "Report",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -385,6 +386,7 @@ pub(super) fn good(request: &Request) -> Report {
             Report::Sealed { seal: seal.then_some(mark) }
         }
         Request::Mark { .. } => Report::Marked,
+        Request::WriteReport { path, .. } => Report::ReportWritten { digest: format!("sha256:{path}") },
         Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
