@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The Debian packages that the cluster stands on. Does nothing when all are there; asks the archive only for what is missing.
 #
-#   deps.sh [package...]     default: everything the cluster, its images and its builds need
+#   deps.sh [package...]     default: everything the cluster, its images and its builds need, and the browser that reports are looked at with
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 [ $# -gt 0 ] || set -- \
   containerd runc containernetworking-plugins nftables iptables conntrack iproute2 procps util-linux btrfs-progs e2fsprogs \
-  debootstrap gcc libc6-dev binutils openssl ca-certificates curl jq git python3 python3-pip
+  debootstrap gcc libc6-dev binutils openssl ca-certificates curl jq git python3 python3-pip chromium fonts-dejavu-core
 
 missing=()
 for package in "$@"; do

@@ -3,6 +3,7 @@
 
 pub mod apiserver;
 pub mod broken_disk;
+pub mod browser;
 pub mod chroma_server;
 pub mod desk;
 pub mod files;

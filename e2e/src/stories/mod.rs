@@ -21,6 +21,7 @@ mod one_minute_rpo;
 mod outages;
 mod recover_corruption;
 mod replay_guard;
+mod report_html;
 mod retention_and_pin;
 mod rpo_condition;
 mod security_breach;
@@ -57,6 +58,7 @@ pub const ALL: &[&Story] = &[
     &storage_failure::STORY,
     &recover_corruption::STORY,
     &network_failure::STORY,
+    &report_html::STORY,
     &approval_and_cancel::STORY,
     &capture_live::STORY,
     &rpo_condition::STORY,

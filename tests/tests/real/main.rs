@@ -35,6 +35,7 @@ mod pod;
 mod power_loss;
 mod preserve;
 mod recreate;
+mod report_in_browser;
 mod rival;
 mod s3;
 mod server_auth;
