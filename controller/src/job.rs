@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crds::job::{
-    CA_DIR, ESCROW_DIR, EVIDENCE_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, RECREATE_DIR, REQUEST_ENV, Request,
-    SCRATCH_DIR, SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV, SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR,
-    TREE_OBJECTS, TREE_VOLUMES,
+    CA_DIR, ESCROW_DIR, EVIDENCE_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, RECREATE_DIR, REPOSITORY_DIR,
+    REQUEST_ENV, RepositoryPlace, Request, SCRATCH_DIR, SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV,
+    SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR, TREE_OBJECTS, TREE_VOLUMES,
 };
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, MOVER_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -112,7 +112,7 @@ fn pod(config: &MoverConfig, job: &MoverJob, handed: &Handed) -> PodSpec {
             run_as_user: Some(identity.uid.unwrap_or(NOBODY)),
             run_as_group: Some(identity.gid.unwrap_or(NOBODY)),
             run_as_non_root: Some(identity.uid != Some(0)),
-            supplemental_groups: (!identity.groups.is_empty()).then(|| identity.groups.clone()),
+            supplemental_groups: groups(job),
             se_linux_options: identity.selinux.clone(),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -120,12 +120,9 @@ fn pod(config: &MoverConfig, job: &MoverJob, handed: &Handed) -> PodSpec {
             }),
             // No fsGroup where files of the workload are: the kubelet would re-own them. A volume to restore into is empty
             // and root's, and only so can an unprivileged mover write to it.
-            fs_group: job
-                .targets
-                .values()
-                .any(|target| !target.read_only && identity.uid != Some(0))
-                .then(|| identity.groups.first().copied().or(identity.gid))
-                .flatten(),
+            fs_group: fs_group(job),
+            // What lies in a repository is not gone through every hour.
+            fs_group_change_policy: is_probe_of_a_volume(job).then(|| "OnRootMismatch".to_owned()),
             ..PodSecurityContext::default()
         }),
         // What comes before: Kubernetes runs these one after the other, each to its end, and keeps what each of them said.
@@ -149,6 +146,28 @@ fn pod(config: &MoverConfig, job: &MoverJob, handed: &Handed) -> PodSpec {
     }
 }
 
+/// Besides those of the workload the one to which the root of a repository's volume is given.
+fn groups(job: &MoverJob) -> Option<Vec<i64>> {
+    let of_volume = job.requests().any(|request| request.repository_claim().is_some()).then_some(NOBODY);
+    let groups: Vec<i64> = job.identity.groups.iter().copied().chain(of_volume).collect();
+    (!groups.is_empty()).then_some(groups)
+}
+
+/// To whom the kubelet gives the files of the pod's volumes.
+fn fs_group(job: &MoverJob) -> Option<i64> {
+    let identity = &job.identity;
+    if is_probe_of_a_volume(job) {
+        return Some(NOBODY);
+    }
+    let writes = job.targets.values().any(|target| !target.read_only && identity.uid != Some(0));
+    writes.then(|| identity.groups.first().copied().or(identity.gid)).flatten()
+}
+
+/// The first mover that writes into a repository's volume, whose root is root's, has no volume of a workload.
+fn is_probe_of_a_volume(job: &MoverJob) -> bool {
+    matches!(&job.request, Request::Probe { .. }) && job.request.repository_claim().is_some()
+}
+
 /// A container that is asked one thing, with what this needs of the pod's volumes.
 fn container(
     config: &MoverConfig,
@@ -159,7 +178,7 @@ fn container(
     mounts: &[VolumeMount],
 ) -> Container {
     let has = |mount: &&VolumeMount| match mount.name.as_str() {
-        "key" | "escrow" | "ca" => request.repository().is_some(),
+        "key" | "escrow" | "ca" | "repository" => request.repository().is_some(),
         "token" => request.asks_the_cluster(),
         // Nobody with a token sees a Secret.
         name if name.starts_with("object-") => !request.asks_the_cluster(),
@@ -213,7 +232,10 @@ fn environment(asked: &Request, job: &MoverJob, objects: &[Value]) -> Vec<EnvVar
     let object = |(n, object): (usize, &Value)| literal(format!("{OBJECT_ENV}{n}"), &object.to_string());
     env.extend(objects.iter().enumerate().map(object));
     if let Some(keys) = job.keys.as_ref().filter(|_| asked.repository().is_some()) {
-        env.extend(CREDENTIALS.map(|name| from_secret(name, &keys.credentials.name, name)));
+        let credentials = keys.credentials.iter();
+        env.extend(
+            credentials.flat_map(|secret| CREDENTIALS.map(|name| from_secret(name, &secret.name, name))),
+        );
     }
     if let Request::Validate { auth: Some(auth), .. } = asked {
         env.extend(
@@ -257,6 +279,12 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
         volumes.extend(more);
         mounts.extend(at);
     }
+    if let Some(place) = job.requests().find_map(Request::repository)
+        && let RepositoryPlace::Volume { claim } = &place.place
+    {
+        volumes.push(persistent("repository", claim, place.read_only));
+        mounts.push(mount("repository", REPOSITORY_DIR, place.read_only));
+    }
     if job.service_account.is_some() {
         volumes.push(token());
         mounts.push(mount("token", TOKEN_DIR, true));
@@ -277,14 +305,7 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
     }
     let mut claim = |name: String, path: &str, claim: &plan::effect::Volume| {
         mounts.push(mount(&name, path, claim.read_only));
-        volumes.push(Volume {
-            name,
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: claim.claim.clone(),
-                read_only: claim.read_only.then_some(true),
-            }),
-            ..Volume::default()
-        });
+        volumes.push(persistent(&name, &claim.claim, claim.read_only));
     };
     let root = if cut { TREE_VOLUMES } else { SOURCE_DIR };
     for (n, (name, source)) in job.sources.iter().enumerate() {
@@ -300,6 +321,17 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
         volumes.push(if kind == "Secret" { secret(&volume, name) } else { config_map(&volume, name) });
     }
     (volumes, mounts)
+}
+
+fn persistent(name: &str, claim: &str, read_only: bool) -> Volume {
+    Volume {
+        name: name.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            read_only: read_only.then_some(true),
+        }),
+        ..Volume::default()
+    }
 }
 
 fn empty(name: &str) -> Volume {

@@ -6,11 +6,13 @@
 //! list in it is bounded, what is larger stays in the repository. A Job that ended without a Report says nothing
 //! about its result: see [`Request::Confirm`].
 
+mod access;
 mod failure;
 mod message;
 mod report;
 mod request;
 
+pub use access::{RepositoryAccess, RepositoryPlace};
 pub use failure::{Failure, FailureReason};
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked, Collected,
@@ -18,8 +20,8 @@ pub use report::{
     LockTried, Probed, Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
 pub use request::{
-    Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, PointTrust, RepositoryAccess, Request,
-    RunMark, Snapshots, SourceContent, Turn,
+    Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, PointTrust, Request, RunMark, Snapshots,
+    SourceContent, Turn,
 };
 
 /// Environment variable that carries the [`Request`] as JSON.
@@ -51,6 +53,8 @@ pub const KEY_FILE: &str = "password";
 pub const CA_DIR: &str = "/var/run/holdfast/ca";
 /// Key of a CA bundle ConfigMap, PEM.
 pub const CA_FILE: &str = "ca.crt";
+/// Where the volume of a repository is mounted.
+pub const REPOSITORY_DIR: &str = "/var/run/holdfast/repository";
 /// Where volumes to capture or to look at are mounted, each at a directory of its claim's name.
 pub const SOURCE_DIR: &str = "/var/run/holdfast/source";
 /// Where clones of snapshots are mounted, each at a directory of its claim's name: beside [`TREE_OBJECTS`], so that both are stored as they

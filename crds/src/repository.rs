@@ -13,13 +13,13 @@ mod status;
 
 pub use status::*;
 
-/// Where recovery points are kept: an S3 bucket and prefix, its key, and who may write. Used from its own namespace only.
+/// Where recovery points are kept: an S3 bucket and prefix or a volume, its key, and who may write. Used from its own namespace only.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "holdfast.dev",
     version = "v1alpha1",
     kind = "RecoveryRepository",
-    doc = "Where recovery points are kept: an S3 bucket and prefix, its key, and who may write. Used from its own namespace only.",
+    doc = "Where recovery points are kept: an S3 bucket and prefix or a volume, its key, and who may write. Used from its own namespace only.",
     plural = "recoveryrepositories",
     shortname = "hfrepo",
     category = "holdfast",
@@ -37,6 +37,7 @@ pub use status::*;
     printcolumn(name = "Size", type_ = "string", json_path = ".status.usage.size"),
     printcolumn(name = "Bucket", type_ = "string", json_path = ".spec.s3.bucket", priority = 1),
     printcolumn(name = "Prefix", type_ = "string", json_path = ".spec.s3.prefix", priority = 1),
+    printcolumn(name = "Claim", type_ = "string", json_path = ".spec.volume.claimRef.name", priority = 1),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -46,9 +47,21 @@ pub use status::*;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.s3) != has(self.volume)",
+     "message": "set exactly one of s3, volume: where points are kept"},
+    {"rule": "has(self.s3) == has(oldSelf.s3)",
+     "message": "s3 and volume can't be exchanged, points would be out of reach; make a second RecoveryRepository"},
+    {"rule": "!has(self.volume) || !has(self.objectLock) || self.objectLock.mode == 'None'", "fieldPath": ".objectLock.mode",
+     "message": "a volume has no Object Lock; use s3 with a bucket that was made with it, or leave out objectLock"},
+]))]
 pub struct RecoveryRepositorySpec {
     /// The S3 bucket and prefix.
-    pub s3: S3,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3>,
+    /// Or a volume of this namespace: a disk of one's own, for the day when no bucket can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumePlace>,
     /// The key that everything is encrypted with before it leaves the cluster. There is no default key.
     pub encryption: Encryption,
     /// How long what a point needs can't be deleted, by the Object Lock of the bucket; omitted: nothing is locked.
@@ -84,7 +97,28 @@ impl Default for Maintenance {
     }
 }
 
+/// Where the points of a repository are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PlaceRef<'a> {
+    /// In a bucket.
+    S3(&'a S3),
+    /// On the volume of this claim.
+    Volume(&'a str),
+}
+
 impl RecoveryRepositorySpec {
+    /// Where points are kept.
+    #[must_use]
+    pub fn place(&self) -> PlaceRef<'_> {
+        match (&self.s3, &self.volume) {
+            (Some(s3), _) => PlaceRef::S3(s3),
+            // The schema wants exactly one of them: an empty name is of no claim.
+            (None, volume) => {
+                PlaceRef::Volume(volume.as_ref().map_or("", |volume| volume.claim_ref.name.as_str()))
+            }
+        }
+    }
+
     /// The lock that captures ask for.
     #[must_use]
     pub fn lock(&self) -> Option<Lock> {
@@ -172,6 +206,17 @@ impl std::fmt::Display for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}/{}", self.strength, self.retain_for)
     }
+}
+
+/// A volume of this namespace. It is mounted by every mover of the repository: with access mode ReadWriteMany wherever they run, with ReadWriteOnce on
+/// one node at a time. Nobody else needs to mount it; whoever does can remove what lies there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumePlace {
+    /// The claim. It must exist; it is never created.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "self == oldSelf", "message": "can't be changed, points would be out of reach; make a second RecoveryRepository"}]))]
+    pub claim_ref: NameRef,
 }
 
 /// An S3 bucket and prefix.

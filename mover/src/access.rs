@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crds::job::{FailureReason, RepositoryAccess};
+use crds::job::{FailureReason, RepositoryAccess, RepositoryPlace};
 use crds::repository::{Addressing, Strength};
 use engine::store::{
     DirStore, Location, Lock, LockMode, Patience, S3Credentials, S3Options, S3Store, Store, steady,
@@ -31,16 +31,22 @@ pub async fn store_of(
     if let Some(Location::Directory(path)) = instead {
         return directory(path, lock);
     }
+    let (endpoint, region, bucket, prefix, addressing) = match &access.place {
+        RepositoryPlace::S3 { endpoint, region, bucket, prefix, addressing } => {
+            (endpoint, region, bucket, prefix, *addressing)
+        }
+        RepositoryPlace::Volume { claim } => return volume(claim, places, lock),
+    };
     let credentials = credentials(environment).ok_or_else(|| {
         Failure::new(
             FailureReason::CredentialsMissing,
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; the Secret named in spec.s3.credentials needs both keys",
         )
     })?;
-    let mut options = S3Options::new(&access.bucket, &access.prefix);
-    options.endpoint.clone_from(&access.endpoint);
-    options.region = Some(access.region.clone());
-    options.path_style = Some(access.addressing == Addressing::Path);
+    let mut options = S3Options::new(bucket, prefix);
+    options.endpoint.clone_from(endpoint);
+    options.region = Some(region.clone());
+    options.path_style = Some(addressing == Addressing::Path);
     options.credentials = Some(credentials);
     options.lock = lock;
     options.ca_bundle = match fs::read(places.ca()) {
@@ -60,6 +66,18 @@ pub fn lock_of(access: &RepositoryAccess, environment: &Environment) -> Result<O
     };
     let lock = Lock::new(mode, wanted.retain_for.to_duration(), (environment.clock)());
     lock.map(Some).map_err(|why| Failure::new(FailureReason::InvalidRequest, why))
+}
+
+/// The volume of a claim. Movers run as whoever owns the files of their workload, so all of them may write into it: what lies there is encrypted and
+/// authenticated, and only who mounts the claim can reach it.
+fn volume(claim: &str, places: &Places, lock: Option<Lock>) -> Result<Arc<dyn Store>> {
+    let path = places.repository();
+    if !path.parent().is_some_and(Path::is_dir) {
+        let why = format!("the volume of claim {claim} is not mounted; it is the place of this repository");
+        return Err(Failure::new(FailureReason::InvalidRequest, why));
+    }
+    rustix::process::umask(rustix::fs::Mode::empty());
+    directory(path, lock)
 }
 
 /// A directory. It can't keep anything from whoever may write there, so it takes no lock.

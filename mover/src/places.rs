@@ -37,6 +37,11 @@ impl Places {
         self.at(job::CA_DIR).join(job::CA_FILE)
     }
 
+    /// The directory of a repository on a volume. A directory of its own: what a volume has at its root, such as `lost+found`, is not ours.
+    pub fn repository(&self) -> PathBuf {
+        self.at(job::REPOSITORY_DIR).join("holdfast")
+    }
+
     /// The volume of a claim to read.
     pub fn source(&self, claim: &str) -> Result<PathBuf, Failure> {
         Ok(self.at(job::SOURCE_DIR).join(named(claim)?))

@@ -152,14 +152,21 @@ impl MoverJob {
 /// reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryKeys {
-    /// Secret with `AWS_ACCESS_KEY_ID` and so on.
-    pub credentials: NameRef,
+    /// Secret with `AWS_ACCESS_KEY_ID` and so on; a volume has none.
+    pub credentials: Option<NameRef>,
     /// Secret with the key.
     pub key: NameRef,
     /// Secret with the second key.
     pub escrow: Option<NameRef>,
     /// ConfigMap with certificate authorities.
     pub ca: Option<NameRef>,
+}
+
+impl RepositoryKeys {
+    /// The Secrets: what opens the repository is not locked up in it.
+    pub fn secrets(&self) -> impl Iterator<Item = &NameRef> {
+        [self.credentials.as_ref(), Some(&self.key), self.escrow.as_ref()].into_iter().flatten()
+    }
 }
 
 /// A claim to mount.

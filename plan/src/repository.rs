@@ -10,10 +10,10 @@ pub mod marks;
 mod usage;
 mod work;
 
-use crds::job::{Failure, FailureReason, Report, RepositoryAccess, Request};
+use crds::job::{Failure, FailureReason, Report, RepositoryAccess, RepositoryPlace, Request};
 use crds::point::RecoveryPointStatus;
 use crds::reference::REQUESTED_AT;
-use crds::repository::{Probe, RecoveryRepositoryStatus, RepositoryMode};
+use crds::repository::{PlaceRef, Probe, RecoveryRepositoryStatus, RepositoryMode};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, Span};
 use jiff::{SignedDuration, Timestamp};
 
@@ -111,13 +111,18 @@ pub fn job_name(repository: &RecoveryRepository, number: u32) -> String {
 /// How a mover reaches this repository.
 #[must_use]
 pub fn access(repository: &RecoveryRepository) -> RepositoryAccess {
-    let s3 = &repository.spec.s3;
+    let place = match repository.spec.place() {
+        PlaceRef::S3(s3) => RepositoryPlace::S3 {
+            endpoint: s3.endpoint.clone(),
+            region: s3.region.clone(),
+            bucket: s3.bucket.clone(),
+            prefix: s3.prefix.clone(),
+            addressing: s3.addressing,
+        },
+        PlaceRef::Volume(claim) => RepositoryPlace::Volume { claim: claim.to_owned() },
+    };
     RepositoryAccess {
-        endpoint: s3.endpoint.clone(),
-        region: s3.region.clone(),
-        bucket: s3.bucket.clone(),
-        prefix: s3.prefix.clone(),
-        addressing: s3.addressing,
+        place,
         expected_id: repository.status.as_ref().and_then(|status| status.unique_id.clone()),
         read_only: repository.spec.mode == RepositoryMode::ReadOnly,
         sealed: repository.spec.mode == RepositoryMode::Sealed,
@@ -138,11 +143,12 @@ pub fn mode(repository: &RecoveryRepository, status: &RecoveryRepositoryStatus) 
 /// The Secrets that a mover needs for this repository. The second key is not among them: only a probe adds it.
 #[must_use]
 pub fn keys(repository: &RecoveryRepository) -> RepositoryKeys {
+    let s3 = repository.spec.s3.as_ref();
     RepositoryKeys {
-        credentials: repository.spec.s3.credentials.writer.secret_ref.clone(),
+        credentials: s3.map(|s3| s3.credentials.writer.secret_ref.clone()),
         key: repository.spec.encryption.key_secret_ref.clone(),
         escrow: None,
-        ca: repository.spec.s3.ca_bundle_ref.clone(),
+        ca: s3.and_then(|s3| s3.ca_bundle_ref.clone()),
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crds::Span;
-use crds::job::{CaptureSource, RepositoryAccess, Request, SourceContent};
+use crds::job::{CaptureSource, RepositoryAccess, RepositoryPlace, Request, SourceContent};
 use crds::reference::{NameRef, POLICY_LABEL};
 use crds::repository::Addressing;
 use jiff::SignedDuration;
@@ -9,11 +9,13 @@ use serde_json::{Value, json};
 
 fn access() -> RepositoryAccess {
     RepositoryAccess {
-        endpoint: Some("https://s3.example.com".into()),
-        region: "us-east-1".into(),
-        bucket: "yourorg-dr".into(),
-        prefix: "arxiv/".into(),
-        addressing: Addressing::Path,
+        place: RepositoryPlace::S3 {
+            endpoint: Some("https://s3.example.com".into()),
+            region: "us-east-1".into(),
+            bucket: "yourorg-dr".into(),
+            prefix: "arxiv/".into(),
+            addressing: Addressing::Path,
+        },
         expected_id: Some("repo-1".into()),
         read_only: false,
         sealed: false,
@@ -29,7 +31,7 @@ fn probe() -> MoverJob {
         request: Request::Probe { repository: access() },
         before: vec![],
         keys: Some(RepositoryKeys {
-            credentials: NameRef::new("s3"),
+            credentials: Some(NameRef::new("s3")),
             key: NameRef::new("repository-key"),
             escrow: Some(NameRef::new("escrow-key")),
             ca: Some(NameRef::new("store-ca")),
@@ -74,7 +76,7 @@ fn capture() -> MoverJob {
         },
         before: vec![],
         keys: Some(RepositoryKeys {
-            credentials: NameRef::new("s3"),
+            credentials: Some(NameRef::new("s3")),
             key: NameRef::new("repository-key"),
             escrow: None,
             ca: None,
@@ -215,6 +217,50 @@ fn no_mover_ever_gets_a_cpu_limit_or_a_token_and_a_capture_never_an_fs_group() {
         assert_eq!(pod["containers"][0]["resources"]["limits"], Value::Null);
         assert_eq!(pod["automountServiceAccountToken"], false);
         assert_eq!(pod["securityContext"]["fsGroup"], Value::Null);
+    }
+}
+
+#[test]
+fn a_repository_on_a_volume_is_mounted_by_whoever_has_its_key_and_needs_no_credentials() {
+    let place = |read_only: bool| RepositoryAccess {
+        place: RepositoryPlace::Volume { claim: "emergency-storage".into() },
+        read_only,
+        ..access()
+    };
+    let mut probe = probe();
+    probe.request = Request::Probe { repository: place(false) };
+    let mut capture = capture();
+    if let Request::Capture { repository, .. } = &mut capture.request {
+        *repository = place(true);
+    }
+    for job in [&mut probe, &mut capture] {
+        job.keys.as_mut().unwrap().credentials = None;
+    }
+    let pod = |job: &MoverJob| built(job)["spec"]["template"]["spec"].clone();
+    let mounted = |pod: &Value| {
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap().clone();
+        mounts.into_iter().find(|mount| mount["name"] == "repository").unwrap()
+    };
+    // The root of the volume is root's: the kubelet gives it to the group that all its movers are in, and to no other file's.
+    let (probe, capture) = (pod(&probe), pod(&capture));
+    assert_eq!(mounted(&probe), json!({"name": "repository", "mountPath": "/var/run/holdfast/repository"}));
+    assert_eq!(mounted(&capture)["readOnly"], true);
+    let security = &probe["securityContext"];
+    assert_eq!(
+        (&security["fsGroup"], &security["fsGroupChangePolicy"]),
+        (&json!(65532), &json!("OnRootMismatch"))
+    );
+    let security = &capture["securityContext"];
+    assert_eq!(
+        (&security["fsGroup"], &security["supplementalGroups"]),
+        (&Value::Null, &json!([2000, 65532]))
+    );
+    for pod in [&probe, &capture] {
+        let claims = pod["volumes"].as_array().unwrap().iter();
+        let claims: Vec<&Value> =
+            claims.map(|volume| &volume["persistentVolumeClaim"]["claimName"]).collect();
+        assert!(claims.contains(&&json!("emergency-storage")), "{claims:?}");
+        assert!(!pod.to_string().contains("AWS_SECRET_ACCESS_KEY\","), "{pod}");
     }
 }
 

@@ -10,6 +10,8 @@ use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
 use crate::reference::WorkloadRef;
 
+use super::{RepositoryAccess, RepositoryPlace};
+
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -298,43 +300,20 @@ impl Request {
         }
     }
 
+    /// The claim of the volume on which its repository is.
+    #[must_use]
+    pub fn repository_claim(&self) -> Option<&str> {
+        match &self.repository()?.place {
+            RepositoryPlace::Volume { claim } => Some(claim),
+            RepositoryPlace::S3 { .. } => None,
+        }
+    }
+
     /// Whether the Kubernetes API is talked to.
     #[must_use]
     pub fn asks_the_cluster(&self) -> bool {
         matches!(self, Self::Cut { .. } | Self::Hook { .. } | Self::Recreate { .. } | Self::Collect { .. })
     }
-}
-
-/// How a mover reaches a repository. Credentials come as the usual AWS environment, the key at [`KEY_DIR`](super::KEY_DIR).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RepositoryAccess {
-    /// S3 endpoint URL; absent for AWS itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    /// S3 region.
-    pub region: String,
-    /// Bucket.
-    pub bucket: String,
-    /// Prefix of every object, ending in a slash or empty.
-    pub prefix: String,
-    /// Whether the bucket stands in the path or in the host name.
-    pub addressing: crate::repository::Addressing,
-    /// Id that the repository must have. Absent only until the first probe has seen it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_id: Option<String>,
-    /// No object may be written; the repository is not created.
-    #[serde(default)]
-    pub read_only: bool,
-    /// spec.mode is Sealed: as if the bucket were sealed by a mark.
-    #[serde(default)]
-    pub sealed: bool,
-    /// What is captured is evidence of an incident, which a sealed repository takes. Set by emergency captures alone.
-    #[serde(default)]
-    pub evidence: bool,
-    /// The lock that everything a capture needs is kept by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lock: Option<crate::repository::Lock>,
 }
 
 /// What is kept of one component.

@@ -2,6 +2,7 @@
 //! proof that what was lost is back and what was replaced is kept.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +11,7 @@ use crds::{RecoveryPoint, RecoveryRun};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::Value;
-use tests::writer::{Ledger, Writer};
+use tests::writer::{Address, Ledger, Writer};
 
 use super::{holds, load};
 use crate::damage;
@@ -29,6 +30,11 @@ impl Written {
     /// A ChromaDB under protection, written to and captured `captures` times meanwhile.
     pub async fn captured(stage: &Stage, seed: u64, captures: usize) -> Result<Self> {
         let address = stage.protected_chromadb().await?;
+        Self::of(stage, address, seed, captures).await
+    }
+
+    /// The same of one that is under protection already.
+    pub async fn of(stage: &Stage, address: Arc<dyn Address>, seed: u64, captures: usize) -> Result<Self> {
         let mut writer = Writer::start(address, load(seed)).await?;
         let mut newest = None;
         for _ in 0..captures {

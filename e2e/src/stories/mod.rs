@@ -29,6 +29,7 @@ mod storage_failure;
 mod swap_is_safe;
 mod uninstall_keeps_data;
 mod verify_finds_corruption;
+mod volume_repository;
 
 use std::sync::Arc;
 
@@ -60,6 +61,7 @@ pub const ALL: &[&Story] = &[
     &network_failure::STORY,
     &report_html::STORY,
     &approval_and_cancel::STORY,
+    &volume_repository::STORY,
     &capture_live::STORY,
     &rpo_condition::STORY,
     &capture_application::STORY,

@@ -391,7 +391,7 @@ pub(crate) fn captures(
     };
     // What opens the repository is not locked up in it.
     let mut objects = readable.objects;
-    for secret in [Some(&keys.credentials), Some(&keys.key), keys.escrow.as_ref()].into_iter().flatten() {
+    for secret in keys.secrets() {
         objects.secrets.remove(&secret.name);
     }
     let volume = |claim: &String| (claim.clone(), Volume { claim: claim.clone(), read_only: true });

@@ -105,7 +105,7 @@ fn as_they_are(source: &Source) -> BTreeMap<String, Volume> {
 fn objects(repository: &RecoveryRepository, plan: &Plan, source: &Source) -> Wanted {
     let mut wanted = source.objects.clone();
     let keys = repository::keys(repository);
-    for secret in [Some(&keys.credentials), Some(&keys.key), keys.escrow.as_ref()].into_iter().flatten() {
+    for secret in keys.secrets() {
         wanted.secrets.remove(&secret.name);
     }
     wanted.stopped = plan.status.stopped.iter().flat_map(|stopped| stopped.workloads.clone()).collect();

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
-use crds::job::{IsolationProbed, MAX_ENDPOINTS, PROBE_PORT, Report, Request};
+use crds::job::{IsolationProbed, MAX_ENDPOINTS, PROBE_PORT, Report, RepositoryPlace, Request};
 use crds::names;
 use crds::policy::Endpoint;
 use crds::reference::{ISOLATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MOVER_LABEL};
@@ -82,7 +82,7 @@ fn policy(draft: &Draft<'_>, purpose: &str) -> NewNetworkPolicy {
 fn ports(seen: &Observed) -> Value {
     let own = seen.components.iter().flat_map(|component| &component.access);
     let repositories = own.chain(seen.components.iter().flat_map(|component| &component.emergency.access));
-    let mut ports: Vec<u16> = repositories.map(|access| port_of(access.access.endpoint.as_deref())).collect();
+    let mut ports: Vec<u16> = repositories.filter_map(|access| port_of(&access.access.place)).collect();
     ports.extend(&seen.network.api_ports);
     ports.push(443);
     ports.sort_unstable();
@@ -90,12 +90,15 @@ fn ports(seen: &Observed) -> Value {
     ports.into_iter().map(|port| json!({"port": port, "protocol": "TCP"})).collect()
 }
 
-/// The port of an URL; without one, of AWS itself.
-fn port_of(endpoint: Option<&str>) -> u16 {
-    let Some((scheme, rest)) = endpoint.and_then(|url| url.split_once("://")) else { return 443 };
+/// The port of a bucket; without an endpoint, of AWS itself. A volume has none.
+fn port_of(place: &RepositoryPlace) -> Option<u16> {
+    let RepositoryPlace::S3 { endpoint, .. } = place else { return None };
+    let Some((scheme, rest)) = endpoint.as_deref().and_then(|url| url.split_once("://")) else {
+        return Some(443);
+    };
     let authority = rest.split('/').next().unwrap_or_default();
     let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    port.unwrap_or(if scheme == "http" { 80 } else { 443 })
+    Some(port.unwrap_or(if scheme == "http" { 80 } else { 443 }))
 }
 
 /// Those that are not ours.

@@ -130,7 +130,7 @@ fn captured(seen: &Observed, component: &Component, source: &Source, claims: &[S
 fn objects(draft: &Draft<'_>, access: &Access, source: &Source) -> Objects {
     let mut wanted = source.objects.clone();
     let keys = &access.keys;
-    for secret in [Some(&keys.credentials), Some(&keys.key), keys.escrow.as_ref()].into_iter().flatten() {
+    for secret in keys.secrets() {
         wanted.secrets.remove(&secret.name);
     }
     wanted.stopped.clone_from(&draft.status.stopped);

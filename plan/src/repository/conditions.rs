@@ -4,7 +4,8 @@ use crds::RecoveryRepository;
 use crds::condition::{self, Status};
 use crds::job::{Failure, FailureReason, LockTried, Probed, Pruned};
 use crds::repository::{
-    Escrow, Lock, RecoveryRepositorySpec, RecoveryRepositoryStatus, RepositoryMode, SealMark, Strength,
+    Escrow, Lock, PlaceRef, RecoveryRepositorySpec, RecoveryRepositoryStatus, RepositoryMode, S3, SealMark,
+    Strength,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -65,12 +66,20 @@ pub(super) fn requested(
     }
 }
 
-/// `bucket yourorg-dr at https://s3.example.com`.
+/// `bucket yourorg-dr at https://s3.example.com`, `the volume of claim emergency-storage`.
 fn place(repository: &RecoveryRepository) -> String {
-    let s3 = &repository.spec.s3;
-    match &s3.endpoint {
-        Some(endpoint) => format!("bucket {} at {endpoint}", s3.bucket),
-        None => format!("bucket {} in {}", s3.bucket, s3.region),
+    match repository.spec.place() {
+        PlaceRef::S3(S3 { bucket, endpoint: Some(endpoint), .. }) => format!("bucket {bucket} at {endpoint}"),
+        PlaceRef::S3(S3 { bucket, region, .. }) => format!("bucket {bucket} in {region}"),
+        PlaceRef::Volume(claim) => format!("the volume of claim {claim}"),
+    }
+}
+
+/// The same with the prefix, which tells a repository from others in its bucket.
+fn whole_place(repository: &RecoveryRepository) -> String {
+    match repository.spec.place() {
+        PlaceRef::S3(s3) => format!("{}, prefix \"{}\"", place(repository), s3.prefix),
+        PlaceRef::Volume(_) => place(repository),
     }
 }
 
@@ -115,15 +124,14 @@ pub(super) fn waiting(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus
 /// The repository was opened.
 pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus, probed: &Probed) {
     let repository = seen.repository;
-    let (place, bucket) = (place(repository), &repository.spec.s3.bucket);
+    let place = place(repository);
+    let rights = match repository.spec.place() {
+        PlaceRef::S3(_) => "the credentials may read and list what a repository needs",
+        PlaceRef::Volume(_) => "a volume needs no credentials, and the mover may read and list it",
+    };
     let mut board = board(seen, status);
     board.set("BackendReachable", true, "ProbePassed", format!("{place} answers"));
-    board.set(
-        "CredentialsValid",
-        true,
-        "ProbePassed",
-        "the credentials may read and list what a repository needs",
-    );
+    board.set("CredentialsValid", true, "ProbePassed", rights);
     board.set(
         "KeyVerified",
         true,
@@ -143,7 +151,7 @@ pub(super) fn probed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatus,
             "ConditionalWrites",
             false,
             "ConditionalWriteMissing",
-            format!("bucket {bucket} lets two writers create one object; concurrent captures are unsafe. Enable conditional writes or use a store that has them"),
+            format!("{place} lets two writers create one object; concurrent captures are unsafe. Enable conditional writes or use a store that has them"),
         ),
     }
     match immutability(repository.spec.lock(), probed.lock.as_ref()) {
@@ -160,7 +168,7 @@ pub(super) fn escrowed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatu
     let repository = seen.repository;
     let (Some(ours), Some(slots)) = (status.key_fingerprint.clone(), status.key_slots) else { return };
     let escrow = escrow(repository.spec.encryption.escrow.as_ref(), &ours, slots);
-    let place = place(repository);
+    let place = whole_place(repository);
     let mode = super::mode(repository, status);
     let mut board = board(seen, status);
     match escrow {
@@ -171,12 +179,7 @@ pub(super) fn escrowed(seen: &Observed<'_>, status: &mut RecoveryRepositoryStatu
                 RepositoryMode::ReadOnly => "restores points from, and writes none to,",
                 RepositoryMode::Sealed => "is sealed: restores points from, and removes none from,",
             };
-            board.set(
-                "Ready",
-                true,
-                "Armed",
-                format!("{can} {place}, prefix \"{}\"", repository.spec.s3.prefix),
-            );
+            board.set("Ready", true, "Armed", format!("{can} {place}"));
             board.clear("Stalled");
         }
         Err((reason, message)) => {
@@ -378,13 +381,11 @@ pub(super) fn replaced(
     status: &RecoveryRepositoryStatus,
     found: &str,
 ) -> Failure {
-    let s3 = &repository.spec.s3;
     Failure {
         reason: FailureReason::RepositoryReplaced,
         message: format!(
-            "{}, prefix \"{}\" holds repository {found}, but this object was armed with {}; somebody replaced it. Put the old one back, or make a new RecoveryRepository for this one",
-            place(repository),
-            s3.prefix,
+            "{} holds repository {found}, but this object was armed with {}; somebody replaced it. Put the old one back, or make a new RecoveryRepository for this one",
+            whole_place(repository),
             status.unique_id.as_deref().unwrap_or("another one"),
         ),
     }
@@ -395,14 +396,17 @@ fn about_secret(repository: &RecoveryRepository, failure: &Failure) -> String {
     let spec = &repository.spec;
     let secret = match failure.reason {
         FailureReason::KeyMissing | FailureReason::KeyMismatch | FailureReason::KeyUnsafe => {
-            &spec.encryption.key_secret_ref.name
+            Some(&spec.encryption.key_secret_ref)
         }
         FailureReason::CredentialsMissing | FailureReason::AccessDenied => {
-            &spec.s3.credentials.writer.secret_ref.name
+            spec.s3.as_ref().map(|s3| &s3.credentials.writer.secret_ref)
         }
-        _ => return failure.message.clone(),
+        _ => None,
     };
-    format!("Secret {secret}: {}", failure.message)
+    match secret {
+        Some(secret) => format!("Secret {}: {}", secret.name, failure.message),
+        None => failure.message.clone(),
+    }
 }
 
 /// The probe failed, for the `failures`-th time in a row.

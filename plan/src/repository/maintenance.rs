@@ -209,8 +209,9 @@ fn job(seen: &Observed<'_>, round: &MaintenanceRound) -> MoverJob {
     let request = match &round.removing {
         None => Request::Judge { repository: access(repository), rules: rules(seen), held: held(seen) },
         Some(remove) => {
-            if let Some(own) = &repository.spec.s3.credentials.maintenance {
-                keys.credentials = own.secret_ref.clone();
+            let s3 = repository.spec.s3.as_ref();
+            if let Some(own) = s3.and_then(|s3| s3.credentials.maintenance.as_ref()) {
+                keys.credentials = Some(own.secret_ref.clone());
             }
             Request::Prune { repository: access(repository), remove: without_held(seen, remove) }
         }

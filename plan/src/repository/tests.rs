@@ -202,7 +202,7 @@ fn whatever_else_changes_is_probed_anew_at_once() {
     let soon = at("2026-11-23T09:41:00Z");
     let second = serde_json::json!({"keySecretRef": {"name": "second"}});
     let changes: [fn(&mut RecoveryRepository, serde_json::Value); 3] = [
-        |repository, _| repository.spec.s3.endpoint = Some("https://other.example.com".into()),
+        |repository, _| s3(repository).endpoint = Some("https://other.example.com".into()),
         |repository, _| repository.spec.mode = RepositoryMode::ReadOnly,
         |repository, second| {
             repository.spec.encryption.escrow = Some(serde_json::from_value(second).unwrap());
@@ -571,7 +571,7 @@ fn every_spec() -> Vec<RecoveryRepository> {
     let mut specs = vec![repository(); 6];
     specs.push(locking("Governance"));
     specs[1].spec.encryption.escrow = None;
-    specs[2].spec.s3.endpoint = Some("https://other.example.com".into());
+    s3(&mut specs[2]).endpoint = Some("https://other.example.com".into());
     for (spec, asked) in specs[3..6].iter_mut().zip(["2026-11-23T09:39:30Z", "2026-11-23T09:41:00Z", "now"]) {
         spec.metadata.annotations = Some([(REQUESTED_AT.to_owned(), asked.to_owned())].into());
     }
@@ -649,4 +649,33 @@ fn holds(seen: &Observed<'_>) {
     if let Next::At(time) = second.next {
         assert!(time > seen.now, "no hot loop: {}", context());
     }
+}
+
+#[test]
+fn a_volume_is_probed_without_credentials_and_told_by_its_claim() {
+    let mut repository = repository();
+    repository.spec.s3 = None;
+    let claim_ref = crds::reference::NameRef::new("emergency-storage");
+    repository.spec.volume = Some(crds::repository::VolumePlace { claim_ref });
+    let begun = look(&repository, JobState::Absent, at(NOW));
+    let job = begun.start.unwrap();
+    assert_eq!(job.request.repository_claim(), Some("emergency-storage"));
+    assert_eq!(
+        job.keys.unwrap().secrets().map(|secret| secret.name.as_str()).collect::<Vec<_>>(),
+        ["repository-key"]
+    );
+    repository.status = Some(begun.status);
+    let armed = look(&repository, JobState::Ended(Report::Probed(probed())), at(NOW));
+    let told = |kind: &str| condition::get(&armed.status.conditions, kind).unwrap().message.clone();
+    assert_eq!(told("Ready"), "keeps points in the volume of claim emergency-storage");
+    assert_eq!(told("BackendReachable"), "the volume of claim emergency-storage answers");
+    assert!(told("CredentialsValid").starts_with("a volume needs no credentials"));
+    // What it can't be read for is the volume's fault, and no Secret's.
+    let failure = Failure { reason: FailureReason::AccessDenied, message: "no right".into() };
+    let refused = look(&repository, JobState::Ended(Report::Failed(failure)), at(NOW));
+    assert_eq!(condition::get(&refused.status.conditions, "Ready").unwrap().message, "no right");
+}
+
+fn s3(repository: &mut RecoveryRepository) -> &mut crds::repository::S3 {
+    repository.spec.s3.as_mut().unwrap()
 }

@@ -166,6 +166,24 @@ fn refused_on_creation() -> Vec<Refusal> {
         ),
         case(
             "RecoveryRepository",
+            json!({"volume": {"claimRef": {"name": "disk"}}}),
+            "spec",
+            "set exactly one of s3, volume: where points are kept",
+        ),
+        case(
+            "RecoveryRepository",
+            json!({"s3": null}),
+            "spec",
+            "set exactly one of s3, volume: where points are kept",
+        ),
+        case(
+            "RecoveryRepository",
+            json!({"s3": null, "volume": {"claimRef": {"name": "disk"}}, "objectLock": {"mode": "Governance", "retainFor": "1h"}}),
+            "spec.objectLock.mode",
+            "a volume has no Object Lock; use s3 with a bucket that was made with it, or leave out objectLock",
+        ),
+        case(
+            "RecoveryRepository",
             json!({"encryption": {"escrow": {}}}),
             "spec.encryption.escrow",
             "set exactly one of acknowledged, keySecretRef",
@@ -341,6 +359,12 @@ fn refused_on_change() -> Vec<Refusal> {
     vec![
         case("RecoveryRepository", json!({"s3": {"bucket": "another"}}), "spec.s3.bucket", unreachable),
         case("RecoveryRepository", json!({"s3": {"prefix": "other/"}}), "spec.s3.prefix", unreachable),
+        case(
+            "RecoveryRepository",
+            json!({"s3": null, "volume": {"claimRef": {"name": "disk"}}}),
+            "spec",
+            "s3 and volume can't be exchanged, points would be out of reach; make a second RecoveryRepository",
+        ),
         case(
             "RecoveryRepository",
             json!({"encryption": {"keySecretRef": {"name": "another"}}}),
@@ -716,7 +740,7 @@ fn the_tables_have_the_columns_that_the_documentation_shows() {
         (
             "RecoveryRepository",
             "NAME READY MODE LOCK POINTS SIZE AGE",
-            "NAME READY MODE LOCK POINTS SIZE BUCKET PREFIX REASON AGE",
+            "NAME READY MODE LOCK POINTS SIZE BUCKET PREFIX CLAIM REASON AGE",
         ),
         (
             "BackupPolicy",

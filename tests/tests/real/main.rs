@@ -45,3 +45,4 @@ mod store_conformance;
 mod store_lock;
 mod store_s3;
 mod turns;
+mod volume_repository;

@@ -11,8 +11,9 @@ use std::{
 
 use crds::{
     job::{
-        CaptureSource, Captured, CapturedChroma, FailureReason, KEY_DIR, KEY_FILE, Report, RepositoryAccess,
-        Request, RunMark, SCRATCH_DIR, SOURCE_DIR, SourceContent, TARGET_DIR,
+        CaptureSource, Captured, CapturedChroma, FailureReason, KEY_DIR, KEY_FILE, REPOSITORY_DIR, Report,
+        RepositoryAccess, RepositoryPlace, Request, RunMark, SCRATCH_DIR, SOURCE_DIR, SourceContent,
+        TARGET_DIR,
     },
     repository::{Addressing, Lock},
 };
@@ -34,6 +35,8 @@ pub(crate) struct Pod {
     pub(crate) endpoint: Option<String>,
     pub(crate) prefix: String,
     pub(crate) expected_id: Option<String>,
+    /// Its repository is on the volume of a claim.
+    pub(crate) volume: bool,
     /// Asked for, in a bucket that has Object Lock.
     pub(crate) lock: Option<Lock>,
 }
@@ -54,6 +57,7 @@ impl Pod {
             endpoint: None,
             prefix: String::new(),
             expected_id: None,
+            volume: false,
             lock: None,
         };
         for dir in [KEY_DIR, SCRATCH_DIR] {
@@ -62,6 +66,13 @@ impl Pod {
         fs::create_dir_all(pod.volume()).unwrap();
         fs::create_dir_all(pod.target()).unwrap();
         fs::write(pod.at(KEY_DIR).join(KEY_FILE), KEY).unwrap();
+        pod
+    }
+
+    /// One whose repository is on a volume that is mounted.
+    pub(crate) fn with_volume() -> Pod {
+        let pod = Pod { volume: true, ..Pod::with_directory() };
+        fs::create_dir_all(pod.at(REPOSITORY_DIR)).unwrap();
         pod
     }
 
@@ -108,13 +119,22 @@ impl Pod {
         self.root.path().join("termination-log")
     }
 
-    pub(crate) fn access(&self) -> RepositoryAccess {
-        RepositoryAccess {
+    fn place(&self) -> RepositoryPlace {
+        if self.volume {
+            return RepositoryPlace::Volume { claim: "emergency-storage".into() };
+        }
+        RepositoryPlace::S3 {
             endpoint: self.endpoint.clone(),
             region: "us-east-1".into(),
             bucket: if self.lock.is_some() { LOCKED_BUCKET } else { BUCKET }.into(),
             prefix: self.prefix.clone(),
             addressing: Addressing::Path,
+        }
+    }
+
+    pub(crate) fn access(&self) -> RepositoryAccess {
+        RepositoryAccess {
+            place: self.place(),
             expected_id: self.expected_id.clone(),
             read_only: false,
             sealed: false,
@@ -126,7 +146,7 @@ impl Pod {
     pub(crate) fn command(&self, request: &Request) -> Command {
         let mut command = Command::new(holdfast());
         command.arg("job").arg("--termination-log").arg(self.log());
-        if self.endpoint.is_none() {
+        if self.endpoint.is_none() && !self.volume {
             command
                 .arg("--repository")
                 .arg(format!("file://{}", self.root.path().join("repository").display()));

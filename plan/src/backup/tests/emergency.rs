@@ -240,7 +240,7 @@ fn it_goes_to_the_repository_that_was_named_when_it_began() {
     let vault = |ready: &str| {
         let mut vault = primary();
         vault.metadata.name = Some("vault".into());
-        vault.spec.s3.bucket = "elsewhere".into();
+        vault.spec.s3.as_mut().unwrap().bucket = "elsewhere".into();
         vault.status.as_mut().unwrap().conditions[0].status = ready.into();
         vault
     };
@@ -256,7 +256,8 @@ fn it_goes_to_the_repository_that_was_named_when_it_began() {
     world.vault = Some(vault("True"));
     world.settle();
     let Request::Preserve { repository, .. } = &world.requests[&running(&world).unwrap()] else { panic!() };
-    assert_eq!(repository.bucket, "elsewhere");
+    let crds::job::RepositoryPlace::S3 { bucket, .. } = &repository.place else { panic!("{repository:?}") };
+    assert_eq!(bucket, "elsewhere");
     world.policy.spec.emergency = None;
     end(&mut world, JobState::Ended(preserved("e1")));
     world.settle();

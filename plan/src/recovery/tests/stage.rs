@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::Span;
 use crds::job::{
     Captured, CapturedFiles, CheckResult, Checked, Emergency, Finding, Recreated, Report, RepositoryAccess,
-    Request, Restored, Torn, UnreadableRange, Verified,
+    RepositoryPlace, Request, Restored, Torn, UnreadableRange, Verified,
 };
 use crds::policy::{Objectives, Priority};
 use crds::reference::{NameRef, WorkloadKind, WorkloadRef};
@@ -252,11 +252,13 @@ pub(super) fn arxiv() -> Observed {
 pub(super) fn access() -> Access {
     Access {
         access: RepositoryAccess {
-            endpoint: None,
-            region: "us-east-1".into(),
-            bucket: "dr".into(),
-            prefix: String::new(),
-            addressing: crds::repository::Addressing::Path,
+            place: RepositoryPlace::S3 {
+                endpoint: None,
+                region: "us-east-1".into(),
+                bucket: "dr".into(),
+                prefix: String::new(),
+                addressing: crds::repository::Addressing::Path,
+            },
             expected_id: Some("repo".into()),
             read_only: false,
             sealed: false,
@@ -264,7 +266,7 @@ pub(super) fn access() -> Access {
             lock: None,
         },
         keys: RepositoryKeys {
-            credentials: NameRef::new("s3"),
+            credentials: Some(NameRef::new("s3")),
             key: NameRef::new("key"),
             escrow: None,
             ca: None,

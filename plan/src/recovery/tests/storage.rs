@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crds::job::{Captured, Checked, FailureReason, Finding, Report, Torn};
+use crds::job::{Captured, Checked, FailureReason, Finding, Report, RepositoryPlace, Torn};
 use crds::point::PointPhase;
 use crds::run::StepStatus;
 
@@ -318,7 +318,10 @@ fn the_recorded_point_is_quarantined_and_says_what_could_not_be_read() {
 fn what_is_preserved_elsewhere_is_checked_and_restored_from_there() {
     let mut cluster = disk();
     let vault = |access: &Access| Access {
-        access: crds::job::RepositoryAccess { bucket: "vault".into(), ..access.access.clone() },
+        access: crds::job::RepositoryAccess {
+            place: RepositoryPlace::Volume { claim: "vault".into() },
+            ..access.access.clone()
+        },
         ..access.clone()
     };
     for component in &mut cluster.seen.components {
@@ -334,8 +337,13 @@ fn what_is_preserved_elsewhere_is_checked_and_restored_from_there() {
             let Effect::CreateJob { step, job } = effect else { continue };
             // The report is of the whole run.
             let Some(policy) = job.labels.get(crds::reference::POLICY_LABEL) else { continue };
-            buckets
-                .extend(job.request.repository().map(|access| format!("{step}/{policy} {}", access.bucket)));
+            buckets.extend(job.request.repository().map(|access| {
+                let place = match &access.place {
+                    RepositoryPlace::S3 { bucket, .. } => bucket,
+                    RepositoryPlace::Volume { claim } => claim,
+                };
+                format!("{step}/{policy} {place}")
+            }));
         }
         cluster.seen.run.status = planned.status;
         planned.effects.iter().for_each(|effect| cluster.apply(effect));

@@ -9,6 +9,7 @@ use crate::repository::plan;
 use crate::repository::simulated::{Jobs, Writes};
 use crate::repository::tests::alone;
 use crds::RecoveryPoint;
+use crds::reference::NameRef;
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -156,7 +157,7 @@ impl World {
                 Report::Judged(Judged { remove, more })
             }
             Request::Prune { remove, .. } => {
-                assert_eq!(job.keys.as_ref().unwrap().credentials.name, "s3-maintenance");
+                assert_eq!(job.keys.as_ref().unwrap().credentials, Some(NameRef::new("s3-maintenance")));
                 bucket.retain(|id| !remove.contains(id) || locked.contains(id));
                 let left: Vec<String> = remove.iter().filter(|id| bucket.contains(*id)).cloned().collect();
                 Report::Pruned(Pruned {
