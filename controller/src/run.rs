@@ -159,15 +159,16 @@ pub async fn reconcile(run: &RecoveryRun, ctx: &Context) -> Result<Action, Error
         let Plan { effects, status, events, next } = recovery::plan(&seen);
         let before = object.status.clone();
         let begun = begun(before.as_ref(), &status);
+        let mark = begun.as_deref().unwrap_or("StatusWritten");
         if before.as_ref() != Some(&status) {
-            fail_point("before", begun.as_deref());
+            fail_point("before", Some(mark));
         }
         let mut after = object.clone();
         after.status = Some(status.clone());
         match retry_on_conflict(status::write(&runs, &after, before.as_ref(), &status).await)? {
             None => continue,
             Some(Written::Changed(_)) => {
-                fail_point("after", begun.as_deref());
+                fail_point("after", Some(mark));
                 events::publish(ctx, &object, &events).await;
                 continue;
             }

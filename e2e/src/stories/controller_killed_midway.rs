@@ -80,17 +80,17 @@ async fn told(stage: &Stage, address: Arc<dyn Address>) -> Result<()> {
     let last = run.status.map_or(0, |s| s.epoch);
     let grew = epochs.len() == MARKS.len() - 1 && epochs.iter().all(|epoch| *epoch < last);
     ensure!(grew, "terms {epochs:?}, finished in term {last}");
-    jobs.none_ran_twice()
+    jobs.none_ran_twice("recover")
 }
 
 /// Every Job that ever existed in a namespace.
-struct JobsSeen {
+pub struct JobsSeen {
     uids: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>,
     watch: JoinHandle<()>,
 }
 
 impl JobsSeen {
-    fn watch(stage: &Stage) -> Self {
+    pub fn watch(stage: &Stage) -> Self {
         let uids: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> = Arc::default();
         let api = stage.api::<Job>();
         let noted = uids.clone();
@@ -107,8 +107,8 @@ impl JobsSeen {
         Self { uids, watch }
     }
 
-    /// One uid a name, and the names differ in more than the attempt.
-    fn none_ran_twice(self) -> Result<()> {
+    /// One uid a name, and those of `run` differ in more than the attempt.
+    pub fn none_ran_twice(self, run: &str) -> Result<()> {
         self.watch.abort();
         let seen = self.uids.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(seen.len() >= 5, "only these Jobs were seen: {seen:?}");
@@ -118,8 +118,7 @@ impl JobsSeen {
         // <owner>-<step>-<attempt>-<hash>: a step that needed a second attempt ran twice.
         for name in seen.keys() {
             let attempt = name.rsplit('-').nth(1).context("a Job's name has an attempt")?;
-            let run = name.starts_with("recover-");
-            if run && attempt != "1" {
+            if name.starts_with(&format!("{run}-")) && attempt != "1" {
                 bail!("a step of the run was started again: {name}; all Jobs: {:?}", seen.keys());
             }
         }

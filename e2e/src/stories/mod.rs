@@ -15,6 +15,7 @@ mod complete_failure;
 mod controller_killed_midway;
 mod dry_run;
 mod emergency_capture;
+mod killed_at_every_write;
 mod loss;
 mod network_failure;
 mod one_minute_rpo;
@@ -72,6 +73,7 @@ pub const ALL: &[&Story] = &[
     &capture_hooks::STORY,
     &dry_run::STORY,
     &controller_killed_midway::STORY,
+    &killed_at_every_write::STORY,
     &outages::STORY,
     &uninstall_keeps_data::STORY,
 ];
