@@ -24,7 +24,7 @@ use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
-use plan::recovery::{self, Plan};
+use plan::recovery::{self, Notice, Plan};
 
 use crate::context::Context;
 use crate::controllers::{action, error_policy, every, measured};
@@ -156,7 +156,7 @@ pub async fn reconcile(run: &RecoveryRun, ctx: &Context) -> Result<Action, Error
             return Ok(Action::await_change());
         }
         let seen = observe::observe(ctx, &object).await?;
-        let Plan { effects, status, events, next } = recovery::plan(&seen);
+        let Plan { effects, status, events, notices, next } = recovery::plan(&seen);
         let before = object.status.clone();
         let begun = begun(before.as_ref(), &status);
         let mark = begun.as_deref().unwrap_or("StatusWritten");
@@ -170,6 +170,8 @@ pub async fn reconcile(run: &RecoveryRun, ctx: &Context) -> Result<Action, Error
             Some(Written::Changed(_)) => {
                 fail_point("after", Some(mark));
                 events::publish(ctx, &object, &events).await;
+                let told: Vec<_> = notices.iter().map(Notice::event).collect();
+                events::publish(ctx, &object, &told).await;
                 continue;
             }
             Some(Written::Unchanged) => {}

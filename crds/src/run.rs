@@ -4,6 +4,7 @@ mod assessment;
 mod decision;
 mod incident;
 mod isolation;
+mod notice;
 mod offline;
 mod point;
 mod report;
@@ -23,6 +24,7 @@ pub use assessment::{Assessed, Health};
 pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use isolation::{HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES};
+pub use notice::NoticeStatus;
 pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
 };

@@ -25,6 +25,7 @@ mod manual;
 mod measure;
 mod mover;
 mod network;
+mod notice;
 mod objects;
 mod offline;
 mod preserve;
@@ -55,6 +56,7 @@ use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
 pub use effect::Effect;
+pub use notice::{Notice, NoticeKind};
 pub use scope::{Member, circle, circle_of, forgotten, scope};
 pub use seen::Observed;
 use settle::settled;
@@ -68,6 +70,8 @@ pub struct Plan {
     pub status: RecoveryRunStatus,
     /// What to tell the user, once the status is stored.
     pub events: Vec<Event>,
+    /// What to tell people who wait, once the status is stored.
+    pub notices: Vec<Notice>,
     /// When to look again, besides whenever something changes.
     pub next: Next,
 }
@@ -149,19 +153,26 @@ pub fn plan(seen: &Observed) -> Plan {
         next: Next::OnChange,
     };
     if stored.epoch > seen.epoch {
-        return Plan { effects: Vec::new(), status: draft.status, events: Vec::new(), next: Next::OnChange };
+        return Plan {
+            effects: Vec::new(),
+            status: draft.status,
+            events: Vec::new(),
+            notices: Vec::new(),
+            next: Next::OnChange,
+        };
     }
     draft.status.epoch = seen.epoch;
     draft.status.observed_generation = Some(seen.run.generation);
     decide(&mut draft);
     texts::summarize(&mut draft);
+    let notices: Vec<Notice> = notice::due(&mut draft).into_iter().collect();
     let Draft { status, mut effects, events, next, .. } = draft;
     if status != *stored || seen.run.spec.mode == RunMode::DryRun {
         effects.clear();
     }
     // Events tell of transitions, and every transition is a change of the status.
     let events = if status == *stored { Vec::new() } else { events };
-    Plan { effects, status, events, next }
+    Plan { effects, status, events, notices, next }
 }
 
 /// Whether a run with this status has ended.

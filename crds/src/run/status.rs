@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Assessed, ChosenPoint, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint, ReportStatus,
+    Assessed, ChosenPoint, GateStatus, IsolationStatus, NoticeStatus, OfflineStatus, PreservedPoint,
+    ReportStatus,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;
@@ -92,6 +93,9 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["claim"]))]
     pub quarantine: Vec<QuarantinedVolume>,
+    /// What people who wait were told last, as an event, and when they hear more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices: Option<NoticeStatus>,
     /// The report of the incident in the repository, written after the end and again when what it tells has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportStatus>,

@@ -208,6 +208,7 @@ fn hash(draft: &Draft<'_>) -> String {
         observed_generation: None,
         epoch: 0,
         report: None,
+        notices: None,
         quarantine: Vec::new(),
         fenced: Vec::new(),
         conditions: Vec::new(),

@@ -13,6 +13,7 @@ mod kept;
 mod measure;
 mod network;
 mod nothing_left;
+mod notice;
 mod refuse;
 mod reporting;
 mod retry;
