@@ -95,6 +95,7 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
         hooks_allowed: ctx.mover.hooks,
         hook_job,
         held_by: observe::held_by(&runs, &object),
+        fresh: observe::fresh(&runs, &object),
         job,
         turns,
         emergency,

@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use kube::core::{NamespaceResourceScope, Selector};
 use kube::{Api, Resource, ResourceExt};
 use plan::backup::emergency;
+use plan::backup::fresh::Asked;
 use plan::backup::source::{self, Around, Problem, Source, Workload};
 use plan::effect::{JobState, label_value};
 use plan::recovery;
@@ -204,9 +205,22 @@ pub async fn ended_jobs<K: Resource>(ctx: &Context, owner: &K, label: &str) -> R
 /// The run that works on `policy` and has not ended, if any.
 #[must_use]
 pub fn held_by(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<String> {
+    holder(runs, policy).map(ResourceExt::name_any)
+}
+
+fn holder<'a>(runs: &'a [RecoveryRun], policy: &BackupPolicy) -> Option<&'a RecoveryRun> {
     let restarts = |run: &&RecoveryRun| recovery::restarts(run, &policy.name_any());
     let holds = |run: &&RecoveryRun| is_active(run) && names(run, policy) || restarts(run);
-    runs.iter().find(holds).map(ResourceExt::name_any)
+    runs.iter().find(holds)
+}
+
+/// The capture of `policy` that this run asks for, if it does.
+#[must_use]
+pub fn fresh(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<Asked> {
+    let run = holder(runs, policy)?;
+    let asked = run.status.iter().flat_map(|status| &status.fresh_captures);
+    let asked = asked.into_iter().find(|asked| asked.policy == policy.name_any())?;
+    Some(Asked { run: run.uid()?, at: asked.requested_at })
 }
 
 /// Whether a run has yet to end. One that only looks works on nothing, and a network failure on no point and no volume: captures go on.

@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use plan::effect::JobState;
-use plan::repository;
+use plan::{recovery, repository};
 
 use crate::context::Context;
 use crate::controllers::{action, measured};
@@ -55,6 +55,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         maintenance,
         ended_jobs: observe::ended_jobs(ctx, &object, REPOSITORY_LABEL).await?,
         run: runs.iter().find(|run| observe::is_active(run)).map(ResourceExt::name_any),
+        sealing: recovery::sealing(&runs),
         policies: &policies,
         points: &known,
         now,

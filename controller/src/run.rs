@@ -1,6 +1,7 @@
 //! Recovery runs: observe, plan, write down, execute, until there is nothing to do but wait. It decides nothing; what
 //! happens next is told by `plan::recovery`.
 
+mod captures;
 mod check_job;
 mod execute;
 mod isolation;

@@ -19,6 +19,7 @@ mod component;
 mod emergency;
 mod hooks;
 mod offline;
+mod run_capture;
 pub use auth::{ServerAuth, TokenRef};
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
 pub use check::{ChromaCount, HttpCheck, PolicyCheck};
@@ -28,6 +29,7 @@ pub use component::{
 pub use emergency::{ActiveEmergency, EmergencyCapture, EmergencyStatus, LastEmergency};
 pub use hooks::{Hook, HookStage, Hooked, Hooks};
 pub use offline::{Endpoint, OfflineMode, Restart, Switch};
+pub use run_capture::RunCapture;
 
 /// One component to protect: what, how, how often, where to, with which objectives and priority.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -244,6 +246,9 @@ pub struct BackupPolicyStatus {
     /// Emergency captures, which neither hold up ordinary ones nor are held up by them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency: Option<EmergencyStatus>,
+    /// What came of the last capture that a RecoveryRun asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_capture: Option<RunCapture>,
     /// The newest Available point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_point: Option<LastPoint>,

@@ -2,6 +2,7 @@
 
 mod assessment;
 mod decision;
+mod fresh;
 mod incident;
 mod isolation;
 mod notice;
@@ -22,6 +23,7 @@ use crate::reference::NameRef;
 
 pub use assessment::{Assessed, Health};
 pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
+pub use fresh::FreshCapture;
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use isolation::{HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES};
 pub use notice::NoticeStatus;

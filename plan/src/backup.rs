@@ -6,6 +6,7 @@
 pub mod anomaly;
 mod conditions;
 pub mod emergency;
+pub mod fresh;
 pub mod hooks;
 mod job;
 pub mod objects;
@@ -69,6 +70,8 @@ pub struct Observed<'a> {
     pub hook_job: JobState,
     /// A RecoveryRun that has not ended and works on this policy.
     pub held_by: Option<String>,
+    /// What that run asks for, see [`fresh`].
+    pub fresh: Option<fresh::Asked>,
     /// The Job of the capture in `status.active`, see [`job_name`]; Absent when there is none.
     pub job: JobState,
     /// What the captures of its series have reported, each when it has ended; empty when it is no series.
@@ -383,6 +386,9 @@ fn next_capture(
     request: Option<Timestamp>,
 ) -> bool {
     let slot = due_slot(seen, plan, calendar);
+    // The run that holds the component waits for this one.
+    let fresh = fresh::due(seen, &plan.status);
+    let parked = parked.filter(|parked| fresh.is_none() || !matches!(parked, Parked::Held(_)));
     // Whatever the last one stopped runs again before the next one begins.
     if parked.is_some() || plan.status.stopped.is_some() || plan.status.hooked.is_some() {
         return false;
@@ -393,11 +399,12 @@ fn next_capture(
     }
     let request = request.filter(|time| *time <= seen.now);
     let (origin, name) = match (request, slot) {
+        _ if let Some(asked) = fresh => (Origin::Run, fresh::slot(asked)),
         (Some(time), _) => (Origin::Requested, format!("r{}", time.strftime("%Y%m%d-%H%M%S%3f"))),
         (None, Some(slot)) => (Origin::Scheduled, slot_name(slot)),
         (None, None) => return false,
     };
-    // One capture serves both: a slot that is due at a request is not captured a second time.
+    // One capture serves all: a slot that is due at a request is not captured a second time.
     if let Some(time) = request {
         plan.status.observed_requested_at = Some(time);
     }
@@ -410,7 +417,10 @@ fn next_capture(
         origin,
         started: seen.now,
         snapshot: snapshot::first_stage(seen),
-        series: calendar.continuous.map(|every| series::from(slot.unwrap_or(seen.now), every)),
+        series: calendar
+            .continuous
+            .filter(|_| fresh.is_none())
+            .map(|every| series::from(slot.unwrap_or(seen.now), every)),
         confirming: false,
         confirms: 0,
         not_before: None,

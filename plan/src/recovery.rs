@@ -29,6 +29,7 @@ mod notice;
 mod objects;
 mod offline;
 mod preserve;
+mod protect;
 mod provision;
 pub mod quantity;
 mod quarantine;
@@ -185,6 +186,13 @@ pub fn ended(status: &RecoveryRunStatus) -> bool {
 #[must_use]
 pub fn begun(status: &RecoveryRunStatus) -> bool {
     status.steps.iter().any(|step| step.name == "Assess" && step.phase == StepPhase::Done)
+}
+
+/// When a run of these last told a repository to be sealed, or to be so no more.
+#[must_use]
+pub fn sealing(runs: &[crds::RecoveryRun]) -> Option<Timestamp> {
+    let steps = runs.iter().filter_map(|run| run.status.as_ref()).flat_map(|status| &status.steps);
+    steps.filter(|step| matches!(step.name.as_str(), "Seal" | "Unseal")).filter_map(|step| step.end).max()
 }
 
 /// Whether `run` stops and starts the component of `policy` for its switch: what a capture remembers meanwhile would be that it does not run.

@@ -49,6 +49,8 @@ pub struct Observed<'a> {
     pub ended_jobs: Vec<String>,
     /// A RecoveryRun of the namespace that has not ended: it may need any point.
     pub run: Option<String>,
+    /// When a run last told the bucket to seal or unseal it: what the last probe saw before that is no longer so.
+    pub sealing: Option<Timestamp>,
     /// Every policy of the namespace.
     pub policies: &'a [BackupPolicy],
     /// Every point of the namespace.
@@ -211,7 +213,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         maintenance::asked(repository, plan.status.maintenance.as_ref().and_then(|round| round.asked));
     conditions::requested(seen, &mut plan.status, asked.as_ref().err().or(maintenance.as_ref().err()));
     let asked = asked.ok().flatten();
-    match due(repository, &plan.status, asked) {
+    match due(repository, &plan.status, asked, seen.sealing) {
         None => {}
         Some(due) if due > seen.now => plan.next = plan.next.or_at(due),
         Some(_) => {
@@ -265,9 +267,13 @@ fn due(
     repository: &RecoveryRepository,
     status: &RecoveryRepositoryStatus,
     asked: Option<Timestamp>,
+    sealing: Option<Timestamp>,
 ) -> Option<Timestamp> {
     let Some(probe) = &status.probe else { return Some(Timestamp::MIN) };
     let finished = probe.finished?;
+    if probe.failures == 0 && sealing.is_some_and(|time| time >= probe.started) {
+        return Some(finished);
+    }
     if probe.spec != repository.spec.probed_hash() {
         return Some(finished);
     }

@@ -13,12 +13,12 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::source::{Around, Readable, at_rest, readable};
 use plan::recovery::seen::{
-    ClaimSeen, Component, EmergencySeen, JobSeen, Memory, NetworkSeen, Observed, OfflineSeen, PointSeen,
-    PolicySeen, Role, VolumeSeen,
+    CaptureSeen, ClaimSeen, Component, EmergencySeen, JobSeen, Memory, NetworkSeen, Observed, OfflineSeen,
+    PointSeen, PolicySeen, Role, VolumeSeen,
 };
 use plan::recovery::{Member, forgotten, scope};
 
-use super::{isolation, probe, read, surroundings};
+use super::{captures, isolation, probe, read, surroundings};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -187,6 +187,7 @@ impl Look<'_> {
             application: spec.component.application.is_some(),
             checks: spec.checks.clone(),
             auth: spec.component.chroma_db.as_ref().and_then(|chroma| chroma.auth.clone()),
+            capture: captures::of(policy, repository.as_ref()),
             stopped: policy.status.as_ref().is_some_and(|status| status.stopped.is_some()),
             source,
             workloads: existing,
@@ -243,6 +244,7 @@ impl Look<'_> {
             application: lost.application,
             auth: None,
             checks: Vec::new(),
+            capture: CaptureSeen::default(),
             stopped: false,
             source: Err(format!("BackupPolicy {} does not exist in namespace {}", lost.name, self.namespace)),
             workloads: Vec::new(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Assessed, ChosenPoint, GateStatus, IsolationStatus, NoticeStatus, OfflineStatus, PreservedPoint,
     ReportStatus,
+    Assessed, ChosenPoint, FreshCapture, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;
@@ -74,6 +75,10 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub steps: Vec<StepStatus>,
+    /// Captures that the run asks for when all is recovered, one a policy; written before a policy may start one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
+    pub fresh_captures: Vec<FreshCapture>,
     /// The validation checklist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

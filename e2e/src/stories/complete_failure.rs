@@ -185,6 +185,7 @@ fn recovered(run: &RecoveryRun, points: &BTreeMap<&str, RecoveryPoint>) -> Resul
     checks.extend(arxiv::POLICIES.iter().map(|policy| format!("{policy}/operational")));
     checks.extend(SCHOLARS.iter().map(|instance| format!("{}/cronjobs-scheduled", instance.name)));
     checks.extend(SCHOLARS.iter().map(|instance| format!("{}/pipeline", instance.name)));
+    checks.extend(arxiv::POLICIES.iter().map(|policy| format!("{policy}/backup-functional")));
     for check in &checks {
         let found = status.checks.iter().find(|found| found.name == *check);
         let found = found.with_context(|| format!("no check {check}"))?;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use crds::point::PointPhase;
+use crds::policy::Origin;
 use crds::run::{StepPhase, Verdict};
 use crds::{RecoveryPoint, RecoveryRun, Span};
 use futures::FutureExt;
@@ -37,6 +39,7 @@ async fn play(stage: &Stage) -> Result<()> {
     recovered_as_planned(&run, &written.point)?;
     measured(&run, &written.point, loss.declared)?;
     quarantined(stage, &run, &loss).await?;
+    protected_again(stage, &run).await?;
     writable(stage).await
 }
 
@@ -75,6 +78,20 @@ fn recovered_as_planned(run: &RecoveryRun, point: &RecoveryPoint) -> Result<()> 
             wait::condition(&status.conditions, kind).with_context(|| format!("no condition {kind}"))?;
         ensure!(condition.status == "True", "{kind} is {}: {}", condition.status, condition.message);
     }
+    Ok(())
+}
+
+/// The run captured what it recovered before it ended, and that is what its checklist names.
+async fn protected_again(stage: &Stage, run: &RecoveryRun) -> Result<()> {
+    let status = run.status.clone().unwrap_or_default();
+    let line = status.checks.iter().find(|check| check.name == "backup-functional");
+    let line = line.context("no check backup-functional")?;
+    let point: RecoveryPoint = stage.get(&line.observed).await?;
+    let told = point.status.clone().unwrap_or_default();
+    ensure!((told.phase, told.origin) == (Some(PointPhase::Available), Some(Origin::Run)), "{told:?}");
+    let validated =
+        status.steps.iter().find(|step| step.name == "Validate/chromadb").and_then(|step| step.end);
+    ensure!(told.consistency_time > validated, "{} was captured before it was validated", point.name_any());
     Ok(())
 }
 

@@ -5,7 +5,8 @@ use crds::policy::{ActiveCapture, LastAttempt, PolicyMode, SnapshotStage};
 
 use super::job::job;
 use super::{
-    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, hooks, job_name, offline, points, snapshot,
+    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, fresh, hooks, job_name, offline, points,
+    snapshot,
 };
 use crate::backoff;
 use crate::effect::{Event, JobState, OTHER_ANSWER};
@@ -88,9 +89,8 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan, active: ActiveCapture
 /// Starts the Job of `active` when its time has come and the repository can be used. A capture also needs its source, nobody
 /// who forbids it and perhaps stopped workloads; a search for a commit record doesn't. Returns whether it needs them stopped.
 pub(super) fn begin(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture) -> bool {
-    let forbidden = seen.held_by.is_some()
-        || seen.shared_with.is_some()
-        || seen.policy.spec.mode == PolicyMode::Suspended;
+    let held = seen.held_by.is_some() && !fresh::serves(seen, active);
+    let forbidden = held || seen.shared_with.is_some() || seen.policy.spec.mode == PolicyMode::Suspended;
     if forbidden && !active.confirming {
         // A run that stops the workload must not find a capture starting behind its back.
         plan.events.push(Event::normal(
@@ -152,6 +152,7 @@ pub(super) fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCap
     plan.status.consecutive_failures =
         if whole { 0 } else { plan.status.consecutive_failures.saturating_add(1) };
     ended(seen, plan, active, reason, Some(pause));
+    fresh::answer(seen, plan, active, reason, whole.then_some(point.name.as_str()));
     plan.record = Some(Box::new(point));
 }
 
@@ -215,6 +216,7 @@ fn failed(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, reason: 
     conditions::captured(seen, plan, false, reason, &message);
     plan.status.consecutive_failures = plan.status.consecutive_failures.saturating_add(1);
     ended(seen, plan, active, reason, None);
+    fresh::answer(seen, plan, active, reason, None);
 }
 
 fn ended(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, reason: &str, pause: Option<String>) {

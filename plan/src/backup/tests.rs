@@ -2,6 +2,7 @@
 
 mod application;
 mod emergency;
+mod fresh;
 mod hooks;
 mod offline;
 mod outcome;

@@ -125,6 +125,7 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         | Kind::LeaveOffline
         | Kind::LiftIsolation
         | Kind::Unseal
+        | Kind::Protect
         | Kind::Report => String::new(),
     }
 }
@@ -220,6 +221,9 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         ),
         Kind::Unseal => {
             "wait at gate Unseal, then let captures and maintenance go on; undo: none needed".to_owned()
+        }
+        Kind::Protect => {
+            "capture what was recovered, whose point has to become Available; undo: none needed".to_owned()
         }
         Kind::MarkPoints
         | Kind::Objects

@@ -129,7 +129,7 @@ fn kept(draft: &Draft<'_>, policy: &str) -> bool {
 }
 
 /// When the recovery of a component was proved: the end of Validate; without one, the end of the last step before it.
-fn restored_at(draft: &Draft<'_>, policy: &str) -> Timestamp {
+pub(crate) fn restored_at(draft: &Draft<'_>, policy: &str) -> Timestamp {
     let ended = |kind: Kind| {
         let name = Step { kind, policy: Some(policy.to_owned()) }.name();
         let step = draft.status.steps.iter().find(|step| step.name == name && step.phase == StepPhase::Done);

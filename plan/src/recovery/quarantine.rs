@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::assess::owned;
 use super::effect::Effect;
+use super::measure::restored_at;
 use super::seen::{Observed, PointState};
 use super::{Draft, swap};
 use crate::effect::Event;
@@ -33,7 +34,7 @@ pub(crate) fn release(draft: &mut Draft<'_>) {
             draft.next = draft.next.or_at(until);
             continue;
         }
-        match due(seen, &kept, ended) {
+        match due(seen, &kept, restored_at(draft, &kept.policy).min(ended)) {
             Due::Kept(why) => {
                 draft.status.quarantine[number].kept_because = Some(why);
                 draft.next = draft.next.or_at(now.checked_add(AGAIN).unwrap_or(Timestamp::MAX));
@@ -74,7 +75,8 @@ enum Due {
     Gone,
 }
 
-fn due(seen: &Observed, kept: &QuarantinedVolume, ended: Timestamp) -> Due {
+/// `restored` is when what serves now was proved: whatever was captured since holds it.
+fn due(seen: &Observed, kept: &QuarantinedVolume, restored: Timestamp) -> Due {
     let Some(claim) = seen.claims.get(&kept.claim) else { return Due::Gone };
     if claim.deleting {
         return Due::Act(Vec::new());
@@ -82,7 +84,7 @@ fn due(seen: &Observed, kept: &QuarantinedVolume, ended: Timestamp) -> Due {
     let protected = seen.points.iter().any(|point| {
         point.policy == kept.policy
             && point.state == PointState::Available
-            && point.consistency_time.is_some_and(|time| time > ended)
+            && point.consistency_time.is_some_and(|time| time > restored)
     });
     if !protected {
         return Due::Kept(format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::Span;
 use crds::job::RepositoryAccess;
-use crds::policy::{Objectives, OfflineMode, PolicyCheck, Priority, ServerAuth};
+use crds::policy::{Objectives, OfflineMode, PolicyCheck, Priority, RunCapture, ServerAuth};
 use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
 use jiff::Timestamp;
@@ -290,10 +290,29 @@ pub struct Component {
     pub workloads: Vec<WorkloadSeen>,
     /// Those that don't.
     pub missing: Vec<WorkloadRef>,
+    /// What becomes of a capture of it.
+    pub capture: CaptureSeen,
     /// An offline capture has stopped them, and will start them again.
     pub stopped: bool,
     /// Where its data is, or a sentence why that can't be told.
     pub source: Result<Source, String>,
+}
+
+/// What a policy says of its captures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureSeen {
+    /// Why none is taken, which is somebody's will and no failure.
+    pub refused: Option<String>,
+    /// A mark in the bucket seals its repository, as far as the last probe knows; a sentence.
+    pub sealed: Option<String>,
+    /// One that a run asked for is under way.
+    pub begun: bool,
+    /// What came of the last that a run asked for.
+    pub answer: Option<RunCapture>,
+    /// Why none begins, in a sentence.
+    pub waits: Option<String>,
+    /// Reason and message of the last one, if it failed.
+    pub failed: Option<(String, String)>,
 }
 
 /// What an emergency capture of a component needs to know.

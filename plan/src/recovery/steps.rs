@@ -5,7 +5,7 @@ use crds::run::{Scenario, StepPhase, StepStatus};
 use super::seen::{Component, Role};
 use super::{
     Draft, Progress, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
-    provision, start, stop, swap, texts, validate,
+    protect, provision, start, stop, swap, texts, validate,
 };
 use crate::effect::Event;
 
@@ -43,11 +43,12 @@ pub(crate) enum Kind {
     LeaveOffline,
     LiftIsolation,
     Unseal,
+    Protect,
     Report,
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 24] = [
+const WORDS: [(Kind, &str); 25] = [
     (Kind::Assess, "Assess"),
     (Kind::Isolate, "Isolate"),
     (Kind::Seal, "Seal"),
@@ -71,6 +72,7 @@ const WORDS: [(Kind, &str); 24] = [
     (Kind::LeaveOffline, "LeaveOffline"),
     (Kind::LiftIsolation, "LiftIsolation"),
     (Kind::Unseal, "Unseal"),
+    (Kind::Protect, "Protect"),
     (Kind::Report, "Report"),
 ];
 
@@ -159,6 +161,7 @@ impl Kind {
             | Self::Stop
             | Self::LiftIsolation
             | Self::Unseal
+            | Self::Protect
             | Self::Report => true,
             Self::MarkPoints
             | Self::Objects
@@ -206,6 +209,7 @@ impl Kind {
             Self::LeaveOffline => "leave",
             Self::LiftIsolation => "lift",
             Self::Unseal => "unseal",
+            Self::Protect => "protect",
             Self::Report => "report",
         }
     }
@@ -222,7 +226,7 @@ impl Step {
 
     /// Whether it is done only of a run that went well so far.
     pub(crate) fn concludes(&self) -> bool {
-        matches!(self.kind, Kind::LiftIsolation | Kind::Unseal | Kind::Report)
+        matches!(self.kind, Kind::LiftIsolation | Kind::Unseal | Kind::Protect | Kind::Report)
     }
 
     /// Its name.
@@ -259,6 +263,9 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     if breach {
         steps.extend([whole(Kind::LiftIsolation), whole(Kind::Unseal)]);
     }
+    if components.iter().any(|component| component.role == Role::Restored) {
+        steps.push(whole(Kind::Protect));
+    }
     steps.push(whole(Kind::Report));
     steps
 }
@@ -285,6 +292,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Seal | Kind::Unseal, _) => evidence::seal(draft, index, step.kind),
         (Kind::Stop, _) => stop::advance(draft),
         (Kind::LiftIsolation, _) => lift::give_back(draft),
+        (Kind::Protect, _) => protect::advance(draft),
         (Kind::Report, _) => super::measure::report(draft),
         (Kind::Objects, Some(policy)) => objects::advance(draft, index, policy),
         (Kind::Emergency, Some(policy)) => emergency::advance(draft, index, policy),

@@ -14,6 +14,7 @@ mod measure;
 mod network;
 mod nothing_left;
 mod notice;
+mod protect;
 mod refuse;
 mod reporting;
 mod retry;

@@ -56,7 +56,7 @@ fn unstarted(draft: &mut Draft<'_>, component: &Component) -> Progress {
 }
 
 /// The run's verdict is that of its worst component.
-fn worse(draft: &mut Draft<'_>, verdict: Verdict) {
+pub(crate) fn worse(draft: &mut Draft<'_>, verdict: Verdict) {
     if draft.status.verdict != Some(Verdict::Failed) {
         draft.status.verdict = Some(verdict);
     }

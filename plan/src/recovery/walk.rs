@@ -199,10 +199,12 @@ fn look(draft: &mut Draft<'_>, index: usize, deadline: Timestamp) -> Progress {
             "this controller does not know the step; it was planned by another version",
         );
     };
-    // What is given back is, however late it is; and what a human took to say so after a breach makes no recovery late.
-    let breach = draft.seen.run.spec.scenario == Scenario::SecurityBreach;
-    let leaving = matches!(step.kind, Kind::LeaveOffline | Kind::LiftIsolation | Kind::Unseal)
-        || (breach && step.kind == Kind::Report);
+    // What is given back is, however late it is; and neither what a human took to say so after a breach nor a capture of what is recovered by then makes a
+    // recovery late.
+    let network = draft.seen.run.spec.scenario == Scenario::NetworkFailure;
+    let leaving =
+        matches!(step.kind, Kind::LeaveOffline | Kind::LiftIsolation | Kind::Unseal | Kind::Protect)
+            || (!network && step.kind == Kind::Report);
     if draft.now < deadline || leaving || swap::between(draft.seen, &draft.status, step.policy.as_deref()) {
         return steps::advance(draft, index, &step);
     }

@@ -47,11 +47,25 @@ pub(super) fn alone(repository: &RecoveryRepository, now: Timestamp) -> Observed
         marks: JobState::Absent,
         maintenance: JobState::Absent,
         run: None,
+        sealing: None,
         ended_jobs: vec![],
         policies: &[],
         points: &[],
         now,
     }
+}
+
+#[test]
+fn what_a_run_has_sealed_or_unsealed_is_looked_at_again_at_once() {
+    let mut repository = repository();
+    probe(&mut repository, Report::Probed(probed()), at(NOW));
+    let later = at(NOW) + SignedDuration::from_mins(5);
+    let begun = |sealing: Option<Timestamp>| {
+        let plan = plan(&Observed { sealing, ..alone(&repository, later) });
+        plan.start.is_some_and(|job| matches!(job.request, Request::Probe { .. }))
+    };
+    assert!(!begun(None) && !begun(Some(at(NOW) - SignedDuration::from_secs(1))));
+    assert!(begun(Some(later)));
 }
 
 fn look(repository: &RecoveryRepository, job: JobState, now: Timestamp) -> Plan {

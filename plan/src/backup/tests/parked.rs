@@ -129,6 +129,7 @@ fn nothing_starts_in_a_terminating_namespace() {
         hooks_allowed: true,
         hook_job: JobState::Absent,
         held_by: None,
+        fresh: None,
         job: JobState::Absent,
         turns: vec![],
         emergency: crate::backup::emergency::Seen {

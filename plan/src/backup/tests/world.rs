@@ -152,6 +152,7 @@ pub(super) struct World {
     pub(super) circle: Option<String>,
     pub(super) snapshots: snapshot::Seen,
     pub(super) held_by: Option<String>,
+    pub(super) fresh: Option<crate::backup::fresh::Asked>,
     pub(super) jobs: BTreeMap<String, JobState>,
     pub(super) requests: BTreeMap<String, Request>,
     /// What the captures of the running series have reported.
@@ -178,6 +179,7 @@ impl World {
             circle: None,
             snapshots: snapshot::Seen::default(),
             held_by: None,
+            fresh: None,
             jobs: BTreeMap::new(),
             requests: BTreeMap::new(),
             turns: vec![],
@@ -213,6 +215,7 @@ impl World {
             hooks_allowed: self.hooks_allowed,
             hook_job: hook_job.cloned().unwrap_or(JobState::Absent),
             held_by: self.held_by.clone(),
+            fresh: self.fresh.clone(),
             job: job.cloned().unwrap_or(JobState::Absent),
             turns: self.turns.clone(),
             emergency: self.emergency(),

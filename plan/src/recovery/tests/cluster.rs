@@ -53,6 +53,8 @@ pub(super) struct Cluster {
     pub(super) read: BTreeMap<String, String>,
     /// Whether the network enforces NetworkPolicies.
     pub(super) enforces: bool,
+    /// What a capture that the run asks for leaves.
+    pub(super) captures: super::protect::Captures,
     /// What the points hold, as a namespace in order.
     pub(super) recorded: Observed,
     serial: u32,
@@ -74,6 +76,7 @@ impl Cluster {
             creates: true,
             read: BTreeMap::new(),
             enforces: true,
+            captures: super::protect::Captures::Good,
             serial: 0,
         }
     }
@@ -375,6 +378,7 @@ impl Cluster {
     pub(super) fn settle(&mut self) -> bool {
         let before = self.seen.clone();
         super::isolation::settle(self);
+        super::protect::settle(self);
         // The controllers of workloads: one pod each, on all claims of its component.
         for component in 0..self.seen.components.len() {
             for workload in 0..self.seen.components[component].workloads.len() {

@@ -9,6 +9,7 @@ use crate::recovery::seen::PointState;
 fn recovered_and_captured() -> Cluster {
     let mut cluster = Cluster::new();
     cluster.run(1000);
+    cluster.seen.points.retain(|point| point.name != "fresh-chromadb");
     let now = cluster.seen.now + SignedDuration::from_mins(5);
     cluster.seen.points.push(point("p4", &now.to_string(), PointState::Available));
     cluster
@@ -44,6 +45,22 @@ fn it_is_kept_for_as_long_as_the_policy_says_and_then_deleted_with_its_claim_whe
         assert!(cluster.status().quarantine[0].released.is_some());
         assert_eq!(cluster.log.marks.iter().filter(|mark| *mark == "ReleaseClaim").count(), 1);
     }
+}
+
+#[test]
+fn the_capture_that_ended_the_run_is_the_newer_point() {
+    let mut cluster = Cluster::new();
+    cluster.run(1000);
+    after(&mut cluster, SignedDuration::from_hours(337), 1000);
+    assert!(!is_kept(&cluster));
+    // One of before what serves was validated protects nothing of it.
+    let mut cluster = Cluster::new();
+    cluster.run(1000);
+    let early = cluster.seen.points.iter_mut().find(|point| point.name == "fresh-chromadb").unwrap();
+    early.consistency_time =
+        cluster.seen.run.status.steps.iter().find(|s| s.name == "Validate/chromadb").unwrap().end;
+    after(&mut cluster, SignedDuration::from_hours(337), 1000);
+    assert!(is_kept(&cluster));
 }
 
 #[test]

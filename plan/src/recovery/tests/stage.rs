@@ -152,6 +152,7 @@ fn chromadb() -> Component {
         policy_spec: serde_json::json!({"component": {}}),
         workloads: vec![workload(WorkloadKind::StatefulSet, "chromadb")],
         missing: Vec::new(),
+        capture: CaptureSeen::default(),
         stopped: false,
         source: Ok(source(&[CLAIM], content)),
     }
