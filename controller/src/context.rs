@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::events::Recorder;
+use plan::recovery::seen::NodeUsage;
 
 use crate::error;
 use crate::metrics::Metrics;
@@ -27,6 +28,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// What is measured.
     pub metrics: Arc<Metrics>,
+    /// What the nodes use, as it was read last.
+    pub(crate) usage: Mutex<Option<(Timestamp, Result<Vec<NodeUsage>, String>)>>,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -55,7 +58,8 @@ impl Context {
         recorder: Recorder,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { client, now, epoch, namespace, mover, recorder, metrics, failures: Mutex::default() }
+        let (usage, failures) = (Mutex::default(), Mutex::default());
+        Self { client, now, epoch, namespace, mover, recorder, metrics, usage, failures }
     }
 
     /// Counts a failure of `object` and says how long to wait.

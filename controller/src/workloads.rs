@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 
 use crds::reference::{RECREATED_BY, REPLICAS, WorkloadRef};
+use crds::run::LostPod;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
 use plan::backup::source::Workload;
+use plan::recovery::seen::NodeState;
 use plan::workload::{PodSeen, Recreated, WorkloadSeen};
 
 use crate::context::Context;
 use crate::error::Error;
+
+/// The taint by which somebody says that a node's machine is off.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// A workload in the words of the plan.
 pub(crate) fn seen(reference: &WorkloadRef, found: &Workload) -> WorkloadSeen {
@@ -91,12 +96,7 @@ fn pod(pod: &Pod, node: Option<&Node>) -> PodSeen {
     let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
     let placed = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    let answers = node.is_some_and(|node| {
-        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        conditions
-            .filter(|condition| condition.type_ == "Ready")
-            .all(|condition| condition.status != "Unknown")
-    });
+    let answers = node.is_some_and(answers);
     let conditions = status.and_then(|status| status.conditions.as_ref());
     PodSeen {
         name: pod.name_any(),
@@ -110,6 +110,37 @@ fn pod(pod: &Pod, node: Option<&Node>) -> PodSeen {
             .map(|container| container.restart_count)
             .sum(),
     }
+}
+
+/// What is known of the nodes on which pods were lost.
+///
+/// # Errors
+/// When the API server can't be read.
+pub(crate) async fn nodes(ctx: &Context, lost: &[LostPod]) -> Result<BTreeMap<String, NodeState>, Error> {
+    let api: Api<Node> = Api::all(ctx.client.clone());
+    let mut known = BTreeMap::new();
+    for LostPod { node: name, .. } in lost {
+        if !known.contains_key(name) {
+            let found = api.get_opt(name).await.map_err(Error::api("get", format!("Node/{name}")))?;
+            known.insert(name.clone(), state(found.as_ref()));
+        }
+    }
+    Ok(known)
+}
+
+fn state(node: Option<&Node>) -> NodeState {
+    let Some(node) = node else { return NodeState::Gone };
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    match (answers(node), taints.into_iter().any(|taint| taint.key == OUT_OF_SERVICE)) {
+        (true, _) => NodeState::Answers,
+        (false, true) => NodeState::OutOfService,
+        (false, false) => NodeState::Silent,
+    }
+}
+
+fn answers(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.filter(|condition| condition.type_ == "Ready").all(|condition| condition.status != "Unknown")
 }
 
 /// Those of `pods` that mount a claim which passes, and whether their nodes answer.
@@ -137,4 +168,30 @@ pub(crate) async fn mounting(
         seen.push(pod(found, node));
     }
     Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_told_by_whether_it_answers_and_by_what_somebody_wrote_on_it() {
+        let node = |ready: &str, taints: Value| -> Node {
+            serde_json::from_value(json!({
+                "metadata": {"name": "node-2"}, "spec": {"taints": taints},
+                "status": {"conditions": [{"type": "MemoryPressure", "status": "Unknown"}, {"type": "Ready", "status": ready}]},
+            }))
+            .unwrap()
+        };
+        let unreachable = json!({"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"});
+        let off = json!({"key": OUT_OF_SERVICE, "value": "nodeshutdown", "effect": "NoExecute"});
+        assert_eq!(state(None), NodeState::Gone);
+        assert_eq!(state(Some(&node("Unknown", json!([unreachable])))), NodeState::Silent);
+        assert_eq!(state(Some(&node("Unknown", json!([unreachable, off])))), NodeState::OutOfService);
+        for answers in ["True", "False"] {
+            assert_eq!(state(Some(&node(answers, json!([off])))), NodeState::Answers, "{answers}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod fresh;
 mod incident;
 mod isolation;
 mod notice;
+mod lost;
 mod offline;
 mod point;
 mod report;
@@ -27,6 +28,7 @@ pub use fresh::FreshCapture;
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use isolation::{HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES};
 pub use notice::NoticeStatus;
+pub use lost::LostPod;
 pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
 };

@@ -113,11 +113,14 @@ impl PodSeen {
     }
 }
 
+/// What somebody writes on a node whose machine is off for certain.
+pub(crate) const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute";
+
 /// What is said of a pod of which nobody can say whether it still writes. Unknown is not stopped.
 pub(crate) fn unknown<'a>(pods: impl IntoIterator<Item = &'a PodSeen>) -> Option<String> {
     let (pod, node) = pods.into_iter().find_map(|pod| pod.lost_on.as_ref().map(|node| (pod, node)))?;
     Some(format!(
-        "pod {} is on node {node}, which does not answer: whether it still writes is unknown. Bring the node back, or, when the machine is off for certain, say so: kubectl taint node {node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute",
+        "pod {} is on node {node}, which does not answer: whether it still writes is unknown. Bring the node back, or, when the machine is off for certain, say so: kubectl taint node {node} {OUT_OF_SERVICE}",
         pod.name
     ))
 }

@@ -95,8 +95,14 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         usage = Some(super::usage::look(ctx).await);
         cron_jobs = look.cron_jobs(&components).await?;
     }
+    let names_class = run.spec.in_place().is_some_and(|target| target.storage_class_name.is_some());
+    let storage_classes = match names_class && run.status.steps.is_empty() {
+        true => surroundings::storage_classes(ctx).await,
+        false => None,
+    };
     Ok(Observed {
         now: (ctx.now)(),
+        storage_classes,
         epoch: ctx.epoch,
         namespace_terminating: observe::is_terminating(ctx, &run.namespace).await?,
         executed: executed.as_ref().map(read::executed),
@@ -111,6 +117,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         points,
         jobs,
         pods: workloads::mounting(ctx, &pods, |claim| claims.contains_key(claim)).await?,
+        nodes: workloads::nodes(ctx, &run.status.lost_pods).await?,
         services: services.iter().map(read::ports).collect(),
         claims,
         volumes,
@@ -372,3 +379,6 @@ fn wanted(
 fn remembered(memory: Option<&Memory>) -> impl Iterator<Item = &ClaimSeen> {
     memory.into_iter().flat_map(|memory| memory.remembered.values().flatten())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use crds::{BackupPolicy, RecoveryRepository, condition};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::objects::Wanted;
@@ -54,6 +55,12 @@ pub(super) async fn look(ctx: &Context, listed: Listed<'_>) -> Surroundings {
     }
     around.secrets = secrets.into_iter().collect();
     around
+}
+
+/// Names of the StorageClasses; absent: they can't be read.
+pub(super) async fn storage_classes(ctx: &Context) -> Option<Vec<String>> {
+    let classes = Api::<StorageClass>::all(ctx.client.clone()).list(&ListParams::default()).await.ok()?;
+    Some(classes.items.iter().map(ResourceExt::name_any).collect())
 }
 
 async fn refers(ctx: &Context, namespace: &str, component: &Component) -> Wanted {

@@ -1,5 +1,8 @@
 //! What the nodes use, as metrics.k8s.io tells it where somebody has installed that.
 
+use std::sync::PoisonError;
+
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, ResourceExt};
@@ -8,8 +11,22 @@ use plan::recovery::seen::NodeUsage;
 use crate::context::Context;
 use crate::error::is_code;
 
+/// For how long what was read is believed: metrics are no younger themselves, and a run looks several times a second.
+const BELIEVED: SignedDuration = SignedDuration::from_secs(30);
+
 /// Looks; a sentence where it is not known.
 pub(super) async fn look(ctx: &Context) -> Result<Vec<NodeUsage>, String> {
+    let now = (ctx.now)();
+    let known = ctx.usage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((_, known)) = known.filter(|(at, _)| now.duration_since(*at).abs() < BELIEVED) {
+        return known;
+    }
+    let found = read(ctx).await;
+    *ctx.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, found.clone()));
+    found
+}
+
+async fn read(ctx: &Context) -> Result<Vec<NodeUsage>, String> {
     let resource = ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "NodeMetrics"),
         "nodes",

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum GateName {
     /// After Assess: the plan stands in the status, and nothing was touched yet.
     Start,
+    /// A pod is on a node that does not answer: before it counts as stopped.
+    ForceStop,
     /// Before restored workloads are started in a namespace whose isolation is not proved.
     StartUnisolated,
     /// After a breach: before the isolation is lifted.
@@ -24,6 +26,7 @@ impl GateName {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Start => "Start",
+            Self::ForceStop => "ForceStop",
             Self::StartUnisolated => "StartUnisolated",
             Self::LiftIsolation => "LiftIsolation",
             Self::Unseal => "Unseal",

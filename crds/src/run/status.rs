@@ -9,6 +9,7 @@ use super::{
     Assessed, ChosenPoint, GateStatus, IsolationStatus, NoticeStatus, OfflineStatus, PreservedPoint,
     ReportStatus,
     Assessed, ChosenPoint, FreshCapture, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint,
+    Assessed, ChosenPoint, FreshCapture, GateStatus, IsolationStatus, LostPod, OfflineStatus, PreservedPoint,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;
@@ -55,6 +56,10 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"]))]
     pub stopped: Vec<StoppedWorkload>,
+    /// Pods on nodes that did not answer when the workloads were stopped: nothing is restored in their place before they are known to be gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod", "node"]))]
+    pub lost_pods: Vec<LostPod>,
     /// Volumes exchanged under a claim's name; written before the first claim is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["claim"]))]

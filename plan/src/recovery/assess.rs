@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::scope::circle;
 use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
-use super::{Draft, Progress, assessment, dry_run, isolation, network, preserve, settle, texts};
+use super::{Draft, Progress, assessment, dry_run, isolation, network, preserve, provision, settle, texts};
 
 /// When both clocks start: what was declared, else the creation of the run.
 pub(crate) fn declared(run: &RunSeen) -> Timestamp {
@@ -295,7 +295,8 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
-    too_many(seen).or_else(|| shared_claim(seen)).or_else(|| preserve::no_other_storage(seen))
+    let storage = || provision::no_such_class(seen).or_else(|| preserve::no_other_storage(seen));
+    too_many(seen).or_else(|| shared_claim(seen)).or_else(storage)
 }
 
 /// More than the status of one run can hold.

@@ -22,7 +22,8 @@ pub(crate) fn ahead(draft: &mut Draft<'_>, step: &Step, deadline: Timestamp) -> 
         return Ahead::Open;
     }
     for name in [GateName::Start, GateName::StartUnisolated, GateName::LiftIsolation, GateName::Unseal] {
-        match at(draft, name, step, deadline) {
+        let required_by = required(draft, name, step);
+        match at(draft, name, required_by, deadline, None) {
             Ahead::Open => {}
             closed => return closed,
         }
@@ -30,13 +31,19 @@ pub(crate) fn ahead(draft: &mut Draft<'_>, step: &Step, deadline: Timestamp) -> 
     Ahead::Open
 }
 
-/// Looks at one gate.
-fn at(draft: &mut Draft<'_>, name: GateName, step: &Step, deadline: Timestamp) -> Ahead {
+/// Looks at one gate, which `required_by` asks for. `why`: what whoever decides has to know; absent: the steps.
+pub(crate) fn at(
+    draft: &mut Draft<'_>,
+    name: GateName,
+    required_by: Option<String>,
+    deadline: Timestamp,
+    why: Option<&str>,
+) -> Ahead {
     let passed = |gate: &GateStatus| gate.name == name && gate.answer == Some(Answer::Approved);
     if draft.status.gates.iter().any(passed) {
         return Ahead::Open;
     }
-    let Some(required_by) = required(draft, name, step) else { return Ahead::Open };
+    let Some(required_by) = required_by else { return Ahead::Open };
     let known = draft.status.gates.iter().position(|gate| gate.name == name);
     let index = known.unwrap_or_else(|| {
         let gate = GateStatus { name, required_by, since: draft.now, answer: None, by: None, time: None };
@@ -54,6 +61,11 @@ fn at(draft: &mut Draft<'_>, name: GateName, step: &Step, deadline: Timestamp) -
     // What was done before a breach's own gates is not undone by what is decided there.
     let (reason, refused, late) = match name {
         GateName::Start => ("Rejected", "the plan", "nothing was touched"),
+        GateName::ForceStop => (
+            "DecisionRejected",
+            "to go on without a pod of which nothing is known",
+            "nothing is restored in its place",
+        ),
         GateName::StartUnisolated => (
             "DecisionRejected",
             "to start workloads in a namespace whose isolation is not proved",
@@ -83,7 +95,7 @@ fn at(draft: &mut Draft<'_>, name: GateName, step: &Step, deadline: Timestamp) -
             Ahead::Failed("DeadlineExceeded", message)
         }
         None => {
-            let message = asked(draft, index, &digest, decided.is_some());
+            let message = asked(draft, index, &digest, decided.is_some(), why);
             if known.is_none() {
                 draft.events.push(Event::normal("AwaitingDecision", message.clone()));
             }
@@ -126,6 +138,7 @@ fn required(draft: &Draft<'_>, name: GateName, step: &Step) -> Option<String> {
             let sealed = step.kind == Kind::Unseal && evidence::is_sealed(&draft.status);
             return sealed.then(|| "scenario".to_owned());
         }
+        GateName::ForceStop => return None,
         GateName::Start => {}
     }
     let run = &draft.seen.run;
@@ -136,16 +149,17 @@ fn required(draft: &Draft<'_>, name: GateName, step: &Step) -> Option<String> {
     asking.map(|component| format!("policy/{}", component.policy))
 }
 
-fn asked(draft: &Draft<'_>, index: usize, digest: &str, other_plan: bool) -> String {
+fn asked(draft: &Draft<'_>, index: usize, digest: &str, other_plan: bool, why: Option<&str>) -> String {
     let gate = &draft.status.gates[index];
     let before = match other_plan {
         true => "the decision that was given is on another plan; ",
         false => "",
     };
     format!(
-        "{before}gate {}, required by {}: read status.steps, then {}",
+        "{before}gate {}, required by {}: {}, then {}",
         gate.name.as_str(),
         gate.required_by,
+        why.unwrap_or("read status.steps"),
         how_to_approve(draft, gate.name, digest)
     )
 }

@@ -193,7 +193,7 @@ fn breakdown(draft: &Draft<'_>, policy: &str, start: Timestamp, end: Timestamp) 
         let decided = draft.status.gates.iter().any(|gate| match gate.name {
             GateName::Start => matches!(step.kind, Kind::Isolate | Kind::Stop | Kind::Diagnose),
             GateName::StartUnisolated => step.kind == Kind::Start,
-            GateName::LiftIsolation | GateName::Unseal => false,
+            GateName::ForceStop | GateName::LiftIsolation | GateName::Unseal => false,
         });
         line.until(
             if first {

@@ -7,9 +7,21 @@ use crds::names;
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, RUN_LABEL};
 
 use super::effect::{Effect, NewClaim};
-use super::seen::ClaimSeen;
+use super::seen::{ClaimSeen, Observed};
 use super::{Draft, Progress, dry_run, quantity};
 use crate::effect::label_value;
+
+/// Why nothing can be restored onto the StorageClass that the run names: there is none of that name. Else claims would be Pending until its deadline.
+pub(crate) fn no_such_class(seen: &Observed) -> Option<(&'static str, String)> {
+    let named = seen.run.spec.in_place()?.storage_class_name.as_ref()?;
+    let have = seen.storage_classes.as_ref().filter(|have| !have.contains(named))?;
+    let have =
+        if have.is_empty() { "there is none".to_owned() } else { format!("there are: {}", have.join(", ")) };
+    let message = format!(
+        "spec.target.inPlace.storageClassName is {named}, which does not exist in this cluster ({have}). Create a new run"
+    );
+    Some(("InvalidSpec", message))
+}
 
 /// Makes the claims, each of the old one's size and kind.
 pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {

@@ -10,7 +10,7 @@ use super::assess::{self, owned};
 use super::effect::Effect;
 use super::seen::{ClaimSeen, Component, Observed, PodSeen, UsedBy, WorkloadSeen};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, objects, swap};
+use super::{Draft, Progress, force_stop, objects, swap};
 use crate::effect::Identity;
 use crate::workload;
 
@@ -76,6 +76,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
             "holding the run until its claims are whole again",
         );
     }
+    force_stop::note(draft, &mounting(seen));
     let running: Vec<Effect> = scale_down(seen);
     let pods: Vec<&PodSeen> = mounting(seen).into_iter().filter(|pod| pod.lost_on.is_none()).collect();
     if !running.is_empty() || !pods.is_empty() {
@@ -169,7 +170,9 @@ pub(crate) fn quarantine(draft: &mut Draft<'_>, policy: &str) -> Progress {
     }
     let Some(claims) = seen.remembered(policy) else { return forgotten(policy) };
     let pods: Vec<&PodSeen> = claims.iter().flat_map(|claim| seen.pods_of(&claim.name)).collect();
-    if let Some(progress) = unknown(draft, &pods) {
+    force_stop::note(draft, &pods);
+    let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
+    if let Some(progress) = force_stop::wait(draft, &names) {
         return progress;
     }
     if workload::unknown(mounting(seen)).is_none() {

@@ -7,6 +7,7 @@ mod checks;
 mod cluster;
 mod emergency;
 mod everything;
+mod force_stop;
 mod gate;
 mod isolation;
 mod kept;
@@ -32,6 +33,7 @@ use stage::*;
 
 use super::*;
 use crate::effect::JobState;
+use crate::recovery::seen::NodeState;
 
 fn phase(cluster: &Cluster) -> Option<RunPhase> {
     cluster.status().phase
@@ -323,6 +325,7 @@ fn a_pod_on_a_node_that_does_not_answer_is_never_taken_for_gone() {
     assert!(message(&cluster, "Stopped").contains("node-2"));
     assert!(cluster.log.jobs.is_empty());
     cluster.seen.pods.clear();
+    cluster.seen.nodes.insert("node-2".into(), NodeState::Gone);
     cluster.run(1000);
     recovered(&cluster);
 }

@@ -250,6 +250,7 @@ fn a_pod_of_which_nothing_is_known_holds_up_its_own_component_alone() {
     assert_eq!(reason(&cluster, "Stopped"), "PodUnknown");
     assert_eq!(cluster.seen.claims["scholar-state"].uid, "scholar-state-old");
     cluster.seen.pods.retain(|pod| pod.name != "scholar-0");
+    cluster.seen.nodes.insert("node-2".into(), crate::recovery::seen::NodeState::Answers);
     cluster.run(1000);
     all_recovered(&cluster);
     assert_eq!(reason(&cluster, "Stopped"), "AllGone");

@@ -177,3 +177,27 @@ fn data_of_an_older_chromadb_is_migrated_by_a_newer_one_and_the_run_says_that_th
     assert!(message(&cluster, "SourceResolved").contains("one-way"));
     assert_eq!(cluster.status().levels[0].migrations, "2/6/11");
 }
+
+#[test]
+fn a_storage_class_that_does_not_exist_is_refused_with_those_that_do_before_anything_is_stopped() {
+    let named = |classes: Option<&[&str]>| {
+        let mut cluster = Cluster::new();
+        let target =
+            serde_json::json!({"target": {"inPlace": {"confirm": "arxiv", "storageClassName": "fast"}}});
+        cluster.seen.run.spec = spec(target);
+        cluster.seen.storage_classes =
+            classes.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        cluster.run(1000);
+        cluster
+    };
+    for (classes, have) in [(&["standard", "slow"][..], "there are: standard, slow"), (&[], "there is none")]
+    {
+        let cluster = named(Some(classes));
+        assert_eq!(reason(&cluster, "Failed"), "InvalidSpec");
+        let said = message(&cluster, "Failed");
+        assert!(said.contains("storageClassName is fast") && said.contains(have), "{said}");
+        assert!(cluster.log.marks.is_empty(), "{:?}", cluster.log.marks);
+    }
+    recovered(&named(Some(&["standard", "fast"])));
+    recovered(&named(None));
+}

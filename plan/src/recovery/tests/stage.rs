@@ -195,6 +195,8 @@ pub(super) fn corrupted() -> Observed {
         volumes: BTreeMap::from([("pv-old".into(), volume("pv-old", ("arxiv", CLAIM, "claim-old")))]),
         claims: BTreeMap::from([(CLAIM.into(), claim(CLAIM, "claim-old", "pv-old"))]),
         pods: vec![pod("chromadb-0", &[CLAIM])],
+        nodes: BTreeMap::new(),
+        storage_classes: None,
         services: BTreeMap::from([("chromadb".into(), vec![8000])]),
         memory: None,
         surroundings: None,
