@@ -101,6 +101,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Capture { .. } => "Capture",
         Request::Preserve { .. } => "Preserve",
         Request::Cut { .. } => "Cut",
+        Request::Hook { needed: true, .. } => "Exec",
         Request::Hook { all_or_none: true, .. } => "HookBefore",
         Request::Hook { .. } => "HookAfter",
         Request::WriteReport { .. } => "Report",

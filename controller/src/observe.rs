@@ -171,7 +171,8 @@ pub async fn using(ctx: &Context, namespace: &str, claims: &[String]) -> Result<
     workloads::mounting(ctx, &pods, |mounted| claims.iter().any(|claim| claim == mounted)).await
 }
 
-fn pods_of(selector: Option<&LabelSelector>) -> ListParams {
+/// What lists the pods that `selector` selects.
+pub(crate) fn pods_of(selector: Option<&LabelSelector>) -> ListParams {
     match selector.cloned().map(Selector::try_from) {
         Some(Ok(selector)) => ListParams::default().labels_from(&selector),
         // A selector that can't be read selects nothing that we know; the claim is then looked for in every pod.

@@ -5,6 +5,7 @@ mod captures;
 mod check_job;
 mod execute;
 mod isolation;
+mod looked_at;
 mod observe;
 mod probe;
 mod read;

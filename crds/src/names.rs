@@ -64,6 +64,13 @@ pub fn hooker(policy_uid: &str) -> String {
     format!("hf-hooks-{policy_uid}")
 }
 
+/// The ServiceAccount and the RoleBinding of the checks of a run that run commands. A function that an admission policy can compute, too
+/// (`admission/exec.yaml` of the chart).
+#[must_use]
+pub fn checker(run_uid: &str) -> String {
+    format!("hf-checks-{run_uid}")
+}
+
 /// The ServiceAccount and the RoleBinding by which a run creates what is missing. A function that an admission policy can compute, too
 /// (`admission/recreate.yaml` of the chart).
 #[must_use]

@@ -19,6 +19,7 @@ mod component;
 mod emergency;
 mod hooks;
 mod offline;
+mod pod_check;
 mod run_capture;
 pub use auth::{ServerAuth, TokenRef};
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
@@ -29,6 +30,7 @@ pub use component::{
 pub use emergency::{ActiveEmergency, EmergencyCapture, EmergencyStatus, LastEmergency};
 pub use hooks::{Hook, HookStage, Hooked, Hooks};
 pub use offline::{Endpoint, OfflineMode, Restart, Switch};
+pub use pod_check::{ExecCheck, StatusCheck, StatusKind, StatusRef};
 pub use run_capture::RunCapture;
 
 /// One component to protect: what, how, how often, where to, with which objectives and priority.

@@ -2,6 +2,7 @@
 
 mod assessment;
 mod decision;
+mod exec;
 mod fresh;
 mod incident;
 mod isolation;
@@ -24,6 +25,7 @@ use crate::reference::NameRef;
 
 pub use assessment::{Assessed, Health};
 pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
+pub use exec::ExecStatus;
 pub use fresh::FreshCapture;
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use isolation::{HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES};

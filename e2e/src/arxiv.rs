@@ -125,6 +125,12 @@ pub fn policies(repository: &str) -> Vec<Value> {
         policy(MONITORING, application(deployment(MONITOR)), "Medium", "1h", json!([])),
         policy(EMAIL, application(deployment(EMAIL)), "Low", "30m", json!([])),
     ];
+    let ready = json!({"name": "all-ready", "group": "CoreServices", "status": {
+        "objectRef": {"kind": "Deployment", "name": MONITOR}, "expression": "object.status.readyReplicas == object.spec.replicas"}});
+    let known = made[1]["spec"]["checks"].as_array_mut().expect("it has one check");
+    known.push(ready);
+    let runs = json!({"name": "runs", "exec": {"command": ["python3", "-c", "pass"]}});
+    made[2]["spec"]["checks"].as_array_mut().expect("it has one check").push(runs);
     for Instance { name, .. } in &SCHOLARS {
         let pipeline = format!("{name}-pipeline");
         let workloads = json!([{"kind": "Deployment", "name": name}, {"kind": "CronJob", "name": format!("{name}-fetch")},

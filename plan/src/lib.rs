@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod backup;
 pub mod beyond;
 pub mod effect;
+pub mod expression;
 pub mod recovery;
 pub mod repository;
 pub mod request;

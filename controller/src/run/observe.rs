@@ -18,7 +18,7 @@ use plan::recovery::seen::{
 };
 use plan::recovery::{Member, forgotten, scope};
 
-use super::{captures, isolation, probe, read, surroundings};
+use super::{captures, isolation, looked_at, probe, read, surroundings};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -90,10 +90,12 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         | Scenario::StorageFailure
         | Scenario::NetworkFailure => NetworkSeen::default(),
     };
-    let (mut usage, mut cron_jobs) = (None, Vec::new());
+    let (mut usage, mut cron_jobs, mut objects) = (None, Vec::new(), BTreeMap::new());
     if validating(&run.status) {
         usage = Some(super::usage::look(ctx).await);
         cron_jobs = look.cron_jobs(&components).await?;
+        objects = looked_at::objects(ctx, &run.namespace, &components).await?;
+        looked_at::pods(ctx, &run.namespace, &mut components).await?;
     }
     let names_class = run.spec.in_place().is_some_and(|target| target.storage_class_name.is_some());
     let storage_classes = match names_class && run.status.steps.is_empty() {
@@ -103,6 +105,8 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     Ok(Observed {
         now: (ctx.now)(),
         storage_classes,
+        hooks_allowed: ctx.mover.hooks,
+        objects,
         epoch: ctx.epoch,
         namespace_terminating: observe::is_terminating(ctx, &run.namespace).await?,
         executed: executed.as_ref().map(read::executed),
@@ -198,6 +202,7 @@ impl Look<'_> {
             stopped: policy.status.as_ref().is_some_and(|status| status.stopped.is_some()),
             source,
             workloads: existing,
+            ready_pods: Vec::new(),
             missing,
         })
     }
@@ -255,6 +260,7 @@ impl Look<'_> {
             stopped: false,
             source: Err(format!("BackupPolicy {} does not exist in namespace {}", lost.name, self.namespace)),
             workloads: Vec::new(),
+            ready_pods: Vec::new(),
             missing: Vec::new(),
         })
     }

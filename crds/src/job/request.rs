@@ -73,6 +73,9 @@ pub enum Request {
         hook: Hook,
         /// The first pod in which it fails is the last; otherwise every pod has its turn.
         all_or_none: bool,
+        /// One that is gone is a failure all the same: what was asked for was not done.
+        #[serde(default)]
+        needed: bool,
     },
     /// Look from here whether endpoints answer: resolve each name, and connect.
     Diagnose {

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{ExecCheck, StatusCheck};
 use crate::Span;
 use crate::reference::NameRef;
 use crate::run::CheckGroup;
@@ -11,8 +12,8 @@ use crate::run::CheckGroup;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "[has(self.http), has(self.chromaCount), has(self.job), has(self.manual)].filter(set, set).size() == 1",
-     "message": "set exactly one of http, chromaCount, job, manual"},
+    {"rule": "[has(self.http), has(self.chromaCount), has(self.job), has(self.exec), has(self.status), has(self.manual)].filter(set, set).size() == 1",
+     "message": "set exactly one of http, chromaCount, job, exec, status, manual"},
     {"rule": "!(self.name in ['cpu', 'memory', 'disk', 'network', 'chromadb-responds', 'workloads-ready', 'containers-healthy', 'cronjobs-scheduled', 'collections-accessible', 'counts', 'corruption', 'queries', 'files', 'backup-functional', 'credential-wanted', 'access-controls', 'credentials-rotated', 'audit-logs-reviewed', 'security-monitoring'])",
      "fieldPath": ".name", "message": "is the name of a check that every recovery makes; choose another"}]))]
 pub struct PolicyCheck {
@@ -32,6 +33,12 @@ pub struct PolicyCheck {
     /// A Job made of a CronJob's template completes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobCheck>,
+    /// A command in a pod of the component ends with 0. Only where the chart allows commands in pods (hooks.enabled).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecCheck>,
+    /// An object's status is as an expression says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusCheck>,
     /// Something that only a person can know. Inconclusive until somebody attests it in the run's `spec.attestations`, which ends no run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manual: Option<ManualCheck>,

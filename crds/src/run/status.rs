@@ -10,6 +10,8 @@ use super::{
     ReportStatus,
     Assessed, ChosenPoint, FreshCapture, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint,
     Assessed, ChosenPoint, FreshCapture, GateStatus, IsolationStatus, LostPod, OfflineStatus, PreservedPoint,
+    Assessed, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod, OfflineStatus,
+    PreservedPoint,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;
@@ -84,6 +86,10 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["policy"]))]
     pub fresh_captures: Vec<FreshCapture>,
+    /// Commands that checks run in pods; written before they may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 192), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["check"]))]
+    pub exec_checks: Vec<ExecStatus>,
     /// The validation checklist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

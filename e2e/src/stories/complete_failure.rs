@@ -186,6 +186,7 @@ fn recovered(run: &RecoveryRun, points: &BTreeMap<&str, RecoveryPoint>) -> Resul
     checks.extend(SCHOLARS.iter().map(|instance| format!("{}/cronjobs-scheduled", instance.name)));
     checks.extend(SCHOLARS.iter().map(|instance| format!("{}/pipeline", instance.name)));
     checks.extend(arxiv::POLICIES.iter().map(|policy| format!("{policy}/backup-functional")));
+    checks.extend([format!("{}/all-ready", arxiv::MONITORING), format!("{}/runs", arxiv::EMAIL)]);
     for check in &checks {
         let found = status.checks.iter().find(|found| found.name == *check);
         let found = found.with_context(|| format!("no check {check}"))?;

@@ -11,12 +11,15 @@ use super::{Desk, positive};
 use crate::cluster;
 use crate::failure::{Failure, Result, sentence};
 
+/// How it went in a pod that does not exist any more.
+const GONE: &str = "it is gone";
+
 pub(super) async fn hook(
     desk: &Desk,
-    namespace: &str,
-    pods: &[String],
+    (namespace, pods): (&str, &[String]),
     hook: &Hook,
     all_or_none: bool,
+    needed: bool,
 ) -> Result<Report> {
     let client = cluster::of_this_pod(&desk.environment, &desk.places).await?;
     let timeout = positive("timeout", hook.timeout.to_duration())?;
@@ -24,6 +27,7 @@ pub(super) async fn hook(
     for pod in pods {
         desk.telling.say(format!("pod {pod}: the hook runs"));
         match tokio::time::timeout(timeout, run(&client, namespace, pod, hook)).await {
+            Ok(Ok(GONE)) if needed => failed.push(format!("pod {pod}: {GONE}")),
             Ok(Ok(how)) => desk.telling.say(format!("pod {pod}: {how}")),
             Ok(Err(why)) => failed.push(format!("pod {pod}: {why}")),
             Err(_) => failed.push(format!(
@@ -57,7 +61,7 @@ async fn run(
     let mut process = match api.exec(pod, &hook.command, &params).await {
         Ok(process) => process,
         // What it held went with it.
-        Err(Error::Api(status)) if status.code == 404 => return Ok("it is gone"),
+        Err(Error::Api(status)) if status.code == 404 => return Ok(GONE),
         Err(Error::Api(status)) => {
             return Err(format!("the Kubernetes API answers {}: {}", status.code, status.message));
         }

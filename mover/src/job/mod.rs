@@ -127,8 +127,8 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Cut { snapshots, chroma_db, patience } => {
             cut::cut(desk, snapshots, chroma_db, patience).await
         }
-        Request::Hook { namespace, pods, hook, all_or_none } => {
-            hook::hook(desk, &namespace, &pods, &hook, all_or_none).await
+        Request::Hook { namespace, pods, hook, all_or_none, needed } => {
+            hook::hook(desk, (&namespace, &pods), &hook, all_or_none, needed).await
         }
         Request::Diagnose { endpoints } => Ok(diagnose::diagnose(&endpoints).await),
         Request::ProbeIsolation { endpoints, ready_on, patience } => {

@@ -8,6 +8,7 @@ use crds::{RecoveryRepository, Span};
 
 use super::source::Problem;
 use super::{Calendar, Observed, Parked, Plan, points, retention, snapshot, usable};
+use crate::expression::Expression;
 
 /// Reasons of a failed capture that say something about the source.
 const SOURCE_REASONS: [&str; 4] =
@@ -225,6 +226,10 @@ fn ready(
                 ),
             )
         }
+        // Captures go on; a recovery would come to no verdict.
+        (Ok(_), None | Some(Parked::Suspended)) if let Err((reason, message)) = checks(seen) => {
+            (false, reason, message)
+        }
         // Captures go on; a recovery would be refused.
         (Ok(_), None | Some(Parked::Suspended)) if seen.circle.is_some() => (
             false,
@@ -271,6 +276,24 @@ fn ready(
     } else {
         condition::clear(&mut plan.status.conditions, "Stalled");
     }
+}
+
+/// Why a check of the policy's own could not be made.
+fn checks(seen: &Observed<'_>) -> Result<(), (&'static str, String)> {
+    for check in &seen.policy.spec.checks {
+        if let Some(Err(why)) = check.status.as_ref().map(|status| Expression::parse(&status.expression)) {
+            let message = format!("spec.checks {}: status.expression can't be read: {why}", check.name);
+            return Err(("InvalidSpec", message));
+        }
+        if check.exec.is_some() && !seen.hooks_allowed {
+            let message = format!(
+                "spec.checks {} runs a command in a pod, which this installation doesn't allow: install the chart with hooks.enabled=true, or remove the check",
+                check.name
+            );
+            return Err(("HooksNotAllowed", message));
+        }
+    }
+    Ok(())
 }
 
 fn gap(seen: &Observed<'_>, slots: &crate::schedule::Slots) -> Span {

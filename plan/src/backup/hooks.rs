@@ -200,6 +200,7 @@ fn start(seen: &Observed<'_>, plan: &mut Plan, hooked: &Hooked) {
         pods: hooked.pods.clone(),
         hook: hook.clone(),
         all_or_none: hooked.stage == HookStage::Before,
+        needed: false,
     };
     let name = label_value(meta.name.as_deref().unwrap_or_default());
     let account = names::hooker(meta.uid.as_deref().unwrap_or_default());

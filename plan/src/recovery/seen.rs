@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::Span;
 use crds::job::RepositoryAccess;
-use crds::policy::{Objectives, OfflineMode, PolicyCheck, Priority, RunCapture, ServerAuth};
+use crds::policy::{Objectives, OfflineMode, PolicyCheck, Priority, RunCapture, ServerAuth, StatusRef};
 use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
 use jiff::Timestamp;
@@ -51,6 +51,10 @@ pub struct Observed {
     pub pods: Vec<PodSeen>,
     /// Nodes that matter to the run because pods were lost there, by name.
     pub nodes: BTreeMap<String, NodeState>,
+    /// Commands may be run in pods in this installation.
+    pub hooks_allowed: bool,
+    /// The objects that checks look at, as far as they exist and expressions see them.
+    pub objects: BTreeMap<StatusRef, serde_json::Value>,
     /// Names of the StorageClasses, where the run names one and has not begun; absent: they were not looked for, or can't be told.
     pub storage_classes: Option<Vec<String>>,
     /// Ports of every Service of the namespace, by its name.
@@ -294,6 +298,8 @@ pub struct Component {
     pub checks: Vec<PolicyCheck>,
     /// Its workloads that exist.
     pub workloads: Vec<WorkloadSeen>,
+    /// Its pods that are ready, in the order of their names; only where a check asks for one.
+    pub ready_pods: Vec<String>,
     /// Those that don't.
     pub missing: Vec<WorkloadRef>,
     /// What becomes of a capture of it.

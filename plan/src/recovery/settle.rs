@@ -12,6 +12,8 @@ use super::swap::{self, between, bound, swapped};
 use super::{
     Draft, Progress, binding, check_jobs, evidence, isolation, left, lift, measure, mover, offline,
     reporting, start, stop,
+    Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
+    offline, start, stop,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
@@ -32,6 +34,7 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
                 needed.push(mover::job_name(draft, step.kind, &component.policy, attempt));
                 if step.kind == Kind::Validate {
                     needed.extend(check_jobs::names_of(draft, component));
+                    needed.extend(exec_checks::names_of(draft, component));
                 }
             }
         }

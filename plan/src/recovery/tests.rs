@@ -11,6 +11,7 @@ mod force_stop;
 mod gate;
 mod isolation;
 mod kept;
+mod looked_at;
 mod measure;
 mod network;
 mod nothing_left;

@@ -8,7 +8,7 @@ use crds::run::{CheckStatus, StepPhase, Verdict};
 use super::mover::{self, Outcome, Wanted, chosen};
 use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
-use super::{Draft, Progress, assess, check_jobs, checklist, manual, room};
+use super::{Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, status_checks};
 use crate::backup::source::{Address, Source};
 use crate::effect::{Event, Place};
 
@@ -28,6 +28,13 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         checks.into_iter().partition(|check| check.name == room::NETWORK);
     match check_jobs::look(draft, component) {
         Ok(jobs) => checks.extend(jobs),
+        Err(progress) => return progress,
+    }
+    match exec_checks::look(draft, component).and_then(|made| {
+        checks.extend(made);
+        status_checks::look(draft, index, component)
+    }) {
+        Ok(made) => checks.extend(made),
         Err(progress) => return progress,
     }
     checks.extend(checklist::own(draft, component));

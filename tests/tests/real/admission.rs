@@ -512,6 +512,13 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
     of_a_run["metadata"] = json!({"name": "hf-recreate-u-1", "ownerReferences": [
         {"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "name": "total", "uid": "u-1"}]});
     let _ = create(server(), &namespace, &user, &of_a_run).success();
+    let mut of_checks = binding("holdfast-hooks", account("hf-checks-u-1", &namespace));
+    of_checks["metadata"] = json!({"name": "hf-checks-u-1", "ownerReferences": [
+        {"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "name": "total", "uid": "u-1"}]});
+    let _ = create(server(), &namespace, &user, &of_checks).success();
+    of_checks["metadata"]["name"] = json!("hf-checks-u-2");
+    let said = create(server(), &namespace, &user, &of_checks).refusal();
+    assert!(said.contains("nothing else (RoleBinding \"hf-checks-u-2\")"), "{said}");
     let looks = of_a_job("hf-collect-j-1", account("hf-collect-u-1", &namespace));
     let _ = create(server(), &namespace, &user, &looks).success();
     // Without more rights than the chart gives, another role is refused before anybody asks about subjects.

@@ -74,7 +74,7 @@ fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     // Commands in pods are a right that somebody has to ask for.
     assert!(!template("").contains("pods/exec"));
     let hooked = objects("--set hooks.enabled=true");
-    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 14);
+    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 15);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);
     assert_eq!(of_kind(&full, "NetworkPolicy").count(), 1);

@@ -108,13 +108,22 @@ fn refused_on_creation() -> Vec<Refusal> {
             "BackupPolicy",
             check("a", json!({"http": http, "chromaCount": floor})),
             "spec.checks[0]",
-            "set exactly one of http, chromaCount, job, manual",
+            "set exactly one of http, chromaCount, job, exec, status, manual",
         ),
         case(
             "BackupPolicy",
             check("a", json!({"job": {"cronJobRef": {"name": "check"}}, "manual": {"expected": "it is so"}})),
             "spec.checks[0]",
-            "set exactly one of http, chromaCount, job, manual",
+            "set exactly one of http, chromaCount, job, exec, status, manual",
+        ),
+        case(
+            "BackupPolicy",
+            check(
+                "a",
+                json!({"status": {"objectRef": {"kind": "Pod", "name": "p"}, "expression": "object.status.conditions.all(a, object.x.map(b, b))"}}),
+            ),
+            "spec.checks[0].status.expression",
+            "use one of all, exists, exists_one, map and filter, once",
         ),
         case(
             "BackupPolicy",

@@ -153,6 +153,7 @@ fn asked(namespace: &str, pods: &[&str], program: &str) -> Request {
             timeout: Span::from_secs(30),
         },
         all_or_none: false,
+        needed: false,
     }
 }
 

@@ -21,6 +21,7 @@ mod crds;
 mod cut;
 mod diagnose;
 mod examples;
+mod exec_checks;
 mod hooks;
 mod incident_report;
 mod isolation;

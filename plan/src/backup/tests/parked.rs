@@ -89,6 +89,34 @@ fn a_circle_of_dependencies_is_said_and_keeps_nobody_from_capturing() {
 }
 
 #[test]
+fn a_check_that_no_recovery_could_make_is_said_long_before_and_keeps_nobody_from_capturing() {
+    let look = |expression: &str| {
+        let object = serde_json::json!({"kind": "Deployment", "name": "scholar"});
+        serde_json::json!([{"name": "both", "status": {"objectRef": object, "expression": expression}}])
+    };
+    let command = serde_json::json!([{"name": "both", "exec": {"command": ["true"]}}]);
+    for (checks, hooks, said) in [
+        (look("object.status."), true, Some(("InvalidSpec", "spec.checks both: status.expression"))),
+        (command.clone(), false, Some(("HooksNotAllowed", "hooks.enabled=true"))),
+        (look("object.status.readyReplicas == 2"), false, None),
+        (command, true, None),
+    ] {
+        let mut world = World::new("2026-11-23T09:46:00Z");
+        world.policy.spec.checks = serde_json::from_value(checks).unwrap();
+        world.hooks_allowed = hooks;
+        world.settle();
+        match said {
+            Some((reason, message)) => {
+                world.is("Ready", "False", reason);
+                assert!(world.condition("Ready").message.contains(message));
+            }
+            None => world.is("Ready", "True", "Armed"),
+        }
+        assert_eq!(world.running().len(), 1);
+    }
+}
+
+#[test]
 fn a_capture_announced_but_not_started_is_withdrawn_when_a_run_takes_the_component() {
     let mut world = World::new("2026-11-23T09:15:00Z");
     let plan = world.plan();

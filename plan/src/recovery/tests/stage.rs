@@ -151,6 +151,7 @@ fn chromadb() -> Component {
         access: Ok(access()),
         policy_spec: serde_json::json!({"component": {}}),
         workloads: vec![workload(WorkloadKind::StatefulSet, "chromadb")],
+        ready_pods: Vec::new(),
         missing: Vec::new(),
         capture: CaptureSeen::default(),
         stopped: false,
@@ -196,6 +197,8 @@ pub(super) fn corrupted() -> Observed {
         claims: BTreeMap::from([(CLAIM.into(), claim(CLAIM, "claim-old", "pv-old"))]),
         pods: vec![pod("chromadb-0", &[CLAIM])],
         nodes: BTreeMap::new(),
+        hooks_allowed: true,
+        objects: BTreeMap::new(),
         storage_classes: None,
         services: BTreeMap::from([("chromadb".into(), vec![8000])]),
         memory: None,
@@ -284,6 +287,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",
+        Request::Hook { .. } => "Exec",
         Request::Diagnose { .. } => "Diagnose",
         Request::ProbeIsolation { .. } => "Isolate",
         Request::Seal { seal: true, .. } => "Seal",
@@ -392,6 +396,7 @@ pub(super) fn good(request: &Request) -> Report {
         }
         Request::Mark { .. } => Report::Marked,
         Request::WriteReport { path, .. } => Report::ReportWritten { digest: format!("sha256:{path}") },
+        Request::Hook { .. } => Report::Ran,
         Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
