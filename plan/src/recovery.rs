@@ -31,6 +31,7 @@ mod network;
 mod notice;
 mod objects;
 mod offline;
+mod outside;
 mod preserve;
 mod protect;
 mod provision;

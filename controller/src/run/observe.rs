@@ -91,8 +91,10 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         | Scenario::NetworkFailure => NetworkSeen::default(),
     };
     let (mut usage, mut cron_jobs, mut objects) = (None, Vec::new(), BTreeMap::new());
-    if validating(&run.status) {
+    if surroundings.is_some() || validating(&run.status) {
         usage = Some(super::usage::look(ctx).await);
+    }
+    if validating(&run.status) {
         cron_jobs = look.cron_jobs(&components).await?;
         objects = looked_at::objects(ctx, &run.namespace, &components).await?;
         looked_at::pods(ctx, &run.namespace, &mut components).await?;

@@ -60,6 +60,8 @@ async fn play(stage: &Stage) -> Result<()> {
         ("chromadb/chromadb".to_owned(), Health::Good, "heartbeat 200"),
         ("recoveryrepository/primary".to_owned(), Health::Good, "Ready"),
         ("nodes".to_owned(), Health::Good, "ready"),
+        ("dns".to_owned(), Health::Good, "kubernetes.default.svc resolves to"),
+        ("network/interfaces".to_owned(), Health::Good, "up"),
     ] {
         let line = line(&subject)?;
         ensure!(

@@ -12,7 +12,7 @@ use super::mover::{self, Outcome, Wanted};
 use super::seen::{Component, Observed, PointState};
 use super::steps::{self, Kind, Step};
 use super::surroundings::{NodeSeen, PodLook, Surroundings, Warning};
-use super::{Draft, Progress, texts, validate};
+use super::{Draft, Progress, outside, room, texts, validate};
 use crate::effect::Event;
 
 /// Most lines of an assessment. What is left out is said in the last one.
@@ -22,7 +22,7 @@ const WARNINGS: usize = 10;
 /// How long a server may take to answer its heartbeat.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
-fn line(subject: impl Into<String>, state: Health, observed: impl AsRef<str>) -> Assessed {
+pub(crate) fn line(subject: impl Into<String>, state: Health, observed: impl AsRef<str>) -> Assessed {
     Assessed {
         subject: texts::cut(&subject.into(), 300),
         state,
@@ -46,10 +46,18 @@ pub(crate) fn assess(seen: &Observed, now: Timestamp) -> Vec<Assessed> {
         Err(why) => line(format!("recoveryrepository/{name}"), Health::Bad, why),
     }));
     lines.extend(around.warnings.iter().take(WARNINGS).map(|warning| told(warning, now)));
+    lines.extend(room::used(seen.usage.as_ref()).map(|check| {
+        let state = match check.verdict {
+            Verdict::Passed => Health::Good,
+            Verdict::Failed => Health::Bad,
+            Verdict::Inconclusive | Verdict::Skipped => Health::Unknown,
+        };
+        line(format!("resources/{}", check.name), state, check.observed)
+    }));
     lines.push(line(
-        "resources/usage",
+        "resources/volumes",
         Health::Unknown,
-        "CPU, memory and how full volumes are is not told by the Kubernetes API; a recovery checks what it restores",
+        "how full volumes are is not told by the Kubernetes API; a recovery checks what it restores",
     ));
     bounded(lines)
 }
@@ -210,7 +218,22 @@ pub(crate) fn carry(draft: &mut Draft<'_>) {
         draft.status.assessment = assess(draft.seen, draft.now);
         return;
     }
-    let asked = match heartbeats(draft) {
+    // Both at once: none waits for the other.
+    let asked = match (heartbeats(draft), outside::look(draft)) {
+        (Ok(mut asked), Ok(seen)) => {
+            asked.extend(seen);
+            Ok(asked)
+        }
+        (
+            Err(Progress::Acting { mut effects, note }),
+            Err(Progress::Acting { effects: more, note: also }),
+        ) => {
+            effects.extend(more);
+            Err(Progress::acting(effects, format!("{note}; {also}")))
+        }
+        (Err(waits), _) | (_, Err(waits)) => Err(waits),
+    };
+    let asked = match asked {
         Ok(asked) => asked,
         Err(Progress::Acting { effects, note }) => {
             draft.effects.extend(effects);

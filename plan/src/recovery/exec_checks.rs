@@ -47,8 +47,8 @@ pub(crate) fn look(draft: &mut Draft<'_>, component: &Component) -> Result<Vec<C
                 expected: "the command ends with 0".to_owned(),
                 observed,
             }),
-            Look::Waits(effect, why) => {
-                effects.extend(effect);
+            Look::Waits(job, why) => {
+                effects.extend(job.map(|job| Effect::CreateJob { step: "Validate", job }));
                 waits.push(why);
             }
         }
@@ -58,7 +58,8 @@ pub(crate) fn look(draft: &mut Draft<'_>, component: &Component) -> Result<Vec<C
 
 enum Look {
     Ended(Verdict, String),
-    Waits(Option<Effect>, String),
+    /// For this Job, which is to be made, or for one that runs.
+    Waits(Option<Box<MoverJob>>, String),
 }
 
 fn one(draft: &mut Draft<'_>, component: &Component, check: &PolicyCheck, exec: &ExecCheck) -> Look {
@@ -107,8 +108,7 @@ fn one(draft: &mut Draft<'_>, component: &Component, check: &PolicyCheck, exec: 
                 service_account: Some(account),
                 ..MoverJob::bare(name.clone(), request, deadline)
             };
-            let effect = Effect::CreateJob { step: "Validate", job: Box::new(job) };
-            Look::Waits(Some(effect), format!("Job {name} is made"))
+            Look::Waits(Some(Box::new(job)), format!("Job {name} is made"))
         }
         Some(JobState::Running { waiting }) => {
             Look::Waits(None, waiting.clone().unwrap_or_else(|| format!("Job {name} runs")))

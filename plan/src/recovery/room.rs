@@ -41,14 +41,19 @@ pub(crate) fn network(draft: &mut Draft<'_>, component: &Component, check: Check
     tell(draft, line, "EndpointSilent", message);
 }
 
+/// What is in use of the nodes.
+pub(crate) fn used(usage: Option<&Result<Vec<NodeUsage>, String>>) -> [CheckResult; 2] {
+    [("cpu", cpu as fn(&NodeUsage) -> Option<u64>), ("memory", memory)].map(|(name, of)| match usage {
+        Some(Ok(nodes)) => busiest(name, nodes, of),
+        Some(Err(why)) => CheckResult { verdict: Verdict::Skipped, ..said(name, why.clone()) },
+        None => CheckResult { verdict: Verdict::Skipped, ..said(name, "nobody looked".to_owned()) },
+    })
+}
+
 /// The lines about the nodes that are in use, of the whole run.
 pub(crate) fn nodes(draft: &mut Draft<'_>) {
-    let used = draft.seen.usage.clone().unwrap_or_else(|| Err("nobody looked".to_owned()));
-    for (name, of) in [("cpu", cpu as fn(&NodeUsage) -> Option<u64>), ("memory", memory)] {
-        let check = match &used {
-            Ok(nodes) => busiest(name, nodes, of),
-            Err(why) => CheckResult { verdict: Verdict::Skipped, ..said(name, why.clone()) },
-        };
+    for check in used(draft.seen.usage.as_ref()) {
+        let name = check.name.clone();
         let message = format!(
             "{name} of {}: what starts now may be slow, or be put to an end; take load away or add a node",
             check.observed

@@ -1,15 +1,25 @@
 //! What is seen before anything is touched, and that looking touches nothing.
 
-use crds::job::{CheckResult, Report};
+use crds::job::{CheckResult, Diagnosed, EndpointSeen, Report};
 use crds::run::{Assessed, Health};
 
 use super::*;
 use crate::recovery::assessment::{assess, summary};
-use crate::recovery::seen::{NodeSeen, PodLook, PointState, Surroundings, Warning};
+use crate::recovery::seen::{NodeSeen, NodeUsage, PodLook, PointState, Surroundings, Warning};
 
 fn node(name: &str, ready: Option<bool>, pressures: &[&str]) -> NodeSeen {
     let pressures = pressures.iter().map(|pressure| (*pressure).to_owned()).collect();
     NodeSeen { name: name.into(), ready, cordoned: false, pressures }
+}
+
+fn used(name: &str, cpu: &str) -> NodeUsage {
+    NodeUsage {
+        name: name.into(),
+        cpu: cpu.into(),
+        memory: "500Mi".into(),
+        allocatable_cpu: "2".into(),
+        allocatable_memory: "1000Mi".into(),
+    }
 }
 
 fn healthy() -> Observed {
@@ -31,6 +41,7 @@ fn healthy() -> Observed {
         secrets: vec!["scholar-env".into()],
         repositories: [("primary".to_owned(), Ok(()))].into(),
     });
+    seen.usage = Some(Ok(vec![used("n1", "400m"), used("n2", "1200m")]));
     for (number, point) in seen.points.iter_mut().enumerate() {
         point.consistency_time = Some(seen.now - jiff::SignedDuration::from_mins(number as i64 + 1));
         point.state = PointState::Available;
@@ -60,7 +71,7 @@ fn where_all_is_well_nothing_is_bad_and_what_can_not_be_told_is_unknown() {
     let lines = assess(&seen, seen.now);
     let unknown: Vec<&str> =
         lines.iter().filter(|line| line.state == Health::Unknown).map(|line| line.subject.as_str()).collect();
-    assert_eq!(unknown, ["resources/usage", "secrets"]);
+    assert_eq!(unknown, ["resources/volumes", "secrets"]);
     for subject in [
         "nodes",
         "statefulset/chromadb",
@@ -71,6 +82,8 @@ fn where_all_is_well_nothing_is_bad_and_what_can_not_be_told_is_unknown() {
         "service/chromadb",
         "configmap/scholar-config",
         "recoveryrepository/primary",
+        "resources/cpu",
+        "resources/memory",
     ] {
         assert!(
             lines.iter().any(|line| line.subject == subject && line.state == Health::Good),
@@ -83,7 +96,8 @@ fn where_all_is_well_nothing_is_bad_and_what_can_not_be_told_is_unknown() {
 #[test]
 fn everything_that_is_wrong_has_a_line_of_its_own() {
     type Change = fn(&mut Observed, &mut Surroundings);
-    let cases: [(Change, &str); 16] = [
+    let cases: [(Change, &str); 17] = [
+        (|s, _| s.usage = Some(Ok(vec![used("n1", "1700m")])), "resources/cpu: 85% of n1"),
         (|_, a| a.nodes = Some(vec![node("n1", Some(false), &[])]), "node/n1: NotReady"),
         (
             |_, a| a.nodes = Some(vec![node("n1", None, &[])]),
@@ -193,7 +207,7 @@ fn a_run_that_only_looks_asks_the_databases_and_touches_nothing_whenever_it_is_k
         cluster.run(writes);
         assert_eq!(phase(&cluster), Some(RunPhase::Succeeded));
         assert_eq!(reason(&cluster, "Complete"), "Assessed");
-        assert_eq!(cluster.log.marks, ["CreateJob/Assess", "DeleteJob"]);
+        assert_eq!(cluster.log.marks, ["CreateJob/Assess", "CreateJob/Assess", "DeleteJob", "DeleteJob"]);
         let seen = &cluster.seen;
         assert_eq!(
             (&seen.claims, &seen.volumes, &seen.executed),
@@ -204,6 +218,61 @@ fn a_run_that_only_looks_asks_the_databases_and_touches_nothing_whenever_it_is_k
         assert_eq!(asked.state, Health::Good);
         assert!(asked.observed.contains("http://chromadb.arxiv.svc:8000/api/v2/heartbeat"), "{asked:?}");
     }
+}
+
+/// An assessment with what a mover saw of the network.
+fn outside(
+    answer: Option<JobState>,
+    metrics: Result<Vec<NodeUsage>, String>,
+) -> Vec<(String, Health, String)> {
+    let mut cluster = assessing();
+    cluster.seen.usage = Some(metrics);
+    let endpoints = serde_json::json!({"endpoints": [{"host": "export.arxiv.org", "port": 443}]});
+    cluster.seen.components[1].offline = Some(serde_json::from_value(endpoints.clone()).unwrap());
+    cluster.seen.components[2].offline = Some(serde_json::from_value(endpoints).unwrap());
+    if let Some(answer) = answer {
+        cluster.answers.insert("Diagnose", vec![answer]);
+    }
+    cluster.run(1);
+    assert_eq!(phase(&cluster), Some(RunPhase::Succeeded));
+    let of = ["dns", "endpoint/", "network/", "resources/"];
+    let lines = cluster.status().assessment.iter();
+    let lines = lines.filter(|line| of.iter().any(|prefix| line.subject.starts_with(prefix)));
+    lines.map(|line| (line.subject.clone(), line.state, line.observed.clone())).collect()
+}
+
+#[test]
+fn what_a_mover_sees_of_the_network_has_its_lines_and_what_it_does_not_see_is_unknown() {
+    let seen = |answers: bool, addresses: &[&str]| EndpointSeen {
+        answers,
+        addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+        message: "connection refused".into(),
+    };
+    let diagnosed = |endpoints: Vec<EndpointSeen>| {
+        let (interfaces, routes) = (vec!["eth0 up 10.244.0.12".to_owned()], Vec::new());
+        JobState::Ended(Report::Diagnosed(Diagnosed { endpoints, interfaces, routes }))
+    };
+    let unread = || Err("metrics.k8s.io is not installed".to_owned());
+    let lines = outside(Some(diagnosed(vec![seen(false, &["10.96.0.1"]), seen(false, &[])])), unread());
+    for (subject, state, observed) in [
+        ("dns", Health::Good, "kubernetes.default.svc resolves to 10.96.0.1"),
+        ("endpoint/export.arxiv.org:443", Health::Bad, "connection refused"),
+        ("network/interfaces", Health::Good, "eth0 up 10.244.0.12"),
+        ("network/routes", Health::Unknown, "none was told"),
+        ("resources/cpu", Health::Unknown, "metrics.k8s.io is not installed"),
+    ] {
+        let found = lines.iter().filter(|line| line.0 == subject).collect::<Vec<_>>();
+        assert_eq!(found, [&(subject.to_owned(), state, observed.to_owned())], "{lines:?}");
+    }
+    let lines = outside(Some(diagnosed(vec![seen(false, &[])])), unread());
+    let state = |subject: &str| lines.iter().find(|line| line.0 == subject).map(|line| line.1);
+    assert_eq!(
+        (state("dns"), state("endpoint/export.arxiv.org:443")),
+        (Some(Health::Bad), Some(Health::Unknown))
+    );
+    let lines = outside(Some(JobState::Silent { why: "no node for it".into() }), unread());
+    let dns = lines.iter().find(|line| line.0 == "dns").unwrap();
+    assert!(dns.1 == Health::Unknown && dns.2.contains("no node for it"), "{dns:?}");
 }
 
 #[test]
