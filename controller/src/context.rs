@@ -29,9 +29,12 @@ pub struct Context {
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// What the nodes use, as it was read last.
-    pub(crate) usage: Mutex<Option<(Timestamp, Result<Vec<NodeUsage>, String>)>>,
+    pub(crate) usage: Mutex<Option<(Timestamp, Usage)>>,
     failures: Mutex<HashMap<String, u32>>,
 }
+
+/// What the nodes use, or a sentence why that is not known.
+pub(crate) type Usage = Result<Vec<NodeUsage>, String>;
 
 /// What mover Jobs are made of, from the chart.
 #[derive(Clone, Debug)]

@@ -8,14 +8,14 @@ use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, ResourceExt};
 use plan::recovery::seen::NodeUsage;
 
-use crate::context::Context;
+use crate::context::{Context, Usage};
 use crate::error::is_code;
 
 /// For how long what was read is believed: metrics are no younger themselves, and a run looks several times a second.
 const BELIEVED: SignedDuration = SignedDuration::from_secs(30);
 
 /// Looks; a sentence where it is not known.
-pub(super) async fn look(ctx: &Context) -> Result<Vec<NodeUsage>, String> {
+pub(super) async fn look(ctx: &Context) -> Usage {
     let now = (ctx.now)();
     let known = ctx.usage.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some((_, known)) = known.filter(|(at, _)| now.duration_since(*at).abs() < BELIEVED) {
@@ -26,7 +26,7 @@ pub(super) async fn look(ctx: &Context) -> Result<Vec<NodeUsage>, String> {
     found
 }
 
-async fn read(ctx: &Context) -> Result<Vec<NodeUsage>, String> {
+async fn read(ctx: &Context) -> Usage {
     let resource = ApiResource::from_gvk_with_plural(
         &GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "NodeMetrics"),
         "nodes",
