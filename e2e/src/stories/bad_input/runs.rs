@@ -68,8 +68,11 @@ async fn told(stage: &Stage) -> Result<()> {
     };
     let mut policies = manifests::run("no-policy", &stage.namespace);
     policies["spec"]["policies"] = json!([{"name": "there-is-none"}]);
+    let mut class = manifests::run("no-class", &stage.namespace);
+    class["spec"]["target"]["inPlace"]["storageClassName"] = json!("there-is-none");
     stage
         .apply(&[
+            class,
             named("no-point", "there-is-none"),
             named("elsewhere", "elsewhere"),
             named("incomplete", "incomplete"),
@@ -81,6 +84,7 @@ async fn told(stage: &Stage) -> Result<()> {
         ("elsewhere", "PointNotFound", ["another-policy", CHROMADB]),
         ("incomplete", "PointNotFound", ["incomplete", "not Available"]),
         ("no-policy", "InvalidSpec", ["there-is-none", "new run"]),
+        ("no-class", "InvalidSpec", ["there-is-none", "there are: "]),
     ] {
         let ended = stage.ended(run).await?.status.unwrap_or_default();
         ensure!(ended.phase == Some(RunPhase::Failed), "run {run} is {:?}", ended.phase);
