@@ -6,8 +6,8 @@ mod exec;
 mod fresh;
 mod incident;
 mod isolation;
-mod notice;
 mod lost;
+mod notice;
 mod offline;
 mod point;
 mod report;
@@ -29,8 +29,8 @@ pub use exec::ExecStatus;
 pub use fresh::FreshCapture;
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use isolation::{HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES};
-pub use notice::NoticeStatus;
 pub use lost::LostPod;
+pub use notice::NoticeStatus;
 pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
 };

@@ -6,12 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Assessed, ChosenPoint, GateStatus, IsolationStatus, NoticeStatus, OfflineStatus, PreservedPoint,
-    ReportStatus,
-    Assessed, ChosenPoint, FreshCapture, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint,
-    Assessed, ChosenPoint, FreshCapture, GateStatus, IsolationStatus, LostPod, OfflineStatus, PreservedPoint,
-    Assessed, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod, OfflineStatus,
-    PreservedPoint,
+    Assessed, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod, NoticeStatus,
+    OfflineStatus, PreservedPoint, ReportStatus,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;

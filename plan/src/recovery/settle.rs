@@ -10,10 +10,8 @@ use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
 use super::{
-    Draft, Progress, binding, check_jobs, evidence, isolation, left, lift, measure, mover, offline,
-    reporting, start, stop,
     Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
-    offline, start, stop,
+    offline, reporting, start, stop,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
