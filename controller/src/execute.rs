@@ -111,6 +111,7 @@ fn mark(request: &Request) -> &'static str {
         Request::CheckIntegrity { .. } | Request::CheckPreserved { .. } => "CheckIntegrity",
         Request::Extract { .. } => "Extract",
         Request::Recreate { .. } => "Objects",
+        Request::Rotate { .. } => "RotateCredentials",
         Request::Collect { .. } => "Collect",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",

@@ -7,7 +7,12 @@ use crds::job::{
     CA_DIR, ESCROW_DIR, EVIDENCE_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, RECREATE_DIR, REPOSITORY_DIR,
     REQUEST_ENV, RepositoryPlace, Request, SCRATCH_DIR, SERVER_PASSWORD_ENV, SERVER_TOKEN_ENV,
     SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR, TREE_OBJECTS, TREE_VOLUMES,
+    CA_DIR, ESCROW_DIR, EVIDENCE_DIR, KEY_DIR, OBJECT_ENV, OBJECTS_DIR, RECREATE_DIR, REQUEST_ENV,
+    REVOKED_PASSWORD_ENV, REVOKED_TOKEN_ENV, REVOKED_USER_ENV, Request, SCRATCH_DIR, SERVER_PASSWORD_ENV,
+    SERVER_TOKEN_ENV, SERVER_USER_ENV, SOURCE_DIR, TARGET_DIR, TREE_OBJECTS, TREE_VOLUMES,
 };
+use crds::names;
+use crds::policy::ServerAuth;
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, MOVER_LABEL};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
@@ -180,8 +185,10 @@ fn container(
     let has = |mount: &&VolumeMount| match mount.name.as_str() {
         "key" | "escrow" | "ca" | "repository" => request.repository().is_some(),
         "token" => request.asks_the_cluster(),
-        // Nobody with a token sees a Secret.
-        name if name.starts_with("object-") => !request.asks_the_cluster(),
+        // Nobody with a token sees a Secret, but for who copies what was prepared.
+        name if name.starts_with("object-") => {
+            !request.asks_the_cluster() || matches!(request, Request::Rotate { .. })
+        }
         _ => true,
     };
     Container {
@@ -237,16 +244,29 @@ fn environment(asked: &Request, job: &MoverJob, objects: &[Value]) -> Vec<EnvVar
             credentials.flat_map(|secret| CREDENTIALS.map(|name| from_secret(name, &secret.name, name))),
         );
     }
-    if let Request::Validate { auth: Some(auth), .. } = asked {
-        env.extend(
-            auth.token_secret_ref.iter().map(|token| from_secret(SERVER_TOKEN_ENV, &token.name, &token.key)),
-        );
-        env.extend(auth.basic_secret_ref.iter().flat_map(|basic| {
-            let of = |name, key| from_secret(name, &basic.name, key);
-            [of(SERVER_USER_ENV, "username"), of(SERVER_PASSWORD_ENV, "password")]
-        }));
+    if let Request::Validate { auth: Some(auth), revoked, .. } = asked {
+        for (now, before, secret, key) in server_variables(auth) {
+            env.push(from_secret(now, secret, key));
+            let keeper = revoked.iter();
+            env.extend(keeper.map(|keeper| from_secret(before, keeper, &names::revoked_key(secret, key))));
+        }
     }
     env
+}
+
+/// What a running ChromaDB is asked with: the variables for what it is and what it was before it was replaced, the Secret and its key.
+fn server_variables(auth: &ServerAuth) -> Vec<(&'static str, &'static str, &str, &str)> {
+    let token = auth.token_secret_ref.iter();
+    let token =
+        token.map(|token| (SERVER_TOKEN_ENV, REVOKED_TOKEN_ENV, token.name.as_str(), token.key.as_str()));
+    let basic = auth.basic_secret_ref.iter().flat_map(|basic| {
+        let name = basic.name.as_str();
+        [
+            (SERVER_USER_ENV, REVOKED_USER_ENV, name, "username"),
+            (SERVER_PASSWORD_ENV, REVOKED_PASSWORD_ENV, name, "password"),
+        ]
+    });
+    token.chain(basic).collect()
 }
 
 /// A variable that the kubelet fills from a Secret.

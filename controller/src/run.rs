@@ -9,6 +9,7 @@ mod looked_at;
 mod observe;
 mod probe;
 mod read;
+mod rotations;
 mod surroundings;
 mod usage;
 

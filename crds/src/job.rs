@@ -11,18 +11,21 @@ mod failure;
 mod message;
 mod report;
 mod request;
+mod rotation;
 
 pub use access::{RepositoryAccess, RepositoryPlace};
 pub use failure::{Failure, FailureReason};
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked, Collected,
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,
-    LockTried, Probed, Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
+    LockTried, NotRotated, Probed, Pruned, Recreated, Report, Restored, Rotated, Torn, UnreadableRange,
+    Verified,
 };
 pub use request::{
     Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, PointTrust, Request, RunMark, Snapshots,
     SourceContent, Turn,
 };
+pub use rotation::{Change, Rotation};
 
 /// Environment variable that carries the [`Request`] as JSON.
 pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";
@@ -34,6 +37,16 @@ pub const SERVER_TOKEN_ENV: &str = "HOLDFAST_SERVER_TOKEN";
 pub const SERVER_USER_ENV: &str = "HOLDFAST_SERVER_USER";
 /// Environment variable with that user's password, from a Secret.
 pub const SERVER_PASSWORD_ENV: &str = "HOLDFAST_SERVER_PASSWORD";
+/// Environment variables with what those were before a run replaced them, from the Secret that keeps it.
+pub const REVOKED_TOKEN_ENV: &str = "HOLDFAST_REVOKED_TOKEN";
+/// See [`REVOKED_TOKEN_ENV`].
+pub const REVOKED_USER_ENV: &str = "HOLDFAST_REVOKED_USER";
+/// See [`REVOKED_TOKEN_ENV`].
+pub const REVOKED_PASSWORD_ENV: &str = "HOLDFAST_REVOKED_PASSWORD";
+/// Name of the check that a ChromaDB refuses the credential which a run has replaced.
+pub const REVOKED_REFUSED: &str = "old-credential-refused";
+/// Name of the check that asked-for credentials were replaced, of the whole run.
+pub const CREDENTIALS_ROTATED: &str = "credentials-rotated";
 /// Name of the check that a ChromaDB which is asked with a credential refuses whoever has none.
 pub const CREDENTIAL_WANTED: &str = "credential-wanted";
 /// What Kubernetes keeps of a termination message, in bytes.
@@ -84,6 +97,8 @@ pub const MAX_CHECKS: usize = 12;
 pub const MAX_POINTS: usize = 64;
 /// Most objects named in a Report.
 pub const MAX_OBJECTS: usize = 6;
+/// Most credentials that could not be replaced, named in a Report.
+pub const MAX_NOT_ROTATED: usize = 4;
 /// Most things that could not be collected, named in a Report.
 pub const MAX_NOT_COLLECTED: usize = 4;
 /// Most unstable files named in a Report.

@@ -78,6 +78,25 @@ pub fn recreator(run_uid: &str) -> String {
     format!("hf-recreate-{run_uid}")
 }
 
+/// The ServiceAccount and the RoleBinding by which a run replaces credentials. A function that an admission policy can compute, too
+/// (`admission/rotate.yaml` of the chart).
+#[must_use]
+pub fn rotator(run_uid: &str) -> String {
+    format!("hf-rotate-{run_uid}")
+}
+
+/// The Secret that keeps what a run has replaced until the run has ended. A function that an admission policy can compute, too.
+#[must_use]
+pub fn revoked(run_uid: &str) -> String {
+    format!("hf-revoked-{run_uid}")
+}
+
+/// Its key for what was the value of `key` of `secret`.
+#[must_use]
+pub fn revoked_key(secret: &str, key: &str) -> String {
+    short_hash(&[secret, key])
+}
+
 /// What the ServiceAccount is called by which a policy or run, or the RoleBinding by which a Job of it, may look around: by the uid of either. A
 /// function that an admission policy can compute, too (`admission/grants.yaml` of the chart).
 #[must_use]

@@ -11,6 +11,7 @@ mod notice;
 mod offline;
 mod point;
 mod report;
+mod rotation;
 mod status;
 
 use jiff::Timestamp;
@@ -36,6 +37,9 @@ pub use offline::{
 };
 pub use point::{ChosenPoint, PreservedPoint};
 pub use report::{ReportStatus, WrittenReport};
+pub use rotation::{
+    CopyFrom, CredentialRotation, Generate, MAX_ROTATIONS, RotationJob, RotationState, RotationStatus,
+};
 pub use status::*;
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.
@@ -88,7 +92,10 @@ pub use status::*;
     "rule": "self.scenario != 'SecurityBreach' || !has(self.point) || !has(self.point.latest)", "fieldPath": ".point",
     "message": "latest may hold the intruder's changes; use lastKnownGood: {} or named"
 }, {
-    "rule": "self.scenario == oldSelf.scenario && has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target) && self.mode == oldSelf.mode && has(self.point) == has(oldSelf.point) && (!has(self.point) || self.point == oldSelf.point) && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.quarantineFor) == has(oldSelf.quarantineFor) && (!has(self.quarantineFor) || self.quarantineFor == oldSelf.quarantineFor) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates)",
+    "rule": "self.scenario == 'SecurityBreach' || !has(self.credentialRotations)", "fieldPath": ".credentialRotations",
+    "message": "credentials are rotated after a SecurityBreach only; leave it out"
+}, {
+    "rule": "self.scenario == oldSelf.scenario && has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target) && self.mode == oldSelf.mode && has(self.point) == has(oldSelf.point) && (!has(self.point) || self.point == oldSelf.point) && has(self.policies) == has(oldSelf.policies) && (!has(self.policies) || self.policies == oldSelf.policies) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.quarantineFor) == has(oldSelf.quarantineFor) && (!has(self.quarantineFor) || self.quarantineFor == oldSelf.quarantineFor) && has(self.gates) == has(oldSelf.gates) && (!has(self.gates) || self.gates == oldSelf.gates) && has(self.credentialRotations) == has(oldSelf.credentialRotations) && (!has(self.credentialRotations) || self.credentialRotations == oldSelf.credentialRotations)",
     "message": "a RecoveryRun can't be changed, except desiredState, decisions, attestations and incident texts; create a new run"
 }, {
     "rule": "(has(self.incident) && has(self.incident.detectedAt)) == (has(oldSelf.incident) && has(oldSelf.incident.detectedAt)) && (!has(self.incident) || !has(self.incident.detectedAt) || self.incident.detectedAt == oldSelf.incident.detectedAt)",
@@ -139,6 +146,10 @@ pub struct RecoveryRunSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["check"]))]
     pub attestations: Vec<Attestation>,
+    /// What an intruder may have read and is replaced, once everything is restored and before anything is started; of a SecurityBreach only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub credential_rotations: Vec<CredentialRotation>,
     /// Running, or Cancelled: the run ends, and what it did is undone as far as that can be.
     #[serde(default)]
     pub desired_state: DesiredState,

@@ -31,6 +31,12 @@ pub struct Environment {
     pub server_user: Option<SecretString>,
     /// `HOLDFAST_SERVER_PASSWORD`.
     pub server_password: Option<SecretString>,
+    /// `HOLDFAST_REVOKED_TOKEN`: what it was before it was replaced.
+    pub revoked_token: Option<SecretString>,
+    /// `HOLDFAST_REVOKED_USER`.
+    pub revoked_user: Option<SecretString>,
+    /// `HOLDFAST_REVOKED_PASSWORD`.
+    pub revoked_password: Option<SecretString>,
     /// `HOLDFAST_REQUEST`.
     pub request: Option<String>,
     /// `HOLDFAST_OBJECT_0` and so on.
@@ -60,6 +66,9 @@ impl Environment {
             server_token: secret(crds::job::SERVER_TOKEN_ENV),
             server_user: secret(crds::job::SERVER_USER_ENV),
             server_password: secret(crds::job::SERVER_PASSWORD_ENV),
+            revoked_token: secret(crds::job::REVOKED_TOKEN_ENV),
+            revoked_user: secret(crds::job::REVOKED_USER_ENV),
+            revoked_password: secret(crds::job::REVOKED_PASSWORD_ENV),
             request: text(crds::job::REQUEST_ENV),
             objects: (0..).map_while(|n| text(&format!("{}{n}", crds::job::OBJECT_ENV))).collect(),
             api_server: text("KUBERNETES_SERVICE_HOST").map(|host| {

@@ -68,6 +68,11 @@ impl Places {
         self.at(job::OBJECTS_DIR)
     }
 
+    /// A value of a Secret that somebody has prepared.
+    pub fn prepared(&self, secret: &str, key: &str) -> Result<PathBuf, Failure> {
+        Ok(self.objects().join("Secret").join(named(secret)?).join(named(key)?))
+    }
+
     /// What an earlier container of the pod left for an emergency capture.
     pub fn evidence(&self) -> PathBuf {
         self.at(job::EVIDENCE_DIR)
@@ -89,12 +94,12 @@ impl Places {
     }
 }
 
-/// A claim's name, which leads nowhere else.
+/// A name, which leads nowhere else.
 fn named(claim: &str) -> Result<&str, Failure> {
     let plain = Path::new(claim).components().eq([Component::Normal(claim.as_ref())]);
-    plain.then_some(claim).ok_or_else(|| {
-        Failure::new(FailureReason::InvalidRequest, format!("`{claim}` is no name of a claim"))
-    })
+    plain
+        .then_some(claim)
+        .ok_or_else(|| Failure::new(FailureReason::InvalidRequest, format!("`{claim}` is no name")))
 }
 
 /// The data directory within a mount. A path that leads out of the mount is refused.

@@ -342,6 +342,7 @@ fn whoever_asks_a_server_gets_its_credential_from_the_secret_and_only_names_are_
             point: "4be1c07a".into(),
             url: "http://chromadb.arxiv.svc:8000".into(),
             auth: Some(serde_json::from_value(auth).unwrap()),
+            revoked: None,
             counts: vec![],
             answers: vec![],
             endpoints: vec![],

@@ -1,4 +1,4 @@
-//! Makes a Job of a CronJob's template, as `kubectl create job --from` does, for a check of a recovery.
+//! Makes a Job of a CronJob's template, as `kubectl create job --from` does, for a check of a recovery or to replace a credential.
 
 use crds::reference::{MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, RUN_LABEL};
 use crds::{RecoveryRun, Span};
@@ -17,7 +17,7 @@ use crate::execute::{child, ensure, owner};
 pub(super) async fn make(
     ctx: &Context,
     run: &RecoveryRun,
-    (name, policy): (&str, &str),
+    (name, policy): (&str, Option<&str>),
     (cron_job, timeout): (&str, Span),
 ) -> Result<(), Error> {
     let namespace = run.namespace().unwrap_or_default();
@@ -28,9 +28,9 @@ pub(super) async fn make(
     let mut labels = told.labels.unwrap_or_default();
     labels.extend([
         (RUN_LABEL.to_owned(), label_value(&run.name_any())),
-        (POLICY_LABEL.to_owned(), label_value(policy)),
         (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
     ]);
+    labels.extend(policy.map(|policy| (POLICY_LABEL.to_owned(), label_value(policy))));
     let mut job = Job { metadata: child(run, name, labels)?, spec: template.spec, status: None };
     // What it comes to wakes the run.
     job.metadata.owner_references = Some(vec![owner(run)?]);

@@ -130,7 +130,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         }
         Effect::CreateJob { step: _, job } => crate::execute::ensure_job(ctx, run, job).await,
         Effect::CreateCheckJob { name, policy, cron_job, timeout } => {
-            super::check_job::make(ctx, run, (name, policy), (cron_job, *timeout)).await
+            super::check_job::make(ctx, run, (name, policy.as_deref()), (cron_job, *timeout)).await
         }
         Effect::RecordPoint(point) => crate::points::record(ctx, &namespace, point).await,
         Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,

@@ -55,15 +55,17 @@ async fn list<K: Kept>(ctx: &Context, namespace: &str, params: &ListParams) -> R
 }
 
 fn named(pods: &[Pod], wanted: impl Fn(&Pod) -> bool) -> Vec<String> {
-    let runs = |pod: &&Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        !matches!(phase, Some("Succeeded" | "Failed")) && wanted(pod)
-    };
-    pods.iter().filter(runs).map(ResourceExt::name_any).take(NAMED).collect()
+    pods.iter().filter(|pod| runs(pod) && wanted(pod)).map(ResourceExt::name_any).take(NAMED).collect()
+}
+
+/// Whether a pod has not ended.
+pub(super) fn runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Whether a pod was made for a workload of the component: its owner is that, or was made by it and is called after it.
-fn belongs(pod: &Pod, component: &Component) -> bool {
+pub(super) fn belongs(pod: &Pod, component: &Component) -> bool {
     let owners = pod.owner_references();
     component.workloads.iter().any(|seen| {
         let name = &seen.workload.name;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::policy::{EmergencyCapture, Objectives};
 use crds::reference::RUN_LABEL;
-use crds::run::{OfflineStatus, RecoveryRunStatus, Scenario, StepStatus};
+use crds::run::{OfflineStatus, RecoveryRunStatus, Scenario, StepPhase, StepStatus};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Service};
@@ -19,6 +19,7 @@ use plan::recovery::seen::{
 use plan::recovery::{Member, forgotten, scope};
 
 use super::{captures, isolation, looked_at, probe, read, surroundings};
+use super::{isolation, probe, read, rotations, surroundings};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -93,6 +94,13 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let (mut usage, mut cron_jobs, mut objects) = (None, Vec::new(), BTreeMap::new());
     if surroundings.is_some() || validating(&run.status) {
         usage = Some(super::usage::look(ctx).await);
+        cron_jobs = look.cron_jobs(check_jobs(&components)).await?;
+    }
+    let (mut readers, replaced) = (BTreeMap::new(), &run.spec.credential_rotations);
+    if rotating(&run.status) {
+        readers = rotations::readers(&workers, &components, replaced);
+        let jobs = replaced.iter().filter_map(|rotation| rotation.job.as_ref());
+        cron_jobs.extend(look.cron_jobs(jobs.map(|job| job.cron_job_ref.name.as_str()).collect()).await?);
     }
     if validating(&run.status) {
         cron_jobs = look.cron_jobs(&components).await?;
@@ -132,6 +140,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         offline,
         usage,
         cron_jobs,
+        readers,
         network,
         run,
     })
@@ -143,6 +152,18 @@ fn validating(status: &RecoveryRunStatus) -> bool {
     let begun = |step: &&StepStatus| of(step, "Start/") && step.start.is_some();
     let open = |step: &&StepStatus| of(step, "Validate/") && step.end.is_none();
     status.steps.iter().any(|step| begun(&step)) && status.steps.iter().any(|step| open(&step))
+}
+
+/// Whether credentials are being replaced.
+fn rotating(status: &RecoveryRunStatus) -> bool {
+    let mut steps = status.steps.iter();
+    steps.any(|step| step.name == "RotateCredentials" && step.phase == StepPhase::Running)
+}
+
+/// The CronJobs of which the policies' checks make Jobs.
+fn check_jobs(components: &[Component]) -> BTreeSet<&str> {
+    let checks = components.iter().flat_map(|component| &component.checks);
+    checks.filter_map(|check| Some(check.job.as_ref()?.cron_job_ref.name.as_str())).collect()
 }
 
 struct Look<'a> {
@@ -296,11 +317,8 @@ impl Look<'_> {
         Ok(seen)
     }
 
-    /// Those CronJobs that exist of which the policies' checks make Jobs.
-    async fn cron_jobs(&self, components: &[Component]) -> Result<Vec<String>, Error> {
-        let checks = components.iter().flat_map(|component| &component.checks);
-        let wanted: BTreeSet<&str> =
-            checks.filter_map(|check| Some(check.job.as_ref()?.cron_job_ref.name.as_str())).collect();
+    /// Those of these CronJobs that exist.
+    async fn cron_jobs(&self, wanted: BTreeSet<&str>) -> Result<Vec<String>, Error> {
         let mut found = Vec::new();
         for name in wanted {
             found.extend(self.get::<CronJob>(name).await?.map(|_| name.to_owned()));

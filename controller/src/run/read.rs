@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::reference::{ISOLATING_LABEL, MANAGED_BY, MANAGED_BY_LABEL, OFFLINE_SWITCH_LABEL};
+use crds::reference::{ISOLATING_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NameRef, OFFLINE_SWITCH_LABEL};
 use crds::run::{RecoveryRunStatus, RunMode, Scenario};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, condition};
 use jiff::Timestamp;
@@ -255,7 +255,19 @@ pub(super) fn repository(repository: &RecoveryRepository, points: &[PointSeen]) 
             ))
         }
     };
-    RepositorySeen { name, catalogued }
+    let encryption = &repository.spec.encryption;
+    let second = encryption.escrow.as_ref().and_then(|escrow| escrow.key_secret_ref.as_ref());
+    let credentials = &repository.spec.s3.credentials;
+    let names = |all: &[Option<&NameRef>]| all.iter().flatten().map(|found| found.name.clone()).collect();
+    RepositorySeen {
+        name,
+        catalogued,
+        key_secrets: names(&[Some(&encryption.key_secret_ref), second]),
+        credential_secrets: names(&[
+            Some(&credentials.writer.secret_ref),
+            credentials.maintenance.as_ref().map(|known| &known.secret_ref),
+        ]),
+    }
 }
 
 /// A policy, as far as it decides which components a run concerns.

@@ -2,8 +2,8 @@
 
 use super::{
     Captured, CataloguedPoint, Content, Diagnosed, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS,
-    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_NOT_COLLECTED, MAX_OBJECTS, MAX_POINTS, MAX_TEXT,
-    MAX_UNREADABLE, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
+    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_NOT_COLLECTED, MAX_NOT_ROTATED, MAX_OBJECTS, MAX_POINTS,
+    MAX_TEXT, MAX_UNREADABLE, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
 use crate::repository::SealMark;
 
@@ -98,6 +98,15 @@ impl Report {
             Self::Recreated(recreated) => {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
+            }
+            Self::Rotated(rotated) => {
+                rotated.done.truncate(crate::run::MAX_ROTATIONS);
+                rotated.done.iter_mut().for_each(|name| cut(name, 48));
+                rotated.refused.truncate(MAX_NOT_ROTATED);
+                for not in &mut rotated.refused {
+                    cut(&mut not.name, 48);
+                    cut(&mut not.why, 500);
+                }
             }
             Self::Collected(collected) => {
                 collected.failures.truncate(MAX_NOT_COLLECTED);
@@ -232,7 +241,8 @@ mod tests {
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
         Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, IsolationProbed,
-        Judged, Probed, Pruned, REPORT_LIMIT, Recreated, Restored, Torn, UnreadableRange, Verified,
+        Judged, NotRotated, Probed, Pruned, REPORT_LIMIT, Recreated, Restored, Rotated, Torn,
+        UnreadableRange, Verified,
     };
     use super::*;
     use crate::point::{TrustMark, TrustReason, TrustWord};
@@ -379,6 +389,10 @@ mod tests {
                 created: vec![text(); 100],
                 created_count: u64::MAX,
                 existing: u64::MAX,
+            }),
+            Report::Rotated(Rotated {
+                done: vec![text(); 100],
+                refused: vec![NotRotated { name: text(), why: text() }; 100],
             }),
             Report::Ran,
             Report::Collected(Collected {

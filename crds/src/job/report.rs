@@ -59,6 +59,8 @@ pub enum Report {
     },
     /// Whatever was missing exists.
     Recreated(Recreated),
+    /// What was asked is replaced, but for what is named.
+    Rotated(Rotated),
     /// What people need to see was collected, as far as it could be.
     Collected(Collected),
     /// The point was restored; every byte was held against its digest.
@@ -125,6 +127,26 @@ pub struct Collected {
     pub failure_count: u64,
     /// What, and why: the first [`MAX_NOT_COLLECTED`](super::MAX_NOT_COLLECTED). All of it stands in `failures.json` beside what was collected.
     pub failures: Vec<String>,
+}
+
+/// Result of [`Request::Rotate`](super::Request::Rotate).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotated {
+    /// Names of the rotations that are done, now or by an earlier attempt.
+    pub done: Vec<String>,
+    /// Those that are not, the first [`MAX_NOT_ROTATED`](super::MAX_NOT_ROTATED).
+    pub refused: Vec<NotRotated>,
+}
+
+/// A credential that was not replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotRotated {
+    /// Name of the rotation.
+    pub name: String,
+    /// Why, and what to do: a sentence without any value.
+    pub why: String,
 }
 
 /// Result of [`Request::Diagnose`](super::Request::Diagnose): what could be seen from the pod.

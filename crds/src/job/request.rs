@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
+use super::Rotation;
 use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
 use crate::reference::WorkloadRef;
@@ -214,6 +215,20 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         missing: Vec<String>,
     },
+    /// Replace values of Secrets, each once: the Secret is marked with the rotation in the same write, and what is marked is done. What they were
+    /// is kept first, in a Secret of its own. `from` Secrets are mounted below [`OBJECTS_DIR`](super::OBJECTS_DIR).
+    Rotate {
+        /// Namespace.
+        namespace: String,
+        /// Uid of the run.
+        run: String,
+        /// Name of the Secret that keeps what was replaced.
+        keeper: String,
+        /// What it goes with.
+        owner: OwnerReference,
+        /// What is replaced, [`MAX_ROTATIONS`](crate::run::MAX_ROTATIONS) at most.
+        rotations: Vec<Rotation>,
+    },
     /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.
     Restore {
@@ -252,6 +267,10 @@ pub enum Request {
         /// [`SERVER_USER_ENV`](super::SERVER_USER_ENV) and [`SERVER_PASSWORD_ENV`](super::SERVER_PASSWORD_ENV).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         auth: Option<ServerAuth>,
+        /// What the credential was before it was replaced has to be refused; it comes in
+        /// [`REVOKED_TOKEN_ENV`](super::REVOKED_TOKEN_ENV) and so on, from this Secret.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revoked: Option<String>,
         /// Collections that have to have so many records, and the names of these checks.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         counts: Vec<(String, ChromaCount)>,
@@ -298,6 +317,7 @@ impl Request {
             | Self::ProbeIsolation { .. }
             | Self::CheckIntegrity { .. }
             | Self::Recreate { .. }
+            | Self::Rotate { .. }
             | Self::Collect { .. }
             | Self::Check { .. } => None,
         }
@@ -315,7 +335,14 @@ impl Request {
     /// Whether the Kubernetes API is talked to.
     #[must_use]
     pub fn asks_the_cluster(&self) -> bool {
-        matches!(self, Self::Cut { .. } | Self::Hook { .. } | Self::Recreate { .. } | Self::Collect { .. })
+        matches!(
+            self,
+            Self::Cut { .. }
+                | Self::Hook { .. }
+                | Self::Recreate { .. }
+                | Self::Rotate { .. }
+                | Self::Collect { .. }
+        )
     }
 }
 

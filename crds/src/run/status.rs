@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Assessed, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod, NoticeStatus,
     OfflineStatus, PreservedPoint, ReportStatus,
+    Assessed, ChosenPoint, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint, RotationStatus,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;
@@ -74,6 +75,10 @@ pub struct RecoveryRunStatus {
     /// Isolation of the namespace in a SecurityBreach; what is to be given back stands here before it is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<IsolationStatus>,
+    /// What becomes of each of `spec.credentialRotations`; stands here before its Secret is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub rotations: Vec<RotationStatus>,
     /// The steps in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

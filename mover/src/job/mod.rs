@@ -21,6 +21,8 @@ mod preserve;
 mod probe;
 mod recreate;
 mod restore;
+mod revoked;
+mod rotate;
 mod seal;
 mod server_auth;
 mod validate;
@@ -157,6 +159,16 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
             let asked = recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class };
             recreate::recreate(desk, asked).await
         }
+        Request::Rotate { namespace, run, keeper, owner, rotations } => {
+            let asked = rotate::Asked {
+                namespace: &namespace,
+                run: &run,
+                keeper: &keeper,
+                owner,
+                rotations: &rotations,
+            };
+            rotate::rotate(desk, asked).await
+        }
         Request::Collect { namespace, workloads, claims, logs_since, within, missing } => {
             let asked = collect::Asked {
                 namespace: &namespace,
@@ -174,8 +186,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::VerifyOffline { repository, point, claims, data_path } => {
             verify::verify(desk, &repository, &point, &claims, data_path.as_deref()).await
         }
-        Request::Validate { repository, point, url, auth, counts, answers, endpoints } => {
-            let own = validate::Own { counts: &counts, answers: &answers, endpoints: &endpoints };
+        Request::Validate { repository, point, url, auth, revoked, counts, answers, endpoints } => {
+            let (counts, answers, endpoints) = (&counts, &answers, &endpoints);
+            let own = validate::Own { counts, answers, endpoints, revoked: revoked.is_some() };
             validate::validate(desk, &repository, &point, &url, auth.as_ref(), own).await
         }
         Request::Check { answers, endpoints } => answers::check(desk, &answers, &endpoints).await,

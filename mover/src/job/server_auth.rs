@@ -14,16 +14,34 @@ use crate::failure::{Failure, Result, sentence};
 /// Where a policy names the credential.
 const FIELD: &str = "spec.component.chromaDB.auth";
 
-/// What the policy names, out of the environment.
-pub(super) fn credential(environment: &Environment, wanted: Option<&ServerAuth>) -> Result<Auth> {
+/// What a server is asked with.
+pub(super) struct Given<'a> {
+    pub(super) token: Option<&'a SecretString>,
+    pub(super) user: Option<&'a SecretString>,
+    pub(super) password: Option<&'a SecretString>,
+}
+
+impl<'a> Given<'a> {
+    /// What the environment has.
+    pub(super) fn now(environment: &'a Environment) -> Self {
+        Self {
+            token: environment.server_token.as_ref(),
+            user: environment.server_user.as_ref(),
+            password: environment.server_password.as_ref(),
+        }
+    }
+}
+
+/// What the policy names.
+pub(super) fn credential(given: &Given<'_>, wanted: Option<&ServerAuth>) -> Result<Auth> {
     let Some(wanted) = wanted else { return Ok(Auth::None) };
     let secret = wanted.secret();
     let Some(token) = &wanted.token_secret_ref else {
-        let user = text(environment.server_user.as_ref(), secret, "username")?;
-        let password = text(environment.server_password.as_ref(), secret, "password")?;
+        let user = text(given.user, secret, "username")?;
+        let password = text(given.password, secret, "password")?;
         return Ok(Auth::Basic { user, password });
     };
-    let token = text(environment.server_token.as_ref(), secret, &token.key)?;
+    let token = text(given.token, secret, &token.key)?;
     Ok(match &wanted.token_header {
         Some(name) => Auth::Header { name: name.clone(), value: token },
         None => Auth::Bearer(token),

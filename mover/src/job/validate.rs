@@ -9,14 +9,14 @@ use crds::job::{Answer, CheckResult, FailureReason, Report, RepositoryAccess};
 use crds::policy::{ChromaCount, Endpoint, ServerAuth};
 use crds::run::Verdict;
 
-use super::{Desk, answers, diagnose, server_auth};
+use super::{Desk, answers, diagnose, revoked, server_auth};
 use crate::access;
 use crate::body::ChromaFacts;
 use crate::content::differing;
 use crate::failure::{Failure, Result, sentence};
 
 /// How long a request may take: the first one to a collection loads its index and replays its log.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a server may take until its heartbeat answers.
 const START: Duration = Duration::from_secs(90);
 /// The longest wait between two looks.
@@ -27,6 +27,8 @@ pub(super) struct Own<'a> {
     pub(super) counts: &'a [(String, ChromaCount)],
     pub(super) answers: &'a [Answer],
     pub(super) endpoints: &'a [Endpoint],
+    /// What the credential was before it was replaced has to be refused.
+    pub(super) revoked: bool,
 }
 
 pub(super) async fn validate(
@@ -37,7 +39,7 @@ pub(super) async fn validate(
     auth: Option<&ServerAuth>,
     own: Own<'_>,
 ) -> Result<Report> {
-    let credential = server_auth::credential(&desk.environment, auth)?;
+    let credential = server_auth::credential(&server_auth::Given::now(&desk.environment), auth)?;
     let repository = desk.open(access).await?;
     let point = access::point(&repository, point).await?;
     let expected = ChromaFacts::of(&point)?;
@@ -61,6 +63,10 @@ pub(super) async fn validate(
     let seen =
         of_server(&client, &Key::new(repository.digest_key()), &scopes).await.map_err(|e| sentence(&e));
     let mut checks = checks(&expected.collections, &ready, &seen, equals);
+    // Before what a policy asks for: of many lines those at the end are cut off.
+    if let Some(auth) = auth.filter(|_| own.revoked) {
+        checks.push(revoked::refused(desk, url, auth, &scopes).await);
+    }
     checks.extend(own.counts.iter().map(|(name, floor)| floor_of(name, floor, &ready, &seen)));
     checks.extend(answers::all(desk, own.answers).await?);
     checks.extend(diagnose::checked(own.endpoints).await);

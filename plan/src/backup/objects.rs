@@ -87,6 +87,12 @@ impl Wanted {
         wanted
     }
 
+    /// Nothing but these Secrets, to mount.
+    #[must_use]
+    pub fn of_secrets(secrets: BTreeSet<String>) -> Self {
+        Self { secrets, ..Self::default() }
+    }
+
     /// Takes in what a pod refers to.
     fn refers(&mut self, pod: &PodSpec) {
         let containers = pod.containers.iter().chain(pod.init_containers.iter().flatten());
@@ -150,6 +156,14 @@ impl Wanted {
         }
         kept
     }
+}
+
+/// The Secrets that a pod reads, or has its images pulled with.
+#[must_use]
+pub fn secrets_of(pod: &PodSpec) -> BTreeSet<String> {
+    let mut wanted = Wanted::default();
+    wanted.refers(pod);
+    wanted.secrets
 }
 
 fn kind_of(kind: WorkloadKind) -> ObjectKind {

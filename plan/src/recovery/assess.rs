@@ -1,12 +1,12 @@
 //! The step Assess: whether the run can be carried out at all, before anything is touched. What can't come true is
 //! refused for good, with a sentence; what may come true is waited for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crds::Span;
 use crds::condition::{Status, clear};
 use crds::names;
-use crds::run::{MAX_CLAIMS, MAX_COMPONENTS, RunMode, Scenario, StepPhase};
+use crds::run::{RunMode, Scenario, StepPhase};
 use jiff::{SignedDuration, Timestamp};
 
 use super::choice::{self, Choice};
@@ -15,6 +15,7 @@ use super::scope::circle;
 use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
 use super::{Draft, Progress, assessment, dry_run, isolation, network, preserve, provision, settle, texts};
+use super::{Draft, Progress, assessment, dry_run, isolation, limits, network, preserve, settle, texts};
 
 /// When both clocks start: what was declared, else the creation of the run.
 pub(crate) fn declared(run: &RunSeen) -> Timestamp {
@@ -318,6 +319,7 @@ fn too_many(seen: &Observed) -> Option<(&'static str, String)> {
             "this run is about {what}, and one can be about {most} at most; create several, each with some of them in spec.policies"
         ),
     ))
+    limits::exceeded(seen)
 }
 
 /// What is waited for where only the repositories tell what there was: until all that they hold is recorded here.
@@ -326,24 +328,6 @@ fn catalogue(seen: &Observed) -> Option<String> {
     let told = seen.restored().all(|component| !component.forgotten) && !seen.policies.is_empty();
     let open = seen.repositories.iter().find_map(|repository| repository.catalogued.as_ref().err());
     open.filter(|_| all && !told).cloned()
-}
-
-fn shared_claim(seen: &Observed) -> Option<(&'static str, String)> {
-    let mut claims = BTreeSet::new();
-    for component in seen.restored() {
-        for claim in component.source.iter().flat_map(|source| &source.claims) {
-            if !claims.insert(claim) {
-                return Some((
-                    "InvalidSpec",
-                    format!(
-                        "claim {claim} is named by two policies of this run, {} among them; recover one of them",
-                        component.policy
-                    ),
-                ));
-            }
-        }
-    }
-    None
 }
 
 fn executed_by_another(seen: &Observed) -> Option<(&'static str, String)> {

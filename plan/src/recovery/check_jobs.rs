@@ -58,7 +58,7 @@ pub(crate) fn look(draft: &Draft<'_>, component: &Component) -> Result<Vec<Check
             None => {
                 effects.push(Effect::CreateCheckJob {
                     name: name.clone(),
-                    policy: component.policy.clone(),
+                    policy: Some(component.policy.clone()),
                     cron_job: cron_job.to_owned(),
                     timeout: check.timeout,
                 });

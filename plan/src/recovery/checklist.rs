@@ -1,6 +1,6 @@
 //! The lines of the validation checklist: what they are called, where they stand, and those that the controller sees by itself.
 
-use crds::job::{CREDENTIAL_WANTED, CheckResult};
+use crds::job::{CREDENTIAL_WANTED, CREDENTIALS_ROTATED, CheckResult, REVOKED_REFUSED};
 use crds::reference::{WorkloadKind, WorkloadRef};
 use crds::run::{CheckGroup, CheckStatus, StoppedWorkload, Verdict};
 
@@ -91,8 +91,9 @@ fn group(check: &str) -> CheckGroup {
             CheckGroup::CoreServices
         }
         CREDENTIAL_WANTED
+        | REVOKED_REFUSED
+        | CREDENTIALS_ROTATED
         | "access-controls"
-        | "credentials-rotated"
         | "audit-logs-reviewed"
         | "security-monitoring" => CheckGroup::Security,
         "checks" => CheckGroup::ApplicationFunctions,

@@ -123,12 +123,12 @@ pub enum Effect {
         /// The Job.
         job: Box<MoverJob>,
     },
-    /// Makes a Job of a CronJob's template, for a check.
+    /// Makes a Job of a CronJob's template, for a check or to replace a credential.
     CreateCheckJob {
         /// Name of the Job.
         name: String,
-        /// Policy whose check it is.
-        policy: String,
+        /// Policy whose check it is; absent: it replaces a credential.
+        policy: Option<String>,
         /// Name of the CronJob.
         cron_job: String,
         /// How long it may take.

@@ -8,7 +8,7 @@ use crds::run::{LeftAs, NextAction, Scenario, StoppedWorkload};
 use super::seen::{Component, Observed, PointState};
 use super::swap::{between, bound, swapped};
 use super::walk::{Stretch, lane};
-use super::{Draft, choice, evidence, lift, network, stop, texts};
+use super::{Draft, choice, evidence, lift, network, rotate, stop, texts};
 
 /// The components that were not recovered.
 fn lost<'a>(draft: &Draft<'a>) -> Vec<&'a Component> {
@@ -125,8 +125,12 @@ pub(crate) fn next_actions(draft: &Draft<'_>) -> Vec<NextAction> {
             command: format!("kubectl get pvc,pv -n {namespace}"),
         }];
     }
-    let mut actions: Vec<NextAction> =
-        lost.iter().filter_map(|component| older_point(draft, component)).collect();
+    // What was restored is good where only credentials hold the start up.
+    let by_hand = rotate::by_hand(draft);
+    let mut actions: Vec<NextAction> = match by_hand.is_empty() {
+        true => lost.iter().filter_map(|component| older_point(draft, component)).collect(),
+        false => by_hand,
+    };
     for component in lost {
         let left = of(draft, component);
         let owned = draft.status.stopped.iter().filter(|stopped| {

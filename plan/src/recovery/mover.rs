@@ -465,6 +465,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Ran => "Ran",
         Report::Extracted { .. } => "Extracted",
         Report::Recreated(_) => "Recreated",
+        Report::Rotated(_) => "Rotated",
         Report::Collected(_) => "Collected",
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",

@@ -67,8 +67,10 @@ pub struct Observed {
     pub offline: OfflineSeen,
     /// What the nodes use, or why that is not known; only while components are validated.
     pub usage: Option<Result<Vec<NodeUsage>, String>>,
-    /// Those CronJobs that exist of which checks make Jobs, by name.
+    /// Those CronJobs that exist of which checks and rotations make Jobs, by name.
     pub cron_jobs: Vec<String>,
+    /// Pods that belong to no component and read one of the Secrets that the run replaces values of, by its name.
+    pub readers: BTreeMap<String, Vec<String>>,
     /// What isolates the namespace, and what allows in it; only of a SecurityBreach.
     pub network: NetworkSeen,
 }
@@ -235,6 +237,10 @@ pub struct RepositorySeen {
     pub name: String,
     /// Whether every point that it holds is recorded here, or a sentence why that is not known.
     pub catalogued: Result<(), String>,
+    /// Secrets with keys that open it.
+    pub key_secrets: Vec<String>,
+    /// Secrets with what its store wants.
+    pub credential_secrets: Vec<String>,
 }
 
 /// A policy of the namespace, as far as it decides which components a run concerns.

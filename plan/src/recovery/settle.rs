@@ -12,6 +12,8 @@ use super::swap::{self, between, bound, swapped};
 use super::{
     Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
     offline, reporting, start, stop,
+    Draft, Progress, binding, check_jobs, evidence, isolation, left, lift, measure, mover, offline, rotate,
+    start, stop,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
@@ -40,6 +42,9 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
             needed.push(mover::job_name(draft, step.kind, mover::WHOLE, attempt));
             let of = evidence::names(seen).into_iter();
             needed.extend(of.map(|name| mover::job_name(draft, step.kind, name, attempt)));
+            if step.kind == Kind::RotateCredentials {
+                needed.extend(rotate::names_of(draft));
+            }
         }
     }
     delete_jobs(draft, &needed);

@@ -6,6 +6,7 @@ use super::seen::{Component, Role};
 use super::{
     Draft, Progress, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
     protect, provision, start, stop, swap, texts, validate,
+    provision, rotate, start, stop, swap, texts, validate,
 };
 use crate::effect::Event;
 
@@ -35,6 +36,7 @@ pub(crate) enum Kind {
     Restore,
     VerifyOffline,
     Swap,
+    RotateCredentials,
     Start,
     Validate,
     Diagnose,
@@ -64,6 +66,7 @@ const WORDS: [(Kind, &str); 25] = [
     (Kind::Restore, "Restore"),
     (Kind::VerifyOffline, "VerifyOffline"),
     (Kind::Swap, "Swap"),
+    (Kind::RotateCredentials, "RotateCredentials"),
     (Kind::Start, "Start"),
     (Kind::Validate, "Validate"),
     (Kind::Diagnose, "Diagnose"),
@@ -159,6 +162,7 @@ impl Kind {
             | Self::Isolate
             | Self::Seal
             | Self::Stop
+            | Self::RotateCredentials
             | Self::LiftIsolation
             | Self::Unseal
             | Self::Protect
@@ -201,6 +205,7 @@ impl Kind {
             Self::Restore => "restore",
             Self::VerifyOffline => "verify",
             Self::Swap => "swap",
+            Self::RotateCredentials => "rotate",
             Self::Start => "start",
             Self::Validate => "validate",
             Self::Diagnose => "diagnose",
@@ -259,7 +264,13 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     if scenario != Scenario::NetworkFailure {
         steps.push(whole(Kind::Stop));
     }
-    steps.extend(of_all(lane));
+    // What an intruder may have read is replaced when everything is restored, and before anything runs that would read it.
+    let runs = |step: &Step| matches!(step.kind, Kind::Start | Kind::Validate);
+    let (running, ahead): (Vec<Step>, Vec<Step>) =
+        of_all(lane).into_iter().partition(|step| breach && runs(step));
+    steps.extend(ahead);
+    steps.extend(breach.then(|| whole(Kind::RotateCredentials)));
+    steps.extend(running);
     if breach {
         steps.extend([whole(Kind::LiftIsolation), whole(Kind::Unseal)]);
     }
@@ -291,6 +302,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Isolate, _) => isolation::advance(draft, index),
         (Kind::Seal | Kind::Unseal, _) => evidence::seal(draft, index, step.kind),
         (Kind::Stop, _) => stop::advance(draft),
+        (Kind::RotateCredentials, _) => rotate::advance(draft, index),
         (Kind::LiftIsolation, _) => lift::give_back(draft),
         (Kind::Protect, _) => protect::advance(draft),
         (Kind::Report, _) => super::measure::report(draft),

@@ -21,6 +21,7 @@ mod refuse;
 mod reporting;
 mod retry;
 mod room;
+mod rotate;
 mod stage;
 mod storage;
 mod trusted;

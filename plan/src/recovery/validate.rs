@@ -9,6 +9,7 @@ use super::mover::{self, Outcome, Wanted, chosen};
 use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
 use super::{Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, status_checks};
+use super::{Draft, Progress, assess, check_jobs, checklist, manual, room, rotated};
 use crate::backup::source::{Address, Source};
 use crate::effect::{Event, Place};
 
@@ -45,6 +46,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     draft.events.extend(open_to_everybody(policy, &checks));
     draft.status.checks.retain(|known| checks.iter().all(|check| check.name != known.name));
     draft.status.checks.extend(checks.iter().cloned());
+    rotated::line(draft);
     room::nodes(draft);
     around.into_iter().for_each(|check| room::network(draft, component, check));
     manual::tell(draft);
@@ -141,6 +143,7 @@ fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<Ch
             point: chosen(draft, &component.policy).unwrap_or_default(),
             url,
             auth: component.auth.clone(),
+            revoked: rotated::kept(draft, component),
             counts: component
                 .checks
                 .iter()

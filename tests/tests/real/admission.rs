@@ -50,7 +50,7 @@ fn await_enforcement(server: &ApiServer) {
     let _ = server.kubectl_reading("replace -f -", &rules.to_string()).success();
 }
 
-fn create(server: &ApiServer, namespace: &str, user: &str, object: &Value) -> Answer {
+pub(crate) fn create(server: &ApiServer, namespace: &str, user: &str, object: &Value) -> Answer {
     server.kubectl_reading(&format!("create -n {namespace} --as={user} -f -"), &object.to_string())
 }
 
@@ -310,7 +310,7 @@ fn the_controller_changes_finalizers_and_suspensions_and_nothing_else() {
 }
 
 /// A user of the namespace with these rules.
-fn user(namespace: &str, name: &str, rules: &Value) -> String {
+pub(crate) fn user(namespace: &str, name: &str, rules: &Value) -> String {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules});
     let _ = create(server(), namespace, "system:admin --as-group=system:masters", &role).success();
     let user = format!("{name}@yourorg.com");
@@ -319,7 +319,7 @@ fn user(namespace: &str, name: &str, rules: &Value) -> String {
     user
 }
 
-fn right(resource: &str, verbs: &[&str], names: &[String]) -> Value {
+pub(crate) fn right(resource: &str, verbs: &[&str], names: &[String]) -> Value {
     json!({"apiGroups": ["holdfast.dev"], "resources": [resource], "verbs": verbs, "resourceNames": names})
 }
 
@@ -492,6 +492,7 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
         // That of hooks to an account whose commands nobody would look at.
         binding("holdfast-hooks", account("chromadb-snapshots", &namespace)),
         binding("holdfast-recreate", account("chromadb-snapshots", &namespace)),
+        binding("holdfast-rotate", account("chromadb-snapshots", &namespace)),
         binding("holdfast-collect", account("chromadb-snapshots", &namespace)),
         of_a_job("hf-collect-j-1", account("default", &namespace)),
         of_a_job("hf-collect-j-1", account("hf-collect-u-1", "elsewhere")),
@@ -501,7 +502,7 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
         let said = create(server(), &namespace, &user, &refused).refusal();
         assert!(
             said.contains(
-                "Holdfast binds ClusterRoles holdfast-snapshots, holdfast-recreate and holdfast-hooks"
+                "Holdfast binds ClusterRoles holdfast-snapshots, holdfast-recreate, holdfast-rotate and holdfast-hooks"
             ),
             "{refused}: {said}"
         );
@@ -519,6 +520,13 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
     of_checks["metadata"]["name"] = json!("hf-checks-u-2");
     let said = create(server(), &namespace, &user, &of_checks).refusal();
     assert!(said.contains("nothing else (RoleBinding \"hf-checks-u-2\")"), "{said}");
+    for what in ["recreate", "rotate"] {
+        let name = format!("hf-{what}-u-1");
+        let mut of_a_run = binding(&format!("holdfast-{what}"), account(&name, &namespace));
+        of_a_run["metadata"] = json!({"name": name, "ownerReferences": [
+            {"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "name": "total", "uid": "u-1"}]});
+        let _ = create(server(), &namespace, &user, &of_a_run).success();
+    }
     let looks = of_a_job("hf-collect-j-1", account("hf-collect-u-1", &namespace));
     let _ = create(server(), &namespace, &user, &looks).success();
     // Without more rights than the chart gives, another role is refused before anybody asks about subjects.

@@ -38,6 +38,7 @@ mod preserve;
 mod recreate;
 mod report_in_browser;
 mod rival;
+mod rotate;
 mod s3;
 mod server_auth;
 mod stand_alone_reader;

@@ -134,6 +134,7 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
         point: captured.point.clone(),
         url: url.into(),
         auth: None,
+        revoked: None,
         counts: [("floor", 1), ("too-high", 1 << 40)]
             .map(|(name, at_least)| {
                 let collection = chroma(&captured).collections[0].name.clone();

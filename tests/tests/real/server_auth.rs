@@ -5,7 +5,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use crds::{
-    job::{CREDENTIAL_WANTED, CheckResult, FailureReason, Report, Request},
+    job::{CREDENTIAL_WANTED, CheckResult, FailureReason, REVOKED_REFUSED, Report, Request},
     policy::ServerAuth,
     run::Verdict,
 };
@@ -117,6 +117,23 @@ fn refused(report: &Report, reason: FailureReason, words: &[&str]) {
     }
 }
 
+/// The variable with what it was before it was replaced.
+fn before(name: &str) -> &'static str {
+    match name {
+        "HOLDFAST_SERVER_TOKEN" => "HOLDFAST_REVOKED_TOKEN",
+        "HOLDFAST_SERVER_USER" => "HOLDFAST_REVOKED_USER",
+        _ => "HOLDFAST_REVOKED_PASSWORD",
+    }
+}
+
+/// The same after a run has replaced the credential.
+fn replaced(mut request: Request) -> Request {
+    if let Request::Validate { revoked, .. } = &mut request {
+        *revoked = Some("hf-revoked-u-1".to_owned());
+    }
+    request
+}
+
 async fn validated(release: &str) {
     let pod = Pod::with_directory();
     let server = ChromaServer::start_release(release, &pod.volume()).await.unwrap();
@@ -136,6 +153,7 @@ async fn validated(release: &str) {
         point: captured.point.clone(),
         url: url.to_owned(),
         auth: auth.cloned(),
+        revoked: None,
         counts: vec![],
         answers: vec![],
         endpoints: vec![],
@@ -159,6 +177,25 @@ async fn validated(release: &str) {
         refused(&wrong, FailureReason::ServerAccessDenied, &["chromadb-auth"]);
         let missing = ask(&pod, &request(server.url(), Some(&asked)), &[]);
         refused(&missing, FailureReason::CredentialsMissing, &["chromadb-auth", "doesn't exist"]);
+        let after = replaced(request(server.url(), Some(&asked)));
+        let proof = |old: &[(&'static str, String)]| {
+            let given: Vec<_> = given.iter().chain(old).cloned().collect();
+            let Report::Validated { checks } = ask(&pod, &after, &given) else { panic!("no checks") };
+            checks.into_iter().find(|check| check.name == REVOKED_REFUSED).unwrap()
+        };
+        let old = |value: &str| -> Vec<(&'static str, String)> {
+            given.iter().map(|(name, _)| (before(name), value.to_owned())).collect()
+        };
+        // What the server was told of is taken, what it was before is not.
+        let dead = proof(&old("what-it-was-before"));
+        assert_eq!(dead.verdict, Verdict::Passed, "{dead:?}");
+        assert!(dead.observed.starts_with("status 40"), "{dead:?}");
+        // A server that nobody told of the new one takes the old one still.
+        let same: Vec<_> = given.iter().map(|(name, value)| (before(name), value.clone())).collect();
+        let alive = proof(&same);
+        assert_eq!(alive.verdict, Verdict::Failed, "{alive:?}");
+        let unknown = proof(&[]);
+        assert_eq!(unknown.verdict, Verdict::Inconclusive, "{unknown:?}");
         server.stop().unwrap();
     }
     // The newest server is given the same settings and ignores them.
@@ -171,6 +208,12 @@ async fn validated(release: &str) {
     let wanted = checks.iter().find(|check| check.name == CREDENTIAL_WANTED).unwrap();
     assert_eq!(wanted.verdict, Verdict::Skipped, "{wanted:?}");
     assert!(wanted.observed.contains("everybody is answered"), "{wanted:?}");
+    // So what was replaced is taken by it as anything is.
+    let old = [given, vec![("HOLDFAST_REVOKED_TOKEN", "what-it-was-before".to_owned())]].concat();
+    let report = ask(&pod, &replaced(request(server.url(), Some(&asked))), &old);
+    let Report::Validated { checks } = report else { panic!("{report:?}") };
+    let alive = checks.iter().find(|check| check.name == REVOKED_REFUSED).unwrap();
+    assert_eq!(alive.verdict, Verdict::Failed, "{alive:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A small cluster in memory: enough of StatefulSet, PersistentVolume and Job controllers to carry a recovery to its end
 //! or to refuse what a real one would refuse. Every effect is applied alone, so that a controller can be killed after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::job::{Report, Request};
 use crds::names;
@@ -55,6 +55,8 @@ pub(super) struct Cluster {
     pub(super) enforces: bool,
     /// What a capture that the run asks for leaves.
     pub(super) captures: super::protect::Captures,
+    /// Names of the rotations that a mover has carried out.
+    pub(super) rotated: BTreeSet<String>,
     /// What the points hold, as a namespace in order.
     pub(super) recorded: Observed,
     serial: u32,
@@ -77,6 +79,7 @@ impl Cluster {
             read: BTreeMap::new(),
             enforces: true,
             captures: super::protect::Captures::Good,
+            rotated: BTreeSet::new(),
             serial: 0,
         }
     }
@@ -229,6 +232,7 @@ impl Cluster {
                     // What a test says of a step, or of one component's: `Restore/chromadb`.
                     let whole = String::new();
                     let policy = job.labels.get(crds::reference::POLICY_LABEL).unwrap_or(&whole);
+                    super::rotate::apply(&self.seen, &mut self.rotated, &job.request);
                     let step = match &job.request {
                         // Two steps ask for the same.
                         Request::Preserve { .. } => step,

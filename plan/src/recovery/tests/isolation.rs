@@ -82,11 +82,11 @@ pub(super) fn apply(cluster: &mut Cluster, effect: &Effect) {
     assert!(!missing || has(cluster, &denying()), "the namespace was open while its policies were removed");
 }
 
-fn has(cluster: &Cluster, name: &str) -> bool {
+pub(super) fn has(cluster: &Cluster, name: &str) -> bool {
     cluster.seen.network.policies.iter().any(|there| there.name == name)
 }
 
-fn denying() -> String {
+pub(super) fn denying() -> String {
     names::isolation_policy("deny", RUN_UID)
 }
 
@@ -152,7 +152,7 @@ fn decide(cluster: &mut Cluster, gate: GateName, answer: Answer) {
     cluster.seen.run.spec.decisions.push(decision);
 }
 
-fn approved() -> Cluster {
+pub(super) fn approved() -> Cluster {
     let mut cluster = breached();
     for gate in [GateName::LiftIsolation, GateName::Unseal] {
         decide(&mut cluster, gate, Answer::Approved);
@@ -160,7 +160,7 @@ fn approved() -> Cluster {
     cluster
 }
 
-fn step<'a>(cluster: &'a Cluster, name: &str) -> &'a crds::run::StepStatus {
+pub(super) fn step<'a>(cluster: &'a Cluster, name: &str) -> &'a crds::run::StepStatus {
     cluster.status().steps.iter().find(|step| step.name == name).unwrap()
 }
 
@@ -180,7 +180,7 @@ fn as_they_were(cluster: &Cluster) {
     assert!(!cluster.seen.run.finalizer && !cluster.seen.run.isolating);
 }
 
-fn over(cluster: &Cluster) {
+pub(super) fn over(cluster: &Cluster) {
     assert_eq!(phase(cluster), Some(RunPhase::Succeeded), "{}", message(cluster, "Ready"));
     as_they_were(cluster);
     assert_eq!(reason(cluster, "Isolated"), "Lifted");

@@ -1,7 +1,7 @@
 //! A complete failure of which nothing is left but the bucket: namespace, repository and run are all that there is.
 
 use super::*;
-use crate::recovery::seen::{Component, RepositorySeen};
+use crate::recovery::seen::Component;
 
 /// The namespace after it was deleted and made anew: the points are recorded again, nothing else.
 pub(super) fn nothing_left() -> Cluster {
@@ -95,7 +95,7 @@ fn a_run_waits_until_all_that_the_repository_holds_is_recorded() {
     let components = std::mem::take(&mut cluster.seen.components);
     let why = "what repository primary holds is not all recorded yet (Rebuilding)";
     let seen = &mut cluster.seen;
-    seen.repositories = vec![RepositorySeen { name: "primary".into(), catalogued: Err(why.into()) }];
+    seen.repositories[0].catalogued = Err(why.into());
     cluster.reconcile(100);
     assert_eq!(reason(&cluster, "Reconciling"), "WaitingForRepository");
     assert!(message(&cluster, "Reconciling").contains("not all recorded yet"));

@@ -185,7 +185,12 @@ pub(super) fn corrupted() -> Observed {
         executed: None,
         others: Vec::new(),
         policies: vec![policy("chromadb", false, Priority::Critical, &[])],
-        repositories: vec![RepositorySeen { name: "primary".into(), catalogued: Ok(()) }],
+        repositories: vec![RepositorySeen {
+            name: "primary".into(),
+            catalogued: Ok(()),
+            key_secrets: vec!["primary-key".into()],
+            credential_secrets: vec!["s3".into()],
+        }],
         components: vec![chromadb()],
         points: vec![
             point("p3", "2026-11-23T09:15:02Z", PointState::Quarantined("OfflineCheckFailed".into())),
@@ -207,6 +212,7 @@ pub(super) fn corrupted() -> Observed {
         usage: None,
         cron_jobs: Vec::new(),
         network: NetworkSeen::default(),
+        readers: BTreeMap::new(),
     }
 }
 
@@ -294,6 +300,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Seal { .. } => "Unseal",
         Request::Mark { .. } => "MarkPoints",
         Request::WriteReport { .. } => "Report",
+        Request::Rotate { .. } => "RotateCredentials",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -397,6 +404,10 @@ pub(super) fn good(request: &Request) -> Report {
         Request::Mark { .. } => Report::Marked,
         Request::WriteReport { path, .. } => Report::ReportWritten { digest: format!("sha256:{path}") },
         Request::Hook { .. } => Report::Ran,
+        Request::Rotate { rotations, .. } => {
+            let done = rotations.iter().map(|rotation| rotation.name.clone()).collect();
+            Report::Rotated(crds::job::Rotated { done, refused: Vec::new() })
+        }
         Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
