@@ -12,6 +12,7 @@ mod demo;
 mod enforcer;
 mod evidence;
 mod install;
+mod leak;
 mod manifests;
 mod outage;
 mod place;

@@ -19,6 +19,7 @@ use tests::writer::{Load, Writer};
 use super::loss::Written;
 use crate::damage;
 use crate::enforcer::Enforcer;
+use crate::leak;
 use crate::manifests::CHROMADB;
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
@@ -26,7 +27,7 @@ use crate::wait;
 
 pub const STORY: Story = Story {
     name: "security-breach",
-    promise: "after a breach the namespace is isolated until somebody lifts that, and serves the state from before it",
+    promise: "after a breach the namespace is isolated until somebody lifts that, and serves the state from before it with another credential",
     alone: false,
     play: |stage| enforced(stage).boxed(),
 };
@@ -44,7 +45,10 @@ const COLLECTION: &str = "intruder";
 async fn enforced(stage: &Stage) -> Result<()> {
     let enforcer = Enforcer::start(stage).await?;
     let breach = Breach::happens(stage, 41).await?;
-    stage.apply(&[breach.run(stage)]).await?;
+    leak::happens(stage).await?;
+    let mut run = breach.run(stage);
+    run["spec"]["credentialRotations"] = leak::rotations();
+    stage.apply(&[run]).await?;
     let status = at_gate(stage, "LiftIsolation").await?;
     let known = isolation(&status)?;
     ensure!(known.result == Some(Isolation::ProbeBlocked) && known.control, "{known:?}");
@@ -67,6 +71,7 @@ async fn enforced(stage: &Stage) -> Result<()> {
     let said = stage.refused(&disguised).await?;
     ensure!(said.contains("only the movers of Holdfast carry it"), "{said}");
     breach.is_undone(stage, &status).await?;
+    leak::is_replaced(stage, &status).await?;
 
     approve(stage, &status, &["LiftIsolation"]).await?;
     let status = at_gate(stage, "Unseal").await?;
@@ -75,6 +80,7 @@ async fn enforced(stage: &Stage) -> Result<()> {
     approve(stage, &status, &["LiftIsolation", "Unseal"]).await?;
     let status = stage.succeeded("breach").await?.status.unwrap_or_default();
     measured(&status)?;
+    leak::is_forgotten(stage).await?;
     // The repository takes captures again.
     stage.capture(CHROMADB).await?;
     enforcer.stop().await
