@@ -95,6 +95,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Probe { .. } => "Probe",
         Request::Catalogue { .. } => "Catalogue",
         Request::Mark { .. } => "Mark",
+        Request::Revoke { .. } => "Revoke",
         Request::Seal { .. } => "Seal",
         Request::Judge { .. } => "Judge",
         Request::Prune { .. } => "Prune",

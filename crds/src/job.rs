@@ -12,6 +12,7 @@ mod message;
 mod report;
 mod request;
 mod rotation;
+mod source;
 
 pub use access::{RepositoryAccess, RepositoryPlace};
 pub use failure::{Failure, FailureReason};
@@ -26,6 +27,9 @@ pub use request::{
     SourceContent, Turn,
 };
 pub use rotation::{Change, Rotation};
+pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, RepositoryAccess, Request, RunMark};
+pub use rotation::{Change, Revoked, Rotation};
+pub use source::{CaptureSource, HeldDatabase, Snapshots, SourceContent, Turn};
 
 /// Environment variable that carries the [`Request`] as JSON.
 pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";

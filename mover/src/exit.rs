@@ -106,9 +106,10 @@ impl Exit {
             FailureReason::NotServing => Self::NotServing,
             FailureReason::ScratchFull | FailureReason::NoSpaceLeft => Self::Full,
             FailureReason::ClockBehind => Self::Clock,
-            FailureReason::HookFailed | FailureReason::ObjectRefused | FailureReason::MoverFailed => {
-                Self::Failed
-            }
+            FailureReason::HookFailed
+            | FailureReason::ObjectRefused
+            | FailureReason::CredentialRevoked
+            | FailureReason::MoverFailed => Self::Failed,
         }
     }
 }

@@ -25,6 +25,7 @@ mod seal;
 mod snapshots;
 mod telling;
 mod trust;
+mod void;
 mod words;
 
 use std::ffi::OsString;

@@ -68,9 +68,14 @@ impl Places {
         self.at(job::OBJECTS_DIR)
     }
 
-    /// A value of a Secret that somebody has prepared.
-    pub fn prepared(&self, secret: &str, key: &str) -> Result<PathBuf, Failure> {
-        Ok(self.objects().join("Secret").join(named(secret)?).join(named(key)?))
+    /// A value of a Secret that is mounted; none where the Secret does not exist, or has no such key.
+    pub fn mounted(&self, secret: &str, key: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.objects().join("Secret").join(named(secret)?).join(named(key)?);
+        match std::fs::read(&path) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::unexpected(format!("can't read {}", path.display()), &error)),
+        }
     }
 
     /// What an earlier container of the pod left for an emergency capture.

@@ -39,6 +39,7 @@ mod provision;
 pub mod quantity;
 mod quarantine;
 mod reporting;
+mod revoke;
 mod room;
 mod rotate;
 mod rotated;

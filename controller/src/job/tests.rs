@@ -371,3 +371,67 @@ fn whoever_asks_a_server_gets_its_credential_from_the_secret_and_only_names_are_
     let none = built(&capture())["spec"]["template"]["spec"]["containers"][0]["env"].to_string();
     assert!(!none.contains("HOLDFAST_SERVER_"), "a capture asks no server");
 }
+
+#[test]
+fn whoever_replaces_credentials_has_a_token_no_key_and_of_secrets_what_was_prepared() {
+    let request = Request::Rotate {
+        namespace: "arxiv".into(),
+        run: "u-1".into(),
+        keeper: "hf-revoked-u-1".into(),
+        owner: OwnerReference::default(),
+        rotations: vec![],
+    };
+    let prepared = Wanted::of_secrets(["mail-new".to_owned()].into());
+    let account = plan::effect::Account {
+        name: "hf-rotate-u-1".into(),
+        role: crds::reference::ROTATE_ROLE,
+        bound: plan::effect::Bound::WithItsOwner,
+    };
+    let job = MoverJob {
+        request,
+        keys: None,
+        sources: BTreeMap::new(),
+        objects: Some(Box::new(prepared)),
+        service_account: Some(account),
+        ..capture()
+    };
+    let job = built(&job);
+    let pod = &job["spec"]["template"]["spec"];
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mounts: Vec<&str> = mounts.iter().map(|mount| mount["name"].as_str().unwrap()).collect();
+    assert_eq!(mounts, ["scratch", "token", "object-0"]);
+    let secrets: Vec<&Value> =
+        pod["volumes"].as_array().unwrap().iter().filter(|v| v["secret"].is_object()).collect();
+    assert_eq!((secrets.len(), &secrets[0]["secret"]["secretName"]), (1, &json!("mail-new")));
+}
+
+#[test]
+fn what_a_credential_was_comes_from_the_secret_that_keeps_it() {
+    let request = |revoked: Option<&str>| Request::Validate {
+        repository: access(),
+        point: "4be1c07a".into(),
+        url: "http://chromadb.arxiv.svc:8000".into(),
+        auth: Some(serde_json::from_value(json!({"basicSecretRef": {"name": "auth"}})).unwrap()),
+        revoked: revoked.map(str::to_owned),
+        counts: vec![],
+        answers: vec![],
+        endpoints: vec![],
+    };
+    let env = |revoked| {
+        let job =
+            MoverJob { request: request(revoked), sources: BTreeMap::new(), objects: None, ..capture() };
+        let job = built(&job);
+        let all = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap().clone();
+        let of = |variable: &Value| variable["name"].as_str().unwrap().starts_with("HOLDFAST_REVOKED_");
+        Value::from(all.into_iter().filter(of).collect::<Vec<_>>())
+    };
+    assert_eq!(env(None), json!([]));
+    let from = |name: &str, key: &str| {
+        let key = crds::names::revoked_key("auth", key);
+        json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "hf-revoked-u-1", "key": key, "optional": true}}})
+    };
+    assert_eq!(
+        env(Some("hf-revoked-u-1")),
+        json!([from("HOLDFAST_REVOKED_USER", "username"), from("HOLDFAST_REVOKED_PASSWORD", "password")])
+    );
+}

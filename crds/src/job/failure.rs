@@ -51,6 +51,8 @@ pub enum FailureReason {
     PointUnreadable,
     /// A mark in the repository says that it is not to be restored.
     PointQuarantined,
+    /// What is missing is a Secret of which the repository says that its values are void.
+    CredentialRevoked,
     /// The repository is sealed.
     Sealed,
     TargetNotEmpty,
@@ -102,6 +104,7 @@ impl FailureReason {
             | Self::PointNotFound
             | Self::PointUnreadable
             | Self::PointQuarantined
+            | Self::CredentialRevoked
             | Self::Sealed
             | Self::TargetNotEmpty
             | Self::IntegrityMismatch

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-use super::Rotation;
+use super::{CaptureSource, HeldDatabase, Revoked, Rotation, Snapshots, Turn};
 use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
 use crate::reference::WorkloadRef;
@@ -128,6 +128,18 @@ pub enum Request {
         /// What is said of the trust of points.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         trust: Vec<PointTrust>,
+    },
+    /// Write down in the bucket which values are void: those of these that lie in the Secret which keeps what was replaced, and are not what the
+    /// Secret holds now. Both are mounted below [`OBJECTS_DIR`](super::OBJECTS_DIR); only keyed digests are written.
+    Revoke {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Name of the Secret that keeps them.
+        keeper: String,
+        /// Which.
+        values: Vec<Revoked>,
+        /// Who says so: `run/breach-2026-11-23`.
+        by: String,
     },
     /// Seal the repository by a mark in the bucket, or unseal it by another one.
     Seal {
@@ -303,6 +315,7 @@ impl Request {
             | Self::Judge { repository, .. }
             | Self::Prune { repository, .. }
             | Self::Mark { repository, .. }
+            | Self::Revoke { repository, .. }
             | Self::Seal { repository, .. }
             | Self::WriteReport { repository, .. }
             | Self::Confirm { repository, .. }
@@ -382,79 +395,6 @@ pub struct PointTrust {
     pub reason: TrustReason,
     /// Who says it: `run/breach-2026-11-23`.
     pub by: String,
-}
-
-/// What a capture is taken of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CaptureSource {
-    /// Name of the BackupPolicy, which is the identity of the component.
-    pub policy: String,
-    /// Namespace of the BackupPolicy.
-    pub namespace: String,
-    /// Names of the claims, each mounted at a directory of its name.
-    pub claims: Vec<String>,
-    /// What is on them.
-    pub content: SourceContent,
-    /// Longest time that writers may be held.
-    pub max_writer_pause: SignedDuration,
-    /// The policy as it stood, so that a point can be used when no policy is left.
-    pub policy_spec: serde_json::Value,
-}
-
-/// Snapshots to ask for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Snapshots {
-    /// Namespace of the claims.
-    pub namespace: String,
-    /// The VolumeSnapshotClass.
-    pub class: String,
-    /// What each snapshot is called, by claim; those of later tries are numbered, see [`names::snapshot_of_try`](crate::names::snapshot_of_try).
-    pub names: BTreeMap<String, String>,
-    /// Their labels.
-    pub labels: BTreeMap<String, String>,
-    /// Whose they are, so that they go with it.
-    pub owner: OwnerReference,
-}
-
-/// A ChromaDB whose writers are held.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HeldDatabase {
-    /// Name of the claim.
-    pub claim: String,
-    /// Path of the data below the mount, without a leading slash; empty for the mount itself.
-    pub data_path: String,
-    /// Longest time that writers may be held.
-    pub max_writer_pause: SignedDuration,
-}
-
-/// One of several captures of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Turn {
-    /// When it is due; until then it waits.
-    pub at: Timestamp,
-    /// From then on it is left out: the next one is due.
-    pub until: Timestamp,
-    /// SQLite's integrity check, which reads the database several times, is part of it.
-    pub full_check: bool,
-}
-
-/// What is on the volumes of a component.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum SourceContent {
-    /// A ChromaDB, on the only one.
-    ChromaDb {
-        /// Path of the data below the mount, without a leading slash; empty for the mount itself.
-        data_path: String,
-        /// Image of the ChromaDB container as the pod's status names it (with digest where the runtime knows it).
-        image: String,
-    },
-    /// Files of any kind.
-    Application,
 }
 
 /// A URL that has to be answered with a status.

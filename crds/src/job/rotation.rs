@@ -14,6 +14,16 @@ pub struct Rotation {
     pub change: Change,
 }
 
+/// A value that a run has replaced, by what it was the value of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoked {
+    /// Name of the Secret.
+    pub secret: String,
+    /// Its key.
+    pub key: String,
+}
+
 /// By what a value is replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]

@@ -12,6 +12,7 @@ use crate::body::Body;
 use crate::failure::Result;
 use crate::recorded;
 use crate::trust::Trust;
+use crate::void::Void;
 
 pub(super) async fn extract(
     desk: &Desk,
@@ -35,7 +36,11 @@ pub(super) async fn extract(
         _ => recorded::read(&repository, &point, &to).await?,
     };
     let count = objects.len() as u64;
-    let bundle = serde_json::to_vec(&Bundle { volumes: body.volumes, objects }).expect("a bundle is JSON");
+    let marks = Void::of(&repository).await?;
+    let void = objects.iter().flat_map(|object| marks.in_it(object));
+    let void = void.map(|(of, by)| (of, by.to_owned())).collect();
+    let bundle =
+        serde_json::to_vec(&Bundle { volumes: body.volumes, objects, void }).expect("a bundle is JSON");
     let file = to.join(FILE);
     fs::write(&file, bundle).map_err(|e| crate::capture::unwritable(&file, &e))?;
     Ok(Report::Extracted { objects: count })

@@ -21,6 +21,7 @@ mod preserve;
 mod probe;
 mod recreate;
 mod restore;
+mod revoke;
 mod revoked;
 mod rotate;
 mod seal;
@@ -140,6 +141,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
         Request::Mark { repository, hold, release, trust } => {
             mark::mark(desk, &repository, &hold, &release, &trust).await
+        }
+        Request::Revoke { repository, keeper, values, by } => {
+            revoke::revoke(desk, &repository, &keeper, &values, &by).await
         }
         Request::Seal { repository, seal, by, reason } => {
             seal::seal(desk, &repository, seal, &by, &reason).await

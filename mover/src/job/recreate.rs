@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crds::job::{FailureReason, Recreated, Report};
+use crds::job::{FailureReason, Recreated, Report, Revoked};
 use crds::names;
 use crds::reference::{RECREATED_BY, REPLICAS, STANDS_FOR};
 use kube::api::PostParams;
@@ -29,6 +29,8 @@ pub(super) struct Bundle {
     pub(super) volumes: Vec<String>,
     /// In the order in which they can be applied.
     pub(super) objects: Vec<Value>,
+    /// What of their Secrets is void, and who made it so.
+    pub(super) void: Vec<(Revoked, String)>,
 }
 
 /// For whom something is created.
@@ -46,6 +48,7 @@ pub(super) async fn recreate(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
     let bytes = fs::read(&file).map_err(|e| unreadable(&e))?;
     let bundle: Bundle = serde_json::from_slice(&bytes).map_err(|e| unreadable(&e))?;
     let client = cluster::of_this_pod(&desk.environment, &desk.places).await?;
+    void(&client, &asked, &bundle).await?;
     let (mut done, mut refused) =
         (Recreated { created: Vec::new(), created_count: 0, existing: 0 }, Vec::new());
     for object in &bundle.objects {
@@ -61,7 +64,7 @@ pub(super) async fn recreate(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
             true => stand_in(object, &asked),
             false => anew(object, &workloads(&bundle.objects), &asked),
         };
-        match create(&client, asked.namespace, &wanted).await? {
+        match create(&client, asked.namespace, &wanted, &PostParams::default()).await? {
             Created::Now => {
                 desk.telling.say(format!("{name} is created"));
                 done.created_count += 1;
@@ -81,6 +84,25 @@ pub(super) async fn recreate(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
             done.created_count, done.existing
         ),
     ))
+}
+
+/// Refuses what would bring a credential back that was revoked, before anything is created. A Secret that exists stays as it is.
+async fn void(client: &Client, asked: &Asked<'_>, bundle: &Bundle) -> Result<()> {
+    for (of, by) in &bundle.void {
+        let is = |object: &&Value| object["kind"] == "Secret" && object["metadata"]["name"] == of.secret;
+        let Some(object) = bundle.objects.iter().find(is) else { continue };
+        let wanted = anew(object, &[], asked);
+        let trial = PostParams { dry_run: true, ..PostParams::default() };
+        if matches!(create(client, asked.namespace, &wanted, &trial).await?, Created::Before) {
+            continue;
+        }
+        let Revoked { secret, key } = of;
+        let why = format!(
+            "Secret {secret} is missing, and what the point holds of it was revoked after a breach ({key}, by {by}): create Secret {secret} with the values that count now, for what exists is left as it is; then create a new run. Nothing of the component was created"
+        );
+        return Err(Failure::new(FailureReason::CredentialRevoked, why));
+    }
+    Ok(())
 }
 
 fn text(value: &Value) -> String {
@@ -166,7 +188,7 @@ async fn exists(client: &Client, namespace: &str, object: &Value) -> Result<bool
     }
 }
 
-async fn create(client: &Client, namespace: &str, object: &Value) -> Result<Created> {
+async fn create(client: &Client, namespace: &str, object: &Value, how: &PostParams) -> Result<Created> {
     let name = format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]));
     let wanted: DynamicObject = match serde_json::from_value(object.clone()) {
         Ok(wanted) => wanted,
@@ -174,7 +196,7 @@ async fn create(client: &Client, namespace: &str, object: &Value) -> Result<Crea
     };
     let begun = Instant::now();
     loop {
-        match api(client, namespace, object).create(&PostParams::default(), &wanted).await {
+        match api(client, namespace, object).create(how, &wanted).await {
             Ok(_) => return Ok(Created::Now),
             Err(Error::Api(status)) if status.code == 409 => return Ok(Created::Before),
             Err(error) if not_yet(&error, begun) => tokio::time::sleep(Duration::from_millis(250)).await,

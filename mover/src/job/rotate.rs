@@ -4,7 +4,6 @@
 //! is kept before, in a Secret that goes when the run has ended. No value is printed, and none is in what is told.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use crds::job::{Change, FailureReason, NotRotated, Report, Rotated, Rotation};
@@ -162,8 +161,8 @@ fn values(
         };
         let value = match &rotation.change {
             Change::Generate { length, .. } => generated(*length)?,
-            Change::Copy { from, .. } => match prepared(places, from, key)? {
-                Some(value) => value,
+            Change::Copy { from, .. } => match places.mounted(from, key)? {
+                Some(value) => ByteString(value),
                 None => {
                     return refused(format!(
                         "Secret {from}, from which {key} of Secret {secret} was to be copied, does not exist or has no such key: prepare it"
@@ -180,15 +179,6 @@ fn values(
         new.insert(key.clone(), value);
     }
     Ok(new)
-}
-
-fn prepared(places: &Places, secret: &str, key: &str) -> Result<Option<ByteString>> {
-    let path = places.prepared(secret, key)?;
-    match fs::read(&path) {
-        Ok(value) => Ok(Some(ByteString(value))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::unexpected(format!("can't read {}", path.display()), &error)),
-    }
 }
 
 /// Random letters and digits, each as likely as any other.

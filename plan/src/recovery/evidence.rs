@@ -19,7 +19,7 @@ use crate::effect::Event;
 const MOST: usize = 256;
 
 /// The repositories of what is restored, with how to reach each.
-fn repositories(seen: &Observed) -> BTreeMap<&str, &Access> {
+pub(crate) fn repositories(seen: &Observed) -> BTreeMap<&str, &Access> {
     let of = seen.restored().filter_map(|c| Some((c.repository.as_str(), c.access.as_ref().ok()?)));
     of.collect()
 }
@@ -30,7 +30,7 @@ pub(crate) fn names(seen: &Observed) -> BTreeSet<&str> {
 }
 
 /// Who says what is written down.
-fn by(seen: &Observed) -> String {
+pub(crate) fn by(seen: &Observed) -> String {
     texts::cut(&format!("run/{}", seen.run.name), 256)
 }
 

@@ -395,6 +395,7 @@ pub(crate) fn reason_of(failure: &Failure) -> (String, String) {
         R::PointNotFound
         | R::PointUnreadable
         | R::PointQuarantined
+        | R::CredentialRevoked
         | R::TargetNotEmpty
         | R::IntegrityMismatch
         | R::AlreadyExecuted => {

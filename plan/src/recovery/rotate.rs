@@ -14,7 +14,7 @@ use super::effect::Effect;
 use super::mover::{self, Outcome, Wanted};
 use super::seen::Observed;
 use super::steps::Kind;
-use super::{Draft, Progress, rotated, texts};
+use super::{Draft, Progress, revoke, rotated, texts};
 use crate::backup::objects::Wanted as Objects;
 use crate::effect::{Account, Bound, JobState};
 
@@ -63,6 +63,10 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize) -> Progress {
         Jobs::Pending(progress) => return progress,
         Jobs::Ended(ended) => ended.into_iter().for_each(|(name, end)| set(draft, &name, end)),
     }
+    let told = match revoke::told(draft, index) {
+        Ok(told) => told,
+        Err(progress) => return progress,
+    };
     let refused: Vec<String> = draft
         .status
         .rotations
@@ -71,9 +75,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize) -> Progress {
         .map(|known| format!("{}: {}", known.name, known.message))
         .collect();
     if !refused.is_empty() {
-        return failed(draft, refused.join("; "));
+        return failed(draft, format!("{}{told}", refused.join("; ")));
     }
-    Progress::Done(done(draft))
+    Progress::Done(format!("{}{told}", done(draft)))
 }
 
 fn begun(asked: &CredentialRotation) -> RotationStatus {
@@ -131,16 +135,20 @@ fn change(seen: &Observed, asked: &CredentialRotation) -> Rotation {
     let change = match (&asked.generate, &asked.from) {
         (Some(generate), _) => Change::Generate { key: generate.key.clone(), length: generate.length },
         (None, Some(from)) => Change::Copy { from: from.secret_ref.name.clone(), keys: from.keys.clone() },
-        // Of what a provider replaces nobody knows which keys, but for those that a database is asked with.
-        (None, None) => {
-            let secret = asked.secret_ref.name.as_str();
-            let of = seen.components.iter().flat_map(rotated::counts);
-            let keys: BTreeSet<String> =
-                of.filter(|(name, _)| *name == secret).map(|(_, key)| key.to_owned()).collect();
-            Change::Elsewhere { keys: keys.into_iter().collect() }
-        }
+        (None, None) => Change::Elsewhere { keys: keys(seen, asked) },
     };
     Rotation { name: asked.name.clone(), secret: asked.secret_ref.name.clone(), change }
+}
+
+/// The keys whose values are replaced. Of what a provider replaces nobody knows which, but for those that a database is asked with.
+pub(crate) fn keys(seen: &Observed, asked: &CredentialRotation) -> Vec<String> {
+    if asked.job.is_none() {
+        return asked.keys().to_vec();
+    }
+    let secret = asked.secret_ref.name.as_str();
+    let of = seen.components.iter().flat_map(rotated::counts).filter(|(name, _)| *name == secret);
+    let keys: BTreeSet<String> = of.map(|(_, key)| key.to_owned()).collect();
+    keys.into_iter().collect()
 }
 
 /// Writes down what the mover came to.

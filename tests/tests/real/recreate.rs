@@ -10,8 +10,8 @@ use std::{
 
 use crds::{
     job::{
-        CaptureSource, FailureReason, OBJECTS_DIR, RECREATE_DIR, Recreated, Report, Request, RunMark,
-        SOURCE_DIR, SourceContent,
+        CaptureSource, FailureReason, OBJECTS_DIR, RECREATE_DIR, Recreated, Report, Request, Revoked,
+        RunMark, SOURCE_DIR, SourceContent,
     },
     names,
     reference::{RECREATED_BY, REPLICAS, STANDS_FOR},
@@ -223,6 +223,57 @@ fn a_run_of_a_name_that_was_carried_out_reads_no_object() {
     let (reason, message, _) =
         pod.failure(&Request::Extract { repository: pod.access(), point, run: another });
     assert_eq!(reason, FailureReason::AlreadyExecuted, "{message}");
+}
+
+#[test]
+fn what_was_revoked_comes_back_from_no_point_and_what_exists_is_left_alone() {
+    let (run, (pod, point)) = (Run::new(), captured(&[deployment(1)]));
+    let mounted = |secret: &str, key: &str, value: &str| {
+        let path = pod.at(OBJECTS_DIR).join("Secret").join(secret);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join(key), value).unwrap();
+    };
+    let marks = || {
+        let found = fs::read_dir(pod.root.path().join("repository/marks/revoked"));
+        found.map_or(0, Iterator::count)
+    };
+    let keeper = names::revoked("a-breach");
+    mounted(&keeper, &names::revoked_key("env", ".env"), "TOKEN=of-nobody-else");
+    let values = [("env", ".env"), ("env", "lost")];
+    let revoke = Request::Revoke {
+        repository: pod.access(),
+        keeper,
+        values: values.map(|(secret, key)| Revoked { secret: secret.into(), key: key.into() }).into(),
+        by: "run/breach".into(),
+    };
+    // A provider that has changed nothing has made nothing void.
+    assert_eq!(pod.run(&revoke), (Report::Marked, 0));
+    assert_eq!(marks(), 0);
+    mounted("env", ".env", "TOKEN=another");
+    for _ in 0..2 {
+        assert_eq!(pod.run(&revoke), (Report::Marked, 0));
+        assert_eq!(marks(), 1);
+    }
+    assert_eq!(extract(&pod, &point, &run), Report::Extracted { objects: 5 });
+    run.objects("Running");
+    let Report::Failed(failure) = recreate(&pod, &run, &run.request(None)) else { panic!() };
+    assert_eq!(failure.reason, FailureReason::CredentialRevoked);
+    for words in
+        ["Secret env is missing", "(.env, by run/breach)", "create Secret env with the values that count now"]
+    {
+        assert!(failure.message.contains(words), "{words}: {}", failure.message);
+    }
+    assert!(!failure.message.contains("of-nobody-else"));
+    let none =
+        server().kubectl(&format!("get secrets,deployments,hfpolicy,pvc -n {} --output=name", run.namespace));
+    assert_eq!(none.success().trim(), "", "something was created");
+
+    let own = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "env"}, "stringData": {".env": "TOKEN=another"}});
+    let _ =
+        server().kubectl_reading(&format!("create -n {} -f -", run.namespace), &own.to_string()).success();
+    let Report::Recreated(done) = recreate(&pod, &run, &run.request(None)) else { panic!() };
+    assert_eq!((done.created_count, done.existing), (4, 1));
+    assert_eq!(run.get("secret/env")["data"], json!({".env": "VE9LRU49YW5vdGhlcg=="}));
 }
 
 #[test]

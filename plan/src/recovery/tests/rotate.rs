@@ -13,6 +13,11 @@ use crate::recovery::seen::Observed;
 
 /// What a mover does to Secrets: what is marked already it leaves alone.
 pub(super) fn apply(seen: &Observed, rotated: &mut BTreeSet<String>, request: &Request) {
+    if let Request::Revoke { keeper, values, .. } = request {
+        assert_eq!(keeper, &names::revoked(RUN_UID));
+        assert!(seen.run.status.rotations.iter().all(|known| known.state != RotationState::Rotating));
+        assert!(!values.is_empty() && values.iter().all(|of| of.secret != "s3"), "{values:?}");
+    }
     let Request::Rotate { keeper, owner, rotations, run, .. } = request else { return };
     assert_eq!((run.as_str(), keeper), (RUN_UID, &names::revoked(RUN_UID)));
     assert_eq!(Some(&owner.uid), seen.memory.as_ref().map(|memory| &memory.uid), "what it kept would stay");
@@ -74,7 +79,7 @@ fn credentials_are_replaced_once_when_everything_is_restored_and_nothing_runs() 
     rotated(&cluster);
     assert_eq!(
         step(&cluster, "RotateCredentials").message,
-        "3 rotated: Secret chromadb-auth (chroma-token), Secret mail (mail), Secret s3 (s3)"
+        "3 rotated: Secret chromadb-auth (chroma-token), Secret mail (mail), Secret s3 (s3); no point of primary brings back what they were"
     );
     assert_eq!(line(&cluster).observed, "3 rotated, not proved: nothing tells where they count");
 }
@@ -108,7 +113,9 @@ fn what_could_not_be_replaced_leaves_everything_stopped_and_isolated_and_says_wh
         cluster.run(writes);
         assert_eq!(reason(&cluster, "Failed"), "CredentialsNotRotated");
         let told = message(&cluster, "Failed");
-        for words in ["mail: Secret mail has no key USER", "Namespace arxiv stays isolated"] {
+        for words in
+            ["mail: Secret mail has no key USER", "no point of primary", "Namespace arxiv stays isolated"]
+        {
             assert!(told.contains(words), "{told}");
         }
         assert!(cluster.seen.components.iter().flat_map(|c| &c.workloads).all(|w| w.replicas == 0));
@@ -126,6 +133,27 @@ fn what_could_not_be_replaced_leaves_everything_stopped_and_isolated_and_says_wh
         assert_eq!(states, [RotationState::Rotated, RotationState::Refused, RotationState::Rotated]);
         assert_eq!(cluster.seen.claims[CLAIM].annotations["team"], "search");
     }
+}
+
+#[test]
+fn every_repository_is_told_what_is_void_and_one_that_can_not_be_holds_nothing_up() {
+    let mut cluster = leaked();
+    cluster.seen.components[2].repository = "other".into();
+    let points = cluster.seen.points.iter_mut().filter(|point| point.policy == "mailer");
+    points.for_each(|point| point.repository = "other".into());
+    cluster.answers.insert("Revoke", vec![failed(FailureReason::AccessDenied)]);
+    cluster.run(1);
+    rotated(&cluster);
+    let told = &step(&cluster, "RotateCredentials").message;
+    for words in ["no point of primary brings back", "could not be written down: other: 2 of 3112"] {
+        assert!(told.contains(words), "{told}");
+    }
+    // A mover that died is followed by another.
+    let mut cluster = leaked();
+    cluster.answers.insert("Revoke", vec![JobState::Silent { why: "evicted".into() }]);
+    cluster.run(1);
+    rotated(&cluster);
+    assert!(step(&cluster, "RotateCredentials").message.contains("no point of primary brings back"));
 }
 
 #[test]

@@ -301,6 +301,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Mark { .. } => "MarkPoints",
         Request::WriteReport { .. } => "Report",
         Request::Rotate { .. } => "RotateCredentials",
+        Request::Revoke { .. } => "Revoke",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -404,6 +405,7 @@ pub(super) fn good(request: &Request) -> Report {
         Request::Mark { .. } => Report::Marked,
         Request::WriteReport { path, .. } => Report::ReportWritten { digest: format!("sha256:{path}") },
         Request::Hook { .. } => Report::Ran,
+        Request::Mark { .. } | Request::Revoke { .. } => Report::Marked,
         Request::Rotate { rotations, .. } => {
             let done = rotations.iter().map(|rotation| rotation.name.clone()).collect();
             Report::Rotated(crds::job::Rotated { done, refused: Vec::new() })
