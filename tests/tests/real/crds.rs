@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
+mod rotations;
 mod runs;
 
 use std::collections::BTreeSet;
@@ -441,7 +442,8 @@ fn the_smallest_object_of_every_kind_is_accepted() {
 
 #[test]
 fn a_wrong_object_is_refused_with_the_field_and_the_remedy() {
-    for case in refused_on_creation().into_iter().chain(runs::refused_on_creation()) {
+    let of_runs = runs::refused_on_creation().into_iter().chain(rotations::refused_on_creation());
+    for case in refused_on_creation().into_iter().chain(of_runs) {
         let answer = server().kubectl_reading("create --dry-run=server -f -", &with(case.kind, &case.input));
         let said = answer.refusal();
         let expected = (case.field.to_owned(), case.sentence.to_owned());
@@ -574,6 +576,7 @@ fn no_rule_is_without_a_case_above() {
     let cases: Vec<_> = refused_on_creation()
         .into_iter()
         .chain(runs::refused_on_creation())
+        .chain(rotations::refused_on_creation())
         .chain(refused_on_change())
         .collect();
     let untested: Vec<_> =
