@@ -22,12 +22,7 @@ pub use report::{
     LockTried, NotRotated, Probed, Pruned, Recreated, Report, Restored, Rotated, Torn, UnreadableRange,
     Verified,
 };
-pub use request::{
-    Answer, CaptureSource, ComponentRules, HeldDatabase, HeldPoint, PointTrust, Request, RunMark, Snapshots,
-    SourceContent, Turn,
-};
-pub use rotation::{Change, Rotation};
-pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, RepositoryAccess, Request, RunMark};
+pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, Request, RunMark};
 pub use rotation::{Change, Revoked, Rotation};
 pub use source::{CaptureSource, HeldDatabase, Snapshots, SourceContent, Turn};
 

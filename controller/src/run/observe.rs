@@ -18,8 +18,7 @@ use plan::recovery::seen::{
 };
 use plan::recovery::{Member, forgotten, scope};
 
-use super::{captures, isolation, looked_at, probe, read, surroundings};
-use super::{isolation, probe, read, rotations, surroundings};
+use super::{captures, isolation, looked_at, probe, read, rotations, surroundings};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -94,7 +93,6 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let (mut usage, mut cron_jobs, mut objects) = (None, Vec::new(), BTreeMap::new());
     if surroundings.is_some() || validating(&run.status) {
         usage = Some(super::usage::look(ctx).await);
-        cron_jobs = look.cron_jobs(check_jobs(&components)).await?;
     }
     let (mut readers, replaced) = (BTreeMap::new(), &run.spec.credential_rotations);
     if rotating(&run.status) {
@@ -103,7 +101,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         cron_jobs.extend(look.cron_jobs(jobs.map(|job| job.cron_job_ref.name.as_str()).collect()).await?);
     }
     if validating(&run.status) {
-        cron_jobs = look.cron_jobs(&components).await?;
+        cron_jobs.extend(look.cron_jobs(check_jobs(&components)).await?);
         objects = looked_at::objects(ctx, &run.namespace, &components).await?;
         looked_at::pods(ctx, &run.namespace, &mut components).await?;
     }

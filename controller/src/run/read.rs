@@ -257,15 +257,16 @@ pub(super) fn repository(repository: &RecoveryRepository, points: &[PointSeen]) 
     };
     let encryption = &repository.spec.encryption;
     let second = encryption.escrow.as_ref().and_then(|escrow| escrow.key_secret_ref.as_ref());
-    let credentials = &repository.spec.s3.credentials;
+    // A volume has none.
+    let credentials = repository.spec.s3.as_ref().map(|s3| &s3.credentials);
     let names = |all: &[Option<&NameRef>]| all.iter().flatten().map(|found| found.name.clone()).collect();
     RepositorySeen {
         name,
         catalogued,
         key_secrets: names(&[Some(&encryption.key_secret_ref), second]),
         credential_secrets: names(&[
-            Some(&credentials.writer.secret_ref),
-            credentials.maintenance.as_ref().map(|known| &known.secret_ref),
+            credentials.map(|known| &known.writer.secret_ref),
+            credentials.and_then(|known| known.maintenance.as_ref()).map(|known| &known.secret_ref),
         ]),
     }
 }

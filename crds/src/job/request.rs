@@ -6,12 +6,12 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
-use super::{CaptureSource, HeldDatabase, Revoked, Rotation, Snapshots, Turn};
+use super::{
+    CaptureSource, HeldDatabase, RepositoryAccess, RepositoryPlace, Revoked, Rotation, Snapshots, Turn,
+};
 use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
 use crate::reference::WorkloadRef;
-
-use super::{RepositoryAccess, RepositoryPlace};
 
 /// One thing for a mover to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

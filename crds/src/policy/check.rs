@@ -14,9 +14,6 @@ use crate::run::CheckGroup;
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "[has(self.http), has(self.chromaCount), has(self.job), has(self.exec), has(self.status), has(self.manual)].filter(set, set).size() == 1",
      "message": "set exactly one of http, chromaCount, job, exec, status, manual"},
-    {"rule": "!(self.name in ['cpu', 'memory', 'disk', 'network', 'chromadb-responds', 'workloads-ready', 'containers-healthy', 'cronjobs-scheduled', 'collections-accessible', 'counts', 'corruption', 'queries', 'files', 'backup-functional', 'credential-wanted', 'access-controls', 'credentials-rotated', 'audit-logs-reviewed', 'security-monitoring'])",
-    {"rule": "[has(self.http), has(self.chromaCount), has(self.job), has(self.manual)].filter(set, set).size() == 1",
-     "message": "set exactly one of http, chromaCount, job, manual"},
     {"rule": "!(self.name in ['cpu', 'memory', 'disk', 'network', 'chromadb-responds', 'workloads-ready', 'containers-healthy', 'cronjobs-scheduled', 'collections-accessible', 'counts', 'corruption', 'queries', 'files', 'backup-functional', 'credential-wanted', 'old-credential-refused', 'access-controls', 'credentials-rotated', 'audit-logs-reviewed', 'security-monitoring'])",
      "fieldPath": ".name", "message": "is the name of a check that every recovery makes; choose another"}]))]
 pub struct PolicyCheck {

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Assessed, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod, NoticeStatus,
-    OfflineStatus, PreservedPoint, ReportStatus,
-    Assessed, ChosenPoint, GateStatus, IsolationStatus, OfflineStatus, PreservedPoint, RotationStatus,
+    OfflineStatus, PreservedPoint, ReportStatus, RotationStatus,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;

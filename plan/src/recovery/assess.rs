@@ -14,7 +14,6 @@ use super::effect::Effect;
 use super::scope::circle;
 use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
-use super::{Draft, Progress, assessment, dry_run, isolation, network, preserve, provision, settle, texts};
 use super::{Draft, Progress, assessment, dry_run, isolation, limits, network, preserve, settle, texts};
 
 /// When both clocks start: what was declared, else the creation of the run.
@@ -296,29 +295,6 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
             ),
         ));
     }
-    let storage = || provision::no_such_class(seen).or_else(|| preserve::no_other_storage(seen));
-    too_many(seen).or_else(|| shared_claim(seen)).or_else(storage)
-}
-
-/// More than the status of one run can hold.
-fn too_many(seen: &Observed) -> Option<(&'static str, String)> {
-    let components = seen.components.len();
-    let claims = seen
-        .restored()
-        .flat_map(|component| &component.source)
-        .map(|source| source.claims.len())
-        .sum::<usize>();
-    let (what, most) = match (components > MAX_COMPONENTS, claims > MAX_CLAIMS) {
-        (true, _) => (format!("{components} components"), format!("{MAX_COMPONENTS}")),
-        (false, true) => (format!("{claims} claims"), format!("{MAX_CLAIMS}")),
-        (false, false) => return None,
-    };
-    Some((
-        "InvalidSpec",
-        format!(
-            "this run is about {what}, and one can be about {most} at most; create several, each with some of them in spec.policies"
-        ),
-    ))
     limits::exceeded(seen)
 }
 

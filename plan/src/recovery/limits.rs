@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use crds::run::{MAX_CLAIMS, MAX_COMPONENTS};
 
 use super::seen::Observed;
-use super::{preserve, rotate};
+use super::{preserve, provision, rotate};
 
 /// The first of it, as a reason and a sentence.
 pub(crate) fn exceeded(seen: &Observed) -> Option<(&'static str, String)> {
     too_many(seen)
         .or_else(|| shared_claim(seen))
+        .or_else(|| provision::no_such_class(seen))
         .or_else(|| preserve::no_other_storage(seen))
         .or_else(|| Some(("InvalidSpec", rotate::refusal(seen)?)))
 }

@@ -11,9 +11,7 @@ use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
 use super::{
     Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
-    offline, reporting, start, stop,
-    Draft, Progress, binding, check_jobs, evidence, isolation, left, lift, measure, mover, offline, rotate,
-    start, stop,
+    offline, reporting, rotate, start, stop,
 };
 
 /// Whether the run has ended; nothing changes its status any more.

@@ -5,8 +5,7 @@ use crds::run::{Scenario, StepPhase, StepStatus};
 use super::seen::{Component, Role};
 use super::{
     Draft, Progress, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
-    protect, provision, start, stop, swap, texts, validate,
-    provision, rotate, start, stop, swap, texts, validate,
+    protect, provision, rotate, start, stop, swap, texts, validate,
 };
 use crate::effect::Event;
 
@@ -50,7 +49,7 @@ pub(crate) enum Kind {
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 25] = [
+const WORDS: [(Kind, &str); 26] = [
     (Kind::Assess, "Assess"),
     (Kind::Isolate, "Isolate"),
     (Kind::Seal, "Seal"),

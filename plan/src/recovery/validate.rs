@@ -8,8 +8,9 @@ use crds::run::{CheckStatus, StepPhase, Verdict};
 use super::mover::{self, Outcome, Wanted, chosen};
 use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
-use super::{Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, status_checks};
-use super::{Draft, Progress, assess, check_jobs, checklist, manual, room, rotated};
+use super::{
+    Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, rotated, status_checks,
+};
 use crate::backup::source::{Address, Source};
 use crate::effect::{Event, Place};
 

@@ -402,7 +402,6 @@ pub(super) fn good(request: &Request) -> Report {
             let mark = crds::repository::SealMark { by, reason, since: at("2026-11-23T09:31:20Z") };
             Report::Sealed { seal: seal.then_some(mark) }
         }
-        Request::Mark { .. } => Report::Marked,
         Request::WriteReport { path, .. } => Report::ReportWritten { digest: format!("sha256:{path}") },
         Request::Hook { .. } => Report::Ran,
         Request::Mark { .. } | Request::Revoke { .. } => Report::Marked,
