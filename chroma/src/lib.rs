@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod client;
+pub mod compare;
 pub mod db;
 pub mod files;
 pub mod fingerprint;

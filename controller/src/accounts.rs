@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::reference::{COLLECT_ROLE, ISOLATE_ROLE, MANAGED_BY, MANAGED_BY_LABEL};
+use crds::reference::{AUDIT_ROLE, COLLECT_ROLE, ISOLATE_ROLE, MANAGED_BY, MANAGED_BY_LABEL};
 use crds::{RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -47,8 +47,14 @@ where
 pub async fn bind_for(ctx: &Context, job: &Job, account: &Account) -> Result<(), Error> {
     match account.bound {
         Bound::WithItsOwner => Ok(()),
-        Bound::WithItsJob => bind(ctx, job, &names::collector(&job.uid().unwrap_or_default()), account).await,
+        Bound::WithItsJob => bind(ctx, job, &of_job(account.role, job), account).await,
     }
+}
+
+/// The binding of an account for the time of a Job.
+fn of_job(role: &str, job: &Job) -> String {
+    let uid = job.uid().unwrap_or_default();
+    if role == AUDIT_ROLE { names::auditor(&uid) } else { names::collector(&uid) }
 }
 
 async fn bind<K>(ctx: &Context, owner: &K, name: &str, account: &Account) -> Result<(), Error>
@@ -80,12 +86,13 @@ where
 pub async fn is_complete(ctx: &Context, job: &Job) -> Result<bool, Error> {
     let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let account = pod.and_then(|pod| pod.service_account_name.as_deref()).unwrap_or_default();
-    if !account.starts_with(names::COLLECTOR) {
+    let roles = [(names::COLLECTOR, COLLECT_ROLE), (names::AUDITOR, AUDIT_ROLE)];
+    let Some((_, role)) = roles.into_iter().find(|(prefix, _)| account.starts_with(prefix)) else {
         return Ok(true);
-    }
-    let name = names::collector(&job.uid().unwrap_or_default());
+    };
+    let name = of_job(role, job);
     let found: Option<RoleBinding> = observe::get(ctx, &job.namespace().unwrap_or_default(), &name).await?;
-    Ok(found.is_some_and(|binding| binding.role_ref.name == COLLECT_ROLE))
+    Ok(found.is_some_and(|binding| binding.role_ref.name == role))
 }
 
 fn labels() -> BTreeMap<String, String> {

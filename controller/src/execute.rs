@@ -114,6 +114,8 @@ fn mark(request: &Request) -> &'static str {
         Request::Recreate { .. } => "Objects",
         Request::Rotate { .. } => "RotateCredentials",
         Request::Collect { .. } => "Collect",
+        Request::Inventory { .. } => "Inventory",
+        Request::Audit(_) => "Audit",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",

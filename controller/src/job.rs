@@ -90,7 +90,7 @@ pub fn build(
 fn pod(config: &MoverConfig, job: &MoverJob, handed: &Handed) -> PodSpec {
     let (volumes, mounts) = volumes(job);
     // The first that captures leaves the objects in the scratch space of all.
-    let first = job.requests().position(|request| !matches!(request, Request::Collect { .. }));
+    let first = job.requests().position(|request| !request.leaves_evidence());
     let objects = |n: usize, request: &Request| match request {
         Request::Collect { .. } => handed.beyond.as_slice(),
         _ if Some(n) == first => handed.objects.as_slice(),
@@ -311,7 +311,7 @@ fn volumes(job: &MoverJob) -> (Vec<Volume>, Vec<VolumeMount>) {
         volumes.push(in_memory("recreate"));
         mounts.push(mount("recreate", RECREATE_DIR, false));
     }
-    if job.requests().any(|request| matches!(request, Request::Collect { .. })) {
+    if job.requests().any(Request::leaves_evidence) {
         volumes.push(empty("evidence"));
         mounts.push(mount("evidence", EVIDENCE_DIR, false));
     }

@@ -1,6 +1,7 @@
 //! Recovery runs: observe, plan, write down, execute, until there is nothing to do but wait. It decides nothing; what
 //! happens next is told by `plan::recovery`.
 
+mod audit;
 mod captures;
 mod check_job;
 mod execute;
@@ -161,17 +162,16 @@ pub async fn reconcile(run: &RecoveryRun, ctx: &Context) -> Result<Action, Error
         let seen = observe::observe(ctx, &object).await?;
         let Plan { effects, status, events, notices, next } = recovery::plan(&seen);
         let before = object.status.clone();
-        let begun = begun(before.as_ref(), &status);
-        let mark = begun.as_deref().unwrap_or("StatusWritten");
+        let mark = mark(before.as_ref(), &status);
         if before.as_ref() != Some(&status) {
-            fail_point("before", Some(mark));
+            fail_point("before", mark.as_deref());
         }
         let mut after = object.clone();
         after.status = Some(status.clone());
         match retry_on_conflict(status::write(&runs, &after, before.as_ref(), &status).await)? {
             None => continue,
             Some(Written::Changed(_)) => {
-                fail_point("after", Some(mark));
+                fail_point("after", mark.as_deref());
                 events::publish(ctx, &object, &events).await;
                 let told: Vec<_> = notices.iter().map(Notice::event).collect();
                 events::publish(ctx, &object, &told).await;
@@ -202,18 +202,26 @@ fn retry_on_conflict<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
-/// The fail point of a status write that begins a step.
-fn begun(
+/// The fail point of a status write. One that tells of nothing but a new term has none: every controller begins with it.
+fn mark(
     before: Option<&crds::run::RecoveryRunStatus>,
     after: &crds::run::RecoveryRunStatus,
 ) -> Option<String> {
     use crds::run::StepPhase::Running;
+    let same_term =
+        before.map(|before| crds::run::RecoveryRunStatus { epoch: after.epoch, ..before.clone() });
+    if same_term.as_ref() == Some(after) {
+        return None;
+    }
     let was = |name: &str| {
         before
             .into_iter()
             .flat_map(|status| &status.steps)
             .any(|step| step.name == name && step.phase == Running)
     };
-    let step = after.steps.iter().find(|step| step.phase == Running && !was(&step.name))?;
-    Some(format!("StatusWritten/{}", step.name.split('/').next().unwrap_or_default()))
+    let begun = after.steps.iter().find(|step| step.phase == Running && !was(&step.name));
+    Some(match begun {
+        Some(step) => format!("StatusWritten/{}", step.name.split('/').next().unwrap_or_default()),
+        None => "StatusWritten".to_owned(),
+    })
 }

@@ -7,6 +7,7 @@
 //! about its result: see [`Request::Confirm`].
 
 mod access;
+mod audit;
 mod failure;
 mod message;
 mod report;
@@ -15,15 +16,15 @@ mod rotation;
 mod source;
 
 pub use access::{RepositoryAccess, RepositoryPlace};
+pub use audit::{AuditRequest, Audited, AuditedComponent};
 pub use failure::{Failure, FailureReason};
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked, Collected,
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,
-    LockTried, NotRotated, Probed, Pruned, Recreated, Report, Restored, Rotated, Torn, UnreadableRange,
-    Verified,
+    LockTried, Probed, Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
 pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, Request, RunMark};
-pub use rotation::{Change, Revoked, Rotation};
+pub use rotation::{Change, NotRotated, Revoked, Rotated, Rotation};
 pub use source::{CaptureSource, HeldDatabase, Snapshots, SourceContent, Turn};
 
 /// Environment variable that carries the [`Request`] as JSON.
@@ -106,6 +107,10 @@ pub const MAX_UNSTABLE: usize = 4;
 pub const MAX_UNREADABLE: usize = 4;
 /// Most of what an emergency capture has not at all, named in a Report.
 pub const MAX_MISSED: usize = 2;
+/// Most findings of an audit in a Report.
+pub const MAX_AUDITED: usize = 8;
+/// Most databases of an audit in a Report.
+pub const MAX_AUDITED_DATA: usize = 4;
 /// Most findings named in a Report.
 pub const MAX_FINDINGS: usize = 4;
 /// Most endpoints, and lines on the pod's own network, in a Report.

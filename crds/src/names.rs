@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 const MAX_JOB: usize = 52;
 /// How the name of every account begins that looks around.
 pub const COLLECTOR: &str = "hf-collect-";
+/// How the name of every account begins that lists names for an audit.
+pub const AUDITOR: &str = "hf-audit-";
 
 /// A Job's name from its owner, the step and the attempt: `<owner>-<step>-<attempt>-<hash>`.
 ///
@@ -102,6 +104,13 @@ pub fn revoked_key(secret: &str, key: &str) -> String {
 #[must_use]
 pub fn collector(uid: &str) -> String {
     format!("{COLLECTOR}{uid}")
+}
+
+/// What the ServiceAccount is called by which a run, or the RoleBinding by which a Job of it, may list the names of ConfigMaps and Secrets: by the
+/// uid of either. A function that an admission policy can compute, too (`admission/grants.yaml` of the chart).
+#[must_use]
+pub fn auditor(uid: &str) -> String {
+    format!("{AUDITOR}{uid}")
 }
 
 /// The claim that a point is restored into, before it takes the name of `claim`.

@@ -92,6 +92,9 @@ pub const HOOK_ROLE: &str = "holdfast-hooks";
 pub const RECREATE_ROLE: &str = "holdfast-recreate";
 /// The ClusterRole, from the chart, that lets a mover read logs and what the cluster says in a namespace; bound there for as long as its Job exists.
 pub const COLLECT_ROLE: &str = "holdfast-collect";
+/// The ClusterRole, from the chart, that lets a mover list ConfigMaps and Secrets in the namespace of a breach, of which it reads the names; bound there
+/// for as long as its Job exists.
+pub const AUDIT_ROLE: &str = "holdfast-audit";
 /// The ClusterRole, from the chart, that lets the controller isolate a namespace; it binds that to itself for a run.
 pub const ISOLATE_ROLE: &str = "holdfast-isolate";
 /// The ClusterRole, from the chart, that lets a mover replace values of Secrets; bound in the namespace of a run.

@@ -1,6 +1,7 @@
 //! RecoveryRun (`hfrun`): one recovery. The spec is what a human asked for, once; the status is what happened.
 
 mod assessment;
+mod audit;
 mod decision;
 mod exec;
 mod fresh;
@@ -25,6 +26,10 @@ use crate::Span;
 use crate::reference::NameRef;
 
 pub use assessment::{Assessed, Health};
+pub use audit::{
+    AuditCounts, AuditDocument, AuditFinding, AuditKind, AuditSeverity, AuditStatus, DataChange,
+    MAX_AUDIT_FINDINGS,
+};
 pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use exec::ExecStatus;
 pub use fresh::FreshCapture;

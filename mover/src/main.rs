@@ -4,6 +4,7 @@
 
 mod access;
 mod application;
+mod audit;
 mod body;
 mod capture;
 mod cli;

@@ -3,6 +3,7 @@
 //! No client, no async code, no clock, no randomness: the time is part of what was observed. What is not decided here
 //! is not decided at all.
 
+pub mod audit;
 pub mod backoff;
 pub mod backup;
 pub mod beyond;

@@ -8,6 +8,7 @@
 
 mod assess;
 mod assessment;
+mod audit;
 mod binding;
 mod check_jobs;
 mod checklist;
@@ -44,6 +45,7 @@ mod room;
 mod rotate;
 mod rotated;
 mod scope;
+mod security;
 pub mod seen;
 mod settle;
 mod start;
@@ -65,11 +67,13 @@ use crds::run::{RecoveryRunStatus, RunMode, StepPhase};
 use jiff::{Timestamp, TimestampRound, Unit};
 
 use crate::effect::{Event, Next};
+pub use audit::audits;
 pub use effect::Effect;
 pub use notice::{Notice, NoticeKind};
 pub use scope::{Member, circle, circle_of, forgotten, scope};
 pub use seen::Observed;
 use settle::settled;
+pub(crate) use texts::cut;
 
 /// What to do and to write after a look.
 #[derive(Clone, Debug, PartialEq)]

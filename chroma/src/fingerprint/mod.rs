@@ -22,8 +22,8 @@ mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use offline::of_database;
 pub use offline::{OfflineError, of_dir, of_dir_with};
+pub(crate) use offline::{of_database, records};
 pub use record::Record;
 pub use server::{ServerFingerprintError, of_collection, of_server};
 pub use sum::{Digest, Key, MultisetSum};

@@ -87,14 +87,29 @@ pub(crate) fn of_database(
     key: &Key,
 ) -> Result<Vec<CollectionFingerprint>, OfflineError> {
     let connection = database.connection();
-    let has_arrays = connection
-        .prepare("SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'")?
-        .exists([])?
-        && connection.prepare("SELECT 1 FROM embedding_metadata_array LIMIT 1")?.exists([])?;
+    let has_arrays = has_arrays(connection)?;
     collections
         .iter()
         .map(|collection| Reading::open(dir, connection, collection, has_arrays)?.fingerprint(key))
         .collect()
+}
+
+fn has_arrays(connection: &Connection) -> rusqlite::Result<bool> {
+    Ok(connection
+        .prepare("SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'")?
+        .exists([])?
+        && connection.prepare("SELECT 1 FROM embedding_metadata_array LIMIT 1")?.exists([])?)
+}
+
+/// Takes every record of a collection, in no order. Returns how many vectors were normalised here.
+pub(crate) fn records(
+    dir: &Path,
+    database: &Database,
+    collection: &CollectionEntry,
+    take: &mut dyn FnMut(&Record),
+) -> Result<u64, OfflineError> {
+    let connection = database.connection();
+    Reading::open(dir, connection, collection, has_arrays(connection)?)?.each(take)
 }
 
 struct Reading<'a> {
@@ -128,18 +143,37 @@ impl<'a> Reading<'a> {
         Ok(Reading { connection, collection, has_arrays, vectors, logged, normalised_here: 0 })
     }
 
-    fn fingerprint(mut self, key: &Key) -> Result<CollectionFingerprint, OfflineError> {
+    fn fingerprint(self, key: &Key) -> Result<CollectionFingerprint, OfflineError> {
+        let collection = self.collection;
+        let (mut sum, mut count, mut without_vector) = (MultisetSum::default(), 0, 0);
+        let normalised_here = self.each(&mut |record| {
+            count += 1;
+            without_vector += u64::from(record.vector.is_none());
+            sum.add(record.number(key));
+        })?;
+        Ok(CollectionFingerprint {
+            tenant: collection.tenant.clone(),
+            database: collection.database.clone(),
+            collection: collection.name.clone(),
+            id: collection.id.clone(),
+            count,
+            dimension: collection.dimension,
+            digest: sum.digest(),
+            normalised_here,
+            without_vector,
+        })
+    }
+
+    /// Gives every record to `each`. Returns how many vectors were normalised here.
+    fn each(mut self, each: &mut dyn FnMut(&Record)) -> Result<u64, OfflineError> {
         let (connection, collection, has_arrays) = (self.connection, self.collection, self.has_arrays);
         let segment = collection.metadata_segment.as_deref().unwrap_or_default();
         let after = max_seq_id(connection, segment)?.unwrap_or(0);
         let mut rows_left = logged_rows(connection, collection.topic.as_deref(), after)?;
-        let (mut sum, mut count, mut without_vector) = (MultisetSum::default(), 0, 0);
         let mut take = |record: Option<Record>| -> Result<(), OfflineError> {
             let Some(mut record) = record else { return Ok(()) };
             record.vector = self.vector(&record.id)?;
-            count += 1;
-            without_vector += u64::from(record.vector.is_none());
-            sum.add(record.number(key));
+            each(&record);
             Ok(())
         };
 
@@ -172,17 +206,7 @@ impl<'a> Reading<'a> {
         for logged in rows_left.values() {
             take(apply(connection, logged, None)?)?;
         }
-        Ok(CollectionFingerprint {
-            tenant: collection.tenant.clone(),
-            database: collection.database.clone(),
-            collection: collection.name.clone(),
-            id: collection.id.clone(),
-            count,
-            dimension: collection.dimension,
-            digest: sum.digest(),
-            normalised_here: self.normalised_here,
-            without_vector,
-        })
+        Ok(self.normalised_here)
     }
 
     fn vector(&mut self, id: &str) -> Result<Option<Vec<f32>>, OfflineError> {

@@ -435,3 +435,37 @@ fn what_a_credential_was_comes_from_the_secret_that_keeps_it() {
         json!([from("HOLDFAST_REVOKED_USER", "username"), from("HOLDFAST_REVOKED_PASSWORD", "password")])
     );
 }
+
+#[test]
+fn whoever_lists_names_for_an_audit_has_a_token_alone_and_whoever_audits_has_the_key_and_none() {
+    let mut job = MoverJob { sources: BTreeMap::new(), objects: None, ..capture() };
+    job.before = vec![Request::Inventory { namespace: "arxiv".into(), within: SignedDuration::from_mins(2) }];
+    job.request = Request::Audit(Box::new(crds::job::AuditRequest {
+        repository: access(),
+        document: "arxiv/breach/u-1".into(),
+        since: "2026-11-23T09:05:00Z".parse().unwrap(),
+        time: "2026-11-23T09:31:00Z".parse().unwrap(),
+        namespace: vec![],
+        left_out: 0,
+        findings: vec![],
+        components: vec![],
+        known: vec![],
+        network_policies: None,
+        data: true,
+    }));
+    job.service_account = Some(plan::effect::Account {
+        name: "hf-audit-u-1".into(),
+        role: crds::reference::AUDIT_ROLE,
+        bound: plan::effect::Bound::WithItsJob,
+    });
+    let pod = built(&job)["spec"]["template"]["spec"].clone();
+    let has = |container: &Value| {
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        mounts.iter().map(|mount| mount["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (lists, audits) = (&pod["initContainers"][0], &pod["containers"][0]);
+    assert_eq!(has(lists), ["scratch", "token", "evidence"]);
+    assert_eq!(has(audits), ["scratch", "key", "evidence"]);
+    assert!(!lists["env"].to_string().contains("AWS_SECRET_ACCESS_KEY"), "{lists}");
+    assert!(audits["env"].to_string().contains("AWS_SECRET_ACCESS_KEY"), "{audits}");
+}

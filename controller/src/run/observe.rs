@@ -110,6 +110,10 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         true => surroundings::storage_classes(ctx).await,
         false => None,
     };
+    let audit = match plan::recovery::audits(&run) {
+        true => Some(super::audit::look(ctx, &run).await),
+        false => None,
+    };
     Ok(Observed {
         now: (ctx.now)(),
         storage_classes,
@@ -140,6 +144,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         cron_jobs,
         readers,
         network,
+        audit,
         run,
     })
 }

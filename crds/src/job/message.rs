@@ -114,11 +114,13 @@ impl Report {
             }
             Self::Sealed { seal } => bound_seal(seal),
             Self::ReportWritten { digest } => cut(digest, 128),
+            Self::Audited(audited) => audited.bound(),
             Self::Marked
             | Self::Ran
             | Self::NotCommitted
             | Self::LeftOut
             | Self::Extracted { .. }
+            | Self::Inventoried { .. }
             | Self::Restored(_) => {}
             Self::Checked(checked) => {
                 bound_findings(&mut checked.findings);
@@ -212,7 +214,7 @@ fn bound_findings(findings: &mut Vec<Finding>) {
 }
 
 /// Cuts `text` so that its JSON form, escapes included, takes at most `limit` bytes.
-fn cut(text: &mut String, limit: usize) {
+pub(super) fn cut(text: &mut String, limit: usize) {
     let escaped = |c: char| match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
         c if (c as u32) < 0x20 => 6,
@@ -395,6 +397,8 @@ mod tests {
                 refused: vec![NotRotated { name: text(), why: text() }; 100],
             }),
             Report::Ran,
+            Report::Inventoried { names: u64::MAX },
+            Report::Audited(Box::new(crate::job::audit::largest(&text()))),
             Report::Collected(Collected {
                 logs: u64::MAX,
                 log_bytes: u64::MAX,

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::{Audited, Failure, Rotated};
 use crate::point::TrustMark;
 use crate::policy::Cut;
 use crate::repository::SealMark;
@@ -63,6 +63,13 @@ pub enum Report {
     Rotated(Rotated),
     /// What people need to see was collected, as far as it could be.
     Collected(Collected),
+    /// The names were listed, as far as they could be.
+    Inventoried {
+        /// How many.
+        names: u64,
+    },
+    /// What was held against the last known good.
+    Audited(Box<Audited>),
     /// The point was restored; every byte was held against its digest.
     Restored(Restored),
     /// The restored volume was held against the point.
@@ -127,26 +134,6 @@ pub struct Collected {
     pub failure_count: u64,
     /// What, and why: the first [`MAX_NOT_COLLECTED`](super::MAX_NOT_COLLECTED). All of it stands in `failures.json` beside what was collected.
     pub failures: Vec<String>,
-}
-
-/// Result of [`Request::Rotate`](super::Request::Rotate).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rotated {
-    /// Names of the rotations that are done, now or by an earlier attempt.
-    pub done: Vec<String>,
-    /// Those that are not, the first [`MAX_NOT_ROTATED`](super::MAX_NOT_ROTATED).
-    pub refused: Vec<NotRotated>,
-}
-
-/// A credential that was not replaced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NotRotated {
-    /// Name of the rotation.
-    pub name: String,
-    /// Why, and what to do: a sentence without any value.
-    pub why: String,
 }
 
 /// Result of [`Request::Diagnose`](super::Request::Diagnose): what could be seen from the pod.

@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CaptureSource, HeldDatabase, RepositoryAccess, RepositoryPlace, Revoked, Rotation, Snapshots, Turn,
+    AuditRequest, CaptureSource, HeldDatabase, RepositoryAccess, RepositoryPlace, Revoked, Rotation,
+    Snapshots, Turn,
 };
 use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
@@ -241,6 +242,17 @@ pub enum Request {
         /// What is replaced, [`MAX_ROTATIONS`](crate::run::MAX_ROTATIONS) at most.
         rotations: Vec<Rotation>,
     },
+    /// Write the names of the namespace's ConfigMaps and Secrets into [`EVIDENCE_DIR`](super::EVIDENCE_DIR), never what they hold, for a container of
+    /// the same pod that has a key. What can't be listed is told, and is no failure.
+    Inventory {
+        /// Namespace.
+        namespace: String,
+        /// How long it may take.
+        within: SignedDuration,
+    },
+    /// Hold what emergency captures took of components against their last known good, and store all that an audit found in the repository. Volumes are
+    /// looked at in copies in [`SCRATCH_DIR`](super::SCRATCH_DIR). What can't be looked at is told, and is no failure.
+    Audit(Box<AuditRequest>),
     /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.
     Restore {
@@ -324,6 +336,7 @@ impl Request {
             | Self::Restore { repository, .. }
             | Self::VerifyOffline { repository, .. }
             | Self::Validate { repository, .. } => Some(repository),
+            Self::Audit(asked) => Some(&asked.repository),
             Self::Cut { .. }
             | Self::Hook { .. }
             | Self::Diagnose { .. }
@@ -332,6 +345,7 @@ impl Request {
             | Self::Recreate { .. }
             | Self::Rotate { .. }
             | Self::Collect { .. }
+            | Self::Inventory { .. }
             | Self::Check { .. } => None,
         }
     }
@@ -348,14 +362,14 @@ impl Request {
     /// Whether the Kubernetes API is talked to.
     #[must_use]
     pub fn asks_the_cluster(&self) -> bool {
-        matches!(
-            self,
-            Self::Cut { .. }
-                | Self::Hook { .. }
-                | Self::Recreate { .. }
-                | Self::Rotate { .. }
-                | Self::Collect { .. }
-        )
+        matches!(self, Self::Cut { .. } | Self::Hook { .. } | Self::Recreate { .. } | Self::Rotate { .. })
+            || self.leaves_evidence()
+    }
+
+    /// Whether it looks at the cluster for a container of its pod that has a key.
+    #[must_use]
+    pub fn leaves_evidence(&self) -> bool {
+        matches!(self, Self::Collect { .. } | Self::Inventory { .. })
     }
 }
 

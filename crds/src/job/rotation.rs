@@ -1,4 +1,4 @@
-//! What a mover is asked to replace.
+//! What a mover is asked to replace, and what it says of that.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,4 +47,24 @@ pub enum Change {
         /// The keys, where it is known which count.
         keys: Vec<String>,
     },
+}
+
+/// Result of [`Request::Rotate`](super::Request::Rotate).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotated {
+    /// Names of the rotations that are done, now or by an earlier attempt.
+    pub done: Vec<String>,
+    /// Those that are not, the first [`MAX_NOT_ROTATED`](super::MAX_NOT_ROTATED).
+    pub refused: Vec<NotRotated>,
+}
+
+/// A credential that was not replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotRotated {
+    /// Name of the rotation.
+    pub name: String,
+    /// Why, and what to do: a sentence without any value.
+    pub why: String,
 }

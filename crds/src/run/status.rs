@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Assessed, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod, NoticeStatus,
-    OfflineStatus, PreservedPoint, ReportStatus, RotationStatus,
+    Assessed, AuditStatus, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod,
+    NoticeStatus, OfflineStatus, PreservedPoint, ReportStatus, RotationStatus,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;
@@ -78,6 +78,9 @@ pub struct RecoveryRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub rotations: Vec<RotationStatus>,
+    /// What a SecurityBreach found that somebody may have left or changed, the worst first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditStatus>,
     /// The steps in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

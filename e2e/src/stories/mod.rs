@@ -16,6 +16,7 @@ mod controller_killed_midway;
 mod dry_run;
 mod emergency_capture;
 mod killed_at_every_write;
+mod left_behind;
 mod loss;
 mod network_failure;
 mod one_minute_rpo;

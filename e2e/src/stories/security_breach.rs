@@ -1,7 +1,7 @@
 //! Somebody is inside: the namespace is isolated and that is proved, the state from before is back, what they wrote is kept as evidence, and nothing
 //! is opened before a human says so. Once in a network that enforces NetworkPolicies, and once in one that does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,6 +16,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 use tests::writer::{Load, Writer};
 
+use super::left_behind;
 use super::loss::Written;
 use crate::damage;
 use crate::enforcer::Enforcer;
@@ -46,6 +47,7 @@ async fn enforced(stage: &Stage) -> Result<()> {
     let enforcer = Enforcer::start(stage).await?;
     let breach = Breach::happens(stage, 41).await?;
     leak::happens(stage).await?;
+    left_behind::leave(stage).await?;
     let mut run = breach.run(stage);
     run["spec"]["credentialRotations"] = leak::rotations();
     stage.apply(&[run]).await?;
@@ -72,6 +74,8 @@ async fn enforced(stage: &Stage) -> Result<()> {
     ensure!(said.contains("only the movers of Holdfast carry it"), "{said}");
     breach.is_undone(stage, &status).await?;
     leak::is_replaced(stage, &status).await?;
+    left_behind::is_named(stage, &status, COLLECTION, &breach.ids).await?;
+    left_behind::clear(stage).await?;
 
     approve(stage, &status, &["LiftIsolation"]).await?;
     let status = at_gate(stage, "Unseal").await?;
@@ -81,6 +85,7 @@ async fn enforced(stage: &Stage) -> Result<()> {
     let status = stage.succeeded("breach").await?.status.unwrap_or_default();
     measured(&status)?;
     leak::is_forgotten(stage).await?;
+    left_behind::is_cleared(stage, &status).await?;
     // The repository takes captures again.
     stage.capture(CHROMADB).await?;
     enforcer.stop().await
@@ -109,6 +114,8 @@ struct Breach {
     written: Written,
     /// Since when somebody is inside.
     since: Timestamp,
+    /// What they wrote, by its ids.
+    ids: BTreeSet<String>,
     /// The newest point, which carries what they wrote.
     after: RecoveryPoint,
     /// The NetworkPolicies by name, without what a server adds.
@@ -126,10 +133,10 @@ impl Breach {
         load.collections = load.collections.into_values().map(|pool| (COLLECTION.to_owned(), pool)).collect();
         let mut intruder = Writer::start(stage.chromadb_ready().await?, load).await?;
         intruder.progress(20, Duration::from_secs(60)).await?;
-        intruder.stop().await?;
+        let ids = intruder.stop().await?.state(COLLECTION).into_keys().collect();
         let after = stage.capture(CHROMADB).await?;
         stage.say("somebody has written, and it was captured");
-        Ok(Self { written, since, after, policies: seen(stage).await? })
+        Ok(Self { written, since, ids, after, policies: seen(stage).await? })
     }
 
     fn run(&self, stage: &Stage) -> Value {

@@ -2,6 +2,7 @@
 //! one line of JSON for scripts, and tells its progress on standard error. Passwords and credentials never come as
 //! arguments.
 
+mod audit;
 mod backup;
 mod check;
 mod choose;
@@ -66,6 +67,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say what changed from one point to another
     Diff(diff::DiffArgs),
+    /// Print the security audit of a breach, or say which records differ between two points
+    Audit(audit::AuditArgs),
     /// Remove points by rules, and what nothing needs any more
     Prune(prune::PruneArgs),
     /// Hold a point: no rule and no cluster removes it
@@ -177,6 +180,7 @@ async fn answer(
         Command::Restore(args) => restore::run(args, output, environment, telling).await,
         Command::Verify(args) => verify::run(args, output, environment, telling).await,
         Command::Diff(args) => diff::run(args, output, environment).await,
+        Command::Audit(args) => audit::run(args, output, environment, telling).await,
         Command::Prune(args) => prune::run(args, output, environment, telling).await,
         Command::Hold(args) => hold::hold(args, output, environment).await,
         Command::Release(args) => hold::release(args, output, environment).await,

@@ -4,6 +4,7 @@
 
 mod aftermath;
 mod assessment;
+mod audit;
 mod cause;
 mod checklist;
 mod document;

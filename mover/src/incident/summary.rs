@@ -7,7 +7,7 @@ use super::document::{Block, Cell, Document, Field, Meter, Section, Text, Tone, 
 use super::effectiveness::{effectiveness, worst};
 use super::facts::{Facts, Stage};
 use super::words::{count, seconds, time};
-use super::{aftermath, assessment, cause, checklist, story};
+use super::{aftermath, assessment, audit, cause, checklist, story};
 
 /// The whole report.
 pub fn document(facts: &Facts) -> Document {
@@ -61,6 +61,7 @@ fn sections(facts: &Facts) -> Vec<Section> {
         checklist::checklist(facts),
     ];
     sections.extend(assessment::assessment(facts));
+    sections.extend(audit::audit(facts));
     sections.extend(aftermath::decision(facts));
     sections.extend(aftermath::left(facts));
     sections.push(aftermath::plan(facts));

@@ -408,3 +408,29 @@ fn what_is_not_known_is_not_made_up() {
     run["status"]["verdict"] = json!("Inconclusive");
     assert!(markdown(&run).contains("**Succeeded, not validated**"));
 }
+
+#[test]
+fn an_audit_is_told_with_the_worst_first_and_where_the_whole_of_it_lies() {
+    let mut run = object("succeeded");
+    let finding = |severity: &str, object: &str, message: &str| json!({"severity": severity, "kind": "Access", "object": object, "message": message});
+    run["status"]["audit"] = json!({"time": "2026-11-23T09:31:00Z",
+        "counts": {"high": 1, "medium": 0, "unknown": 1, "low": 7},
+        "findings": [finding("High", "RoleBinding helper", "lets User <b>mallory</b> write Secrets"),
+            finding("Unknown", "Secrets", "the API server answers 403")],
+        "data": [{"policy": "chromadb", "added": 20, "removed": 1, "altered": 2, "collections": 1}],
+        "documents": [{"repository": "primary", "name": "arxiv/breach/uid-1", "digest": "sha256:00"}]});
+    let text = markdown(&run);
+    for said in [
+        "Security audit",
+        "1 findings of high severity, 0 of medium, 7 of low; 1 things could not be looked at",
+        "RoleBinding helper",
+        "the API server answers 403",
+        "7 more are not listed here",
+        "holdfast audit arxiv/breach/uid-1",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    assert!(text.find("RoleBinding helper") < text.find("answers 403"));
+    assert!(!report(&run, Format::Html).contains("<b>mallory</b>"));
+    assert!(!markdown(&object("succeeded")).contains("Security audit"));
+}

@@ -3,6 +3,7 @@
 //! then the controller asks again with Confirm.
 
 mod answers;
+mod audit;
 mod capture;
 mod catalogue;
 mod check_preserved;
@@ -14,6 +15,7 @@ mod diagnose;
 mod extract;
 mod hook;
 mod integrity;
+pub(crate) mod inventory;
 mod isolation;
 mod maintain;
 mod mark;
@@ -184,6 +186,8 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
             };
             collect::collect(desk, asked).await
         }
+        Request::Inventory { namespace, within } => inventory::list(desk, &namespace, within).await,
+        Request::Audit(asked) => audit::audit(desk, *asked).await,
         Request::Restore { repository, point, claims, run } => {
             restore::restore(desk, &repository, &point, &claims, &run).await
         }

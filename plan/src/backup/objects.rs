@@ -129,7 +129,9 @@ impl Wanted {
         chosen.map(|object| self.kept(kind, object)).collect()
     }
 
-    fn belongs(&self, kind: ObjectKind, object: &Value) -> bool {
+    /// Whether an object of this kind does.
+    #[must_use]
+    pub fn belongs(&self, kind: ObjectKind, object: &Value) -> bool {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let by_name = self.named.iter().any(|named| named.kind == kind && named.name == name)
             || self.workloads.iter().any(|w| kind_of(w.kind) == kind && w.name == name)

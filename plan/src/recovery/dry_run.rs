@@ -10,7 +10,7 @@ use super::assess::{current, declared};
 use super::choice::{Choice, describe};
 use super::seen::{ClaimSeen, Component, Observed, PointSeen, Role, VolumeSeen};
 use super::steps::{Kind, Step};
-use super::{Draft, evidence, isolation, network, preserve, quantity, rotate, stop, texts};
+use super::{Draft, audit, evidence, isolation, network, preserve, quantity, rotate, stop, texts};
 
 /// What `step` would do.
 pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, Choice>) -> String {
@@ -113,6 +113,7 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         | Kind::Isolate
         | Kind::Seal
         | Kind::Stop
+        | Kind::Audit
         | Kind::MarkPoints
         | Kind::SelectPoint
         | Kind::Objects
@@ -207,6 +208,7 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         Kind::Isolate => isolation::foretell(seen),
         Kind::Stop => format!("stop {}; undo: start them", replicas()),
         Kind::RotateCredentials => rotate::foretell(seen),
+        Kind::Audit => audit::foretell(seen),
         Kind::LiftIsolation => {
             "wait at gate LiftIsolation, then put back what was removed, as it was; undo: none needed"
                 .to_owned()

@@ -26,9 +26,14 @@ pub(crate) const ATTEMPTS: u32 = 2;
 const GRACE: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long the step may take: an eighth of what the run may.
-fn limit(run: &RunSeen) -> SignedDuration {
+pub(crate) fn limit(run: &RunSeen) -> SignedDuration {
     let whole = assess::deadline(run).duration_since(run.created);
     (whole / 8).max(SignedDuration::from_mins(2))
+}
+
+/// After what time nobody waits for it any more.
+pub(crate) fn patience(run: &RunSeen) -> SignedDuration {
+    limit(run) + GRACE
 }
 
 /// How long each of its Jobs may take.
@@ -54,7 +59,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         Err(why) => return nothing(why),
     };
     let begun = draft.status.steps[index].start.unwrap_or(draft.now);
-    let end = begun.checked_add(limit(&seen.run) + GRACE).unwrap_or(Timestamp::MAX);
+    let end = begun.checked_add(patience(&seen.run)).unwrap_or(Timestamp::MAX);
     if draft.now >= end {
         let limit = Span::floor(limit(&seen.run));
         return nothing(&format!("it did not end within {limit}, an eighth of what the run may take"));

@@ -2,7 +2,7 @@
 //! attested stands.
 
 use crds::condition::{Status, get};
-use crds::run::{Answer, CheckStatus, Verdict};
+use crds::run::{Answer, CheckGroup, CheckStatus, Verdict};
 
 use super::seen::Component;
 use super::{Draft, texts};
@@ -16,18 +16,23 @@ pub(crate) fn lines(draft: &Draft<'_>, component: &Component) -> Vec<CheckStatus
     let manual = component.checks.iter().filter_map(|check| Some((check, check.manual.as_ref()?)));
     manual
         .map(|(check, manual)| {
-            let line = CheckStatus {
-                name: format!("{}/{}", component.policy, check.name),
-                group: check.group,
-                verdict: Verdict::Inconclusive,
-                expected: texts::cut(&manual.expected, 256),
-                observed: OPEN.to_owned(),
-                manual: true,
-            };
-            let known = draft.status.checks.iter().find(|known| known.name == line.name);
-            attested(draft, known.cloned().unwrap_or(line))
+            line(draft, format!("{}/{}", component.policy, check.name), check.group, &manual.expected)
         })
         .collect()
+}
+
+/// The line of a manual check, as far as it is attested.
+pub(crate) fn line(draft: &Draft<'_>, name: String, group: CheckGroup, expected: &str) -> CheckStatus {
+    let line = CheckStatus {
+        name,
+        group,
+        verdict: Verdict::Inconclusive,
+        expected: texts::cut(expected, 256),
+        observed: OPEN.to_owned(),
+        manual: true,
+    };
+    let known = draft.status.checks.iter().find(|known| known.name == line.name);
+    attested(draft, known.cloned().unwrap_or(line))
 }
 
 /// `line` as it is by now.

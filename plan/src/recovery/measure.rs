@@ -12,12 +12,13 @@ use super::assess::declared;
 use super::seen::{Component, Role};
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, network};
+use super::{Draft, Progress, network, security};
 use crate::effect::Event;
 
 /// Measures, and completes the run.
 pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
     let numbers = measure(draft);
+    security::conclude(draft);
     draft.status.verdict.get_or_insert(Verdict::Passed);
     if draft.seen.run.spec.scenario == Scenario::NetworkFailure {
         return network::report(draft, numbers);

@@ -15,7 +15,7 @@ use super::seen::{Access, Component};
 use super::steps::Kind;
 use super::stop::{NO_VOLUME, claims_of};
 pub(crate) use super::wanted::Wanted;
-use super::{Draft, Progress, emergency, preserve, room, texts};
+use super::{Draft, Progress, audit, emergency, preserve, room, texts};
 use jiff::SignedDuration;
 
 use crate::backoff;
@@ -56,6 +56,7 @@ pub(crate) fn drive(draft: &Draft<'_>, index: usize, wanted: Wanted) -> Outcome 
         // A repository may be out of reach for a moment; a disk that fails gets no better.
         Kind::Preserve => 2,
         Kind::Emergency => emergency::ATTEMPTS,
+        Kind::Audit => audit::ATTEMPTS,
         _ => MAX_ATTEMPTS,
     };
     let name = job_name(draft, wanted.kind, &wanted.policy, attempt);
@@ -125,7 +126,7 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
     let left = match wanted.kind {
         Kind::CheckIntegrity => end.duration_since(seen.run.created) / 8,
         Kind::Preserve => preserve::patience(draft),
-        Kind::Emergency => emergency::of_a_job(&seen.run),
+        Kind::Emergency | Kind::Audit => emergency::of_a_job(&seen.run),
         Kind::Assess => ASSESSED,
         // A look that takes longer is none.
         Kind::Diagnose | Kind::Watch | Kind::Isolate => SignedDuration::from_mins(3),
@@ -468,6 +469,8 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Recreated(_) => "Recreated",
         Report::Rotated(_) => "Rotated",
         Report::Collected(_) => "Collected",
+        Report::Inventoried { .. } => "Inventoried",
+        Report::Audited(_) => "Audited",
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",

@@ -96,7 +96,7 @@ fn share(used: u64, of: u64) -> Option<u64> {
 }
 
 /// Puts a line into the checklist, in the place of what it said before, and tells once when it is bad.
-fn tell(draft: &mut Draft<'_>, line: CheckStatus, reason: &str, message: String) {
+pub(crate) fn tell(draft: &mut Draft<'_>, line: CheckStatus, reason: &str, message: String) {
     let before = draft.status.checks.iter().find(|known| known.name == line.name).map(|known| known.verdict);
     if line.verdict == Verdict::Failed && before != Some(Verdict::Failed) {
         draft.events.push(Event::warning(reason, message));

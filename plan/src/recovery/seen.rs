@@ -73,6 +73,8 @@ pub struct Observed {
     pub readers: BTreeMap<String, Vec<String>>,
     /// What isolates the namespace, and what allows in it; only of a SecurityBreach.
     pub network: NetworkSeen,
+    /// What somebody may have left in it; only where [`audits`](super::audits) says so.
+    pub audit: Option<crate::audit::Seen>,
 }
 
 /// What isolates a namespace, and what allows in it.

@@ -4,7 +4,7 @@ use crds::run::{Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
 use super::{
-    Draft, Progress, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
+    Draft, Progress, audit, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
     protect, provision, rotate, start, stop, swap, texts, validate,
 };
 use crate::effect::Event;
@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Isolate,
     Seal,
     Stop,
+    Audit,
     MarkPoints,
     Objects,
     Emergency,
@@ -49,11 +50,12 @@ pub(crate) enum Kind {
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 26] = [
+const WORDS: [(Kind, &str); 27] = [
     (Kind::Assess, "Assess"),
     (Kind::Isolate, "Isolate"),
     (Kind::Seal, "Seal"),
     (Kind::Stop, "Stop"),
+    (Kind::Audit, "Audit"),
     (Kind::MarkPoints, "MarkPoints"),
     (Kind::Objects, "Objects"),
     (Kind::Emergency, "Emergency"),
@@ -161,6 +163,7 @@ impl Kind {
             | Self::Isolate
             | Self::Seal
             | Self::Stop
+            | Self::Audit
             | Self::RotateCredentials
             | Self::LiftIsolation
             | Self::Unseal
@@ -193,6 +196,7 @@ impl Kind {
             Self::Isolate => "isolate",
             Self::Seal => "seal",
             Self::Stop => "stop",
+            Self::Audit => "audit",
             Self::MarkPoints => "mark",
             Self::Objects => "objects",
             Self::Emergency => "emergency",
@@ -263,6 +267,8 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     if scenario != Scenario::NetworkFailure {
         steps.push(whole(Kind::Stop));
     }
+    // What they left is looked for before anything is changed back, and when nothing of it runs any more.
+    steps.extend(breach.then(|| whole(Kind::Audit)));
     // What an intruder may have read is replaced when everything is restored, and before anything runs that would read it.
     let runs = |step: &Step| matches!(step.kind, Kind::Start | Kind::Validate);
     let (running, ahead): (Vec<Step>, Vec<Step>) =
@@ -301,6 +307,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::Isolate, _) => isolation::advance(draft, index),
         (Kind::Seal | Kind::Unseal, _) => evidence::seal(draft, index, step.kind),
         (Kind::Stop, _) => stop::advance(draft),
+        (Kind::Audit, _) => audit::advance(draft, index),
         (Kind::RotateCredentials, _) => rotate::advance(draft, index),
         (Kind::LiftIsolation, _) => lift::give_back(draft),
         (Kind::Protect, _) => protect::advance(draft),

@@ -2,6 +2,7 @@
 
 mod assessment;
 mod attested;
+mod audit;
 mod binding;
 mod checks;
 mod cluster;

@@ -9,7 +9,8 @@ use super::mover::{self, Outcome, Wanted, chosen};
 use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
 use super::{
-    Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, rotated, status_checks,
+    Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, rotated, security,
+    status_checks,
 };
 use crate::backup::source::{Address, Source};
 use crate::effect::{Event, Place};
@@ -49,6 +50,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     draft.status.checks.extend(checks.iter().cloned());
     rotated::line(draft);
     room::nodes(draft);
+    security::lines(draft);
     around.into_iter().for_each(|check| room::network(draft, component, check));
     manual::tell(draft);
     verdict(draft, &checks)

@@ -478,12 +478,13 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
     let user = format!("{CONTROLLER} --as-group=system:masters");
     let user_of_nobody =
         json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "chromadb-snapshots"});
-    let of_a_job = |name: &str, subject: Value| {
-        let mut of_a_job = binding("holdfast-collect", subject);
+    let for_a_job = |role: &str, name: &str, subject: Value| {
+        let mut of_a_job = binding(role, subject);
         of_a_job["metadata"] = json!({"name": name, "ownerReferences": [
             {"apiVersion": "batch/v1", "kind": "Job", "name": "chromadb-emergency-1", "uid": "j-1"}]});
         of_a_job
     };
+    let of_a_job = |name: &str, subject: Value| for_a_job("holdfast-collect", name, subject);
     for refused in [
         binding("cluster-admin", account("chromadb-snapshots", &namespace)),
         binding("holdfast-snapshots", account("default", &namespace)),
@@ -498,6 +499,12 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
         of_a_job("hf-collect-j-1", account("hf-collect-u-1", "elsewhere")),
         // One that outlives the Job.
         of_a_job("hf-collect-j-2", account("hf-collect-u-1", &namespace)),
+        // The one that sees names of Secrets: by no other name, to no other account, and for no longer than its Job.
+        binding("holdfast-audit", account("chromadb-snapshots", &namespace)),
+        for_a_job("holdfast-audit", "hf-audit-j-2", account("hf-audit-u-1", &namespace)),
+        for_a_job("holdfast-audit", "hf-audit-j-1", account("hf-collect-u-1", &namespace)),
+        for_a_job("holdfast-audit", "hf-audit-j-1", account("hf-audit-u-1", "elsewhere")),
+        for_a_job("holdfast-collect", "hf-collect-j-1", account("hf-audit-u-1", &namespace)),
     ] {
         let said = create(server(), &namespace, &user, &refused).refusal();
         assert!(
@@ -529,6 +536,8 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
     }
     let looks = of_a_job("hf-collect-j-1", account("hf-collect-u-1", &namespace));
     let _ = create(server(), &namespace, &user, &looks).success();
+    let lists = for_a_job("holdfast-audit", "hf-audit-j-1", account("hf-audit-u-1", &namespace));
+    let _ = create(server(), &namespace, &user, &lists).success();
     // Without more rights than the chart gives, another role is refused before anybody asks about subjects.
     let said =
         create(server(), &namespace, CONTROLLER, &binding("edit", account("mine", &namespace))).refusal();

@@ -5,6 +5,7 @@ mod admission;
 mod answers;
 mod application;
 mod arxiv;
+mod audit;
 mod bad_line;
 mod chart;
 mod chroma_capture;

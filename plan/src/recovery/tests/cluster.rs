@@ -99,6 +99,9 @@ impl Cluster {
 
     pub(super) fn plan(&self) -> Plan {
         let mut seen = self.seen.clone();
+        if !crate::recovery::audits(&seen.run) {
+            seen.audit = None;
+        }
         if let Some(memory) = &mut seen.memory {
             memory.proof = match (seen.run.status.fenced.is_empty(), self.fence_works) {
                 (true, _) => Proof::NotTried,

@@ -135,7 +135,7 @@ fn allowing(name: &str) -> NetworkPolicySeen {
 }
 
 /// The arXiv system, with somebody inside since quarter past nine.
-fn breached() -> Cluster {
+pub(super) fn breached() -> Cluster {
     let mut seen = arxiv();
     seen.run.spec = spec(serde_json::json!({
         "scenario": "SecurityBreach", "policies": null,
@@ -143,6 +143,7 @@ fn breached() -> Cluster {
     }));
     seen.points.push(files("mailer", "m0", "2026-11-23T08:30:00Z"));
     seen.network.policies = vec![allowing("monitor"), allowing("public")];
+    seen.audit = Some(super::audit::in_order());
     Cluster::of(seen)
 }
 
@@ -196,7 +197,7 @@ pub(super) fn over(cluster: &Cluster) {
 }
 
 /// Goes on until nothing moves but the clock, which moves.
-fn rest(cluster: &mut Cluster) {
+pub(super) fn rest(cluster: &mut Cluster) {
     let mut still = 0;
     for _ in 0..2000 {
         let wrote = cluster.reconcile(1000);

@@ -213,6 +213,7 @@ pub(super) fn corrupted() -> Observed {
         cron_jobs: Vec::new(),
         network: NetworkSeen::default(),
         readers: BTreeMap::new(),
+        audit: None,
     }
 }
 
@@ -302,6 +303,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::WriteReport { .. } => "Report",
         Request::Rotate { .. } => "RotateCredentials",
         Request::Revoke { .. } => "Revoke",
+        Request::Audit(_) => "Audit",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -409,6 +411,7 @@ pub(super) fn good(request: &Request) -> Report {
             let done = rotations.iter().map(|rotation| rotation.name.clone()).collect();
             Report::Rotated(crds::job::Rotated { done, refused: Vec::new() })
         }
+        Request::Audit(_) => super::audit::answer(),
         Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
