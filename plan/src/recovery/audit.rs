@@ -326,6 +326,8 @@ pub fn audits(run: &super::seen::RunSeen) -> bool {
         Kind::Validate,
         Kind::LiftIsolation,
         Kind::Unseal,
+        // The run ends at the look at which this one does.
+        Kind::Protect,
         Kind::Report,
     ];
     run.spec.scenario == Scenario::SecurityBreach
