@@ -516,10 +516,6 @@ fn the_controller_binds_its_roles_to_an_account_beside_the_binding_and_nothing_e
     }
     let right = binding("holdfast-snapshots", account("chromadb-snapshots", &namespace));
     let _ = create(server(), &namespace, &user, &right).success();
-    let mut of_a_run = binding("holdfast-recreate", account("hf-recreate-u-1", &namespace));
-    of_a_run["metadata"] = json!({"name": "hf-recreate-u-1", "ownerReferences": [
-        {"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "name": "total", "uid": "u-1"}]});
-    let _ = create(server(), &namespace, &user, &of_a_run).success();
     let mut of_checks = binding("holdfast-hooks", account("hf-checks-u-1", &namespace));
     of_checks["metadata"] = json!({"name": "hf-checks-u-1", "ownerReferences": [
         {"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "name": "total", "uid": "u-1"}]});
