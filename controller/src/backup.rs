@@ -106,8 +106,9 @@ async fn step(cached: &BackupPolicy, ctx: &Context) -> Result<Action, Error> {
 
     for point in plan.record.iter().chain(&plan.preserved) {
         fail_point("before", Some("RecordPoint"));
-        points::record(ctx, &namespace, point).await?;
-        fail_point("after", Some("RecordPoint"));
+        if points::record(ctx, &namespace, point).await? {
+            fail_point("after", Some("RecordPoint"));
+        }
     }
     snapshots::remove(ctx, &namespace, &plan.sweep).await?;
     let before = object.status.replace(plan.status.clone());

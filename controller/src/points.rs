@@ -69,11 +69,11 @@ pub async fn hold_object(ctx: &Context, point: &RecoveryPoint, held: bool) -> Re
 }
 
 /// Records a point: the object, then its status. It has no owner reference: deleting a policy must not take the catalogue
-/// of its points along.
+/// of its points along. Returns whether anything was written.
 ///
 /// # Errors
 /// When the API server refuses, or the name belongs to another point.
-pub async fn record(ctx: &Context, namespace: &str, point: &NewPoint) -> Result<(), Error> {
+pub async fn record(ctx: &Context, namespace: &str, point: &NewPoint) -> Result<bool, Error> {
     let api: Api<RecoveryPoint> = Api::namespaced(ctx.client.clone(), namespace);
     let object = format!("RecoveryPoint/{}", point.name);
     let mut fresh = RecoveryPoint::new(&point.name, point.spec.clone());
@@ -105,10 +105,10 @@ pub async fn record(ctx: &Context, namespace: &str, point: &NewPoint) -> Result<
     };
     // A status that is there already was written by us before, or says more by now.
     if found.status.as_ref().is_some_and(|status| status.phase.is_some()) {
-        return Ok(());
+        return Ok(false);
     }
     let before = found.status.replace(point.status.clone());
-    status::write(&api, &found, before.as_ref(), &point.status).await.map(|_| ())
+    status::write(&api, &found, before.as_ref(), &point.status).await.map(|_| true)
 }
 
 /// Writes down what is known of a point's trust, over the version that was read.

@@ -132,7 +132,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         Effect::CreateCheckJob { name, policy, cron_job, timeout } => {
             super::check_job::make(ctx, run, (name, policy.as_deref()), (cron_job, *timeout)).await
         }
-        Effect::RecordPoint(point) => crate::points::record(ctx, &namespace, point).await,
+        Effect::RecordPoint(point) => crate::points::record(ctx, &namespace, point).await.map(drop),
         Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,
         Effect::DeleteClaim { name, uid } | Effect::ReleaseClaim { name, uid } => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
