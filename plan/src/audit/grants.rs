@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crds::names;
-use crds::reference::{AUDIT_ROLE, ISOLATE_ROLE};
+use crds::reference::{AUDIT_ROLE, HOOK_ROLE, ISOLATE_ROLE, ROTATE_ROLE};
 use crds::run::{AuditFinding, AuditKind, AuditSeverity};
 use serde_json::Value;
 
@@ -43,7 +43,7 @@ fn by_name(objects: &[Value]) -> BTreeMap<&str, &Value> {
     objects.iter().map(|object| (text(&object["metadata"]["name"]), object)).collect()
 }
 
-/// What was granted for this very run: to the controller, to isolate, and to the mover that lists names.
+/// What was granted for this very run: to the controller, to isolate, and to the movers that list names, replace credentials and run commands of checks.
 fn is_ours(seen: &Seen, binding: &Value) -> bool {
     let (role, name) = (text(&binding["roleRef"]["name"]), text(&binding["metadata"]["name"]));
     let account = names::auditor(&seen.run);
@@ -51,8 +51,11 @@ fn is_ours(seen: &Seen, binding: &Value) -> bool {
         let mut subjects = list(&binding["subjects"]);
         subjects.all(|subject| subject["kind"] == "ServiceAccount" && subject["name"] == wanted)
     };
+    let same = |of: &str, wanted: String| role == of && name == wanted && only(&wanted);
     binding["kind"] == "RoleBinding"
-        && ((role == ISOLATE_ROLE && name == names::isolator(&seen.run) && only("holdfast-controller"))
+        && (same(ROTATE_ROLE, names::rotator(&seen.run))
+            || same(HOOK_ROLE, names::checker(&seen.run))
+            || (role == ISOLATE_ROLE && name == names::isolator(&seen.run) && only("holdfast-controller"))
             || (role == AUDIT_ROLE && name.starts_with(names::AUDITOR) && only(&account)))
 }
 

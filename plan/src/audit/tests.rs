@@ -93,6 +93,8 @@ fn clean() -> (Seen, Known) {
             role("ClusterRole", "view", reads.clone()),
             role("ClusterRole", "holdfast-isolate", rule("networking.k8s.io", "networkpolicies", "delete")),
             role("ClusterRole", "holdfast-audit", rule("", "secrets", "list")),
+            role("ClusterRole", "holdfast-rotate", rule("", "secrets", "patch")),
+            role("ClusterRole", "holdfast-hooks", rule("", "pods/exec", "create")),
         ]),
         cluster_role_bindings: Ok(vec![labelled(admin, &[], bootstrapped)]),
         roles: Ok(vec![role("Role", "reader", reads)]),
@@ -100,6 +102,20 @@ fn clean() -> (Seen, Known) {
             binding("RoleBinding", "reader", AFTER, ("Role", "reader"), mallory()),
             binding("RoleBinding", "dangling", AFTER, ("Role", "gone"), mallory()),
             binding("RoleBinding", "hf-isolate-run-1", AFTER, ("ClusterRole", "holdfast-isolate"), isolates),
+            binding(
+                "RoleBinding",
+                "hf-rotate-run-1",
+                AFTER,
+                ("ClusterRole", "holdfast-rotate"),
+                account("hf-rotate-run-1", "arxiv"),
+            ),
+            binding(
+                "RoleBinding",
+                "hf-checks-run-1",
+                AFTER,
+                ("ClusterRole", "holdfast-hooks"),
+                account("hf-checks-run-1", "arxiv"),
+            ),
             binding(
                 "RoleBinding",
                 "hf-audit-job-1",
@@ -270,6 +286,12 @@ fn what_looks_like_ours_and_is_not_is_found() {
         isolates("hf-isolate-run-2", json!({"kind": "ServiceAccount", "name": "holdfast-controller"})).0,
         High
     );
+    // Another run's account, and somebody else under the name of this one's.
+    for (name, account) in [("hf-rotate-run-2", "hf-rotate-run-2"), ("hf-rotate-run-1", "mallory")] {
+        let subject = json!({"kind": "ServiceAccount", "name": account});
+        let bound = binding("RoleBinding", name, AFTER, ("ClusterRole", "holdfast-rotate"), subject);
+        assert_eq!(only(|seen| add(&mut seen.role_bindings, bound)).0, High, "{name}");
+    }
     // The label of everything that Holdfast makes is no excuse for a pod.
     let (severity, _, object, _) = only(|seen| {
         let pod = workload("Pod", "helper", AFTER, pod_spec());
