@@ -10,7 +10,7 @@ use crds::{BackupPolicy, RecoveryPoint, RecoveryRun};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::{Api, ResourceExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::writer::Writer;
 
 use super::loss::Written;
@@ -50,6 +50,8 @@ async fn play(stage: &Stage) -> Result<()> {
     by_hand(stage, &good, &bad).await?;
     stage.say("the command line says so too");
 
+    // Otherwise the run itself has what serves captured before it ends.
+    stage.patch::<BackupPolicy>(CHROMADB, &json!({"spec": {"mode": "Suspended"}})).await?;
     let mut run = manifests::run("recover", &stage.namespace);
     run["spec"]["quarantineFor"] = "1s".into();
     let run = written.recovered_by(stage, &run).await?;
@@ -71,6 +73,8 @@ async fn released(stage: &Stage) -> Result<()> {
     .await?;
     ensure!(kept.kept_because.as_deref().is_some_and(|why| why.contains("no Available point")), "{kept:?}");
     stage.get::<PersistentVolumeClaim>(&kept.claim).await?;
+    stage.patch::<BackupPolicy>(CHROMADB, &json!({"spec": {"mode": "Active"}})).await?;
+    stage.armed(CHROMADB).await?;
     stage.capture(CHROMADB).await?;
     wait::object(&runs, "recover", "the volume to be released", PATIENCE, |run| {
         Ok(first(run).filter(|kept| kept.released.is_some()))
