@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use crds::reference::{CAPTURE_LABEL, POLICY_LABEL};
+use crds::reference::CAPTURE_LABEL;
 use crds::{BackupPolicy, RecoveryPoint};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -209,8 +208,5 @@ async fn of_application(stage: &Stage) -> Result<()> {
     let papers = scholar::papers_in(&target)?;
     ensure!((before..=after).contains(&papers), "{papers} papers came back, {before} to {after} may be in");
     stage.say(format!("{papers} papers came back, {before} were acknowledged before, {after} in the end"));
-    let labels = format!("{CAPTURE_LABEL},{POLICY_LABEL}={SCHOLAR}");
-    let clones = stage.api::<PersistentVolumeClaim>().list(&ListParams::default().labels(&labels)).await?;
-    ensure!(clones.items.iter().all(|claim| claim.metadata.deletion_timestamp.is_some()), "a clone is left");
     nothing_is_left(stage).await
 }
