@@ -75,6 +75,9 @@ pub(crate) fn wait(draft: &mut Draft<'_>, claims: &[&str]) -> Option<Progress> {
         // Nobody has to be asked any more.
         draft.status.gates.retain(|gate| gate.name != GateName::ForceStop || gate.answer.is_some());
     }
+    if let Some(progress) = beyond(draft, &all, claims) {
+        return Some(progress);
+    }
     let own = all.iter().filter(|lost| lost.claims.iter().any(|claim| claims.contains(&claim.as_str())));
     let (mut unknown, mut removed, mut ending) = (Vec::new(), Vec::new(), Vec::new());
     for held in own.filter_map(|lost| held(draft, lost)) {
@@ -108,6 +111,22 @@ pub(crate) fn wait(draft: &mut Draft<'_>, claims: &[&str]) -> Option<Progress> {
         Ahead::Waits => waits(message),
         Ahead::Failed(reason, why) => Some(Progress::failed(reason, why)),
     }
+}
+
+/// A pod that the status has no room for holds up its component until others are gone.
+fn beyond(draft: &Draft<'_>, all: &[LostPod], claims: &[&str]) -> Option<Progress> {
+    let untold = draft.seen.pods.iter().find(|pod| {
+        pod.lost_on.is_some()
+            && pod.claims.iter().any(|claim| claims.contains(&claim.as_str()))
+            && !all.iter().any(|lost| lost.pod == pod.name)
+    })?;
+    let at = draft.now.checked_add(AGAIN).unwrap_or(Timestamp::MAX);
+    let node = untold.lost_on.as_deref().unwrap_or_default();
+    let note = format!(
+        "pod {} is on node {node}, which does not answer, as {MOST} others are: it waits until some of them are gone",
+        untold.name
+    );
+    Some(Progress::Polling { effects: Vec::new(), note, at })
 }
 
 fn told(draft: &Draft<'_>, lost: &LostPod, there: bool) -> String {

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::effect::Next;
+use crate::workload::PodSeen;
 
 const NODE: &str = "node-2";
 
@@ -191,4 +192,20 @@ fn whenever_the_controller_dies_nothing_is_restored_before_it_was_said() {
         recovered(&cluster);
         assert_eq!(world(&cluster), whole, "killed after every {writes} writes");
     }
+}
+
+#[test]
+fn a_pod_that_the_status_has_no_room_for_is_not_taken_for_gone_either() {
+    let mut cluster = lost();
+    let pod = cluster.seen.pods[0].clone();
+    cluster.seen.pods.splice(0..0, (0..64).map(|n| PodSeen { name: format!("a-{n:02}"), ..pod.clone() }));
+    cluster.seen.nodes.insert(NODE.into(), NodeState::OutOfService);
+    rest(&mut cluster, SignedDuration::ZERO, 1000);
+    assert_eq!(cluster.status().lost_pods.len(), 64);
+    // Those that it knows of are gone, as the taint says; the other one is still there.
+    cluster.seen.pods.retain(|pod| !pod.name.starts_with("a-"));
+    rest(&mut cluster, SignedDuration::from_mins(3), 1000);
+    untouched(&cluster);
+    let held = cluster.status().steps.iter().any(|step| step.message.contains("as 64 others are"));
+    assert!(held, "{:#?}", cluster.status().steps);
 }
