@@ -70,7 +70,8 @@ class Pod:
             (run / place).mkdir(parents=True)
         (run / "key/password").write_text(KEY)
         (run / "source" / CLAIM).symlink_to(volume)
-        self.access = {"region": "us-east-1", "bucket": "b", "prefix": "", "addressing": "Path"}
+        place = {"region": "us-east-1", "bucket": "b", "prefix": "", "addressing": "Path"}
+        self.access = {"place": {"s3": place}}
         self.job({"kind": "probe", "repository": self.access})
 
     def job(self, request):
