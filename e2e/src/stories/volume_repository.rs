@@ -1,8 +1,9 @@
 //! No bucket at all: points are kept on a disk of one's own, and a recovery takes them from there, also when every object that tells of them is gone.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository};
 use futures::FutureExt;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
@@ -23,8 +24,11 @@ pub const STORY: Story = Story {
 const DISK: &str = "emergency-storage";
 
 async fn play(stage: &Stage) -> Result<()> {
-    stage.apply(&[claim(), manifests::key_secret("repository-key", &stage.key)]).await?;
-    let (address, _) = tokio::try_join!(stage.chromadb(), armed(stage))?;
+    let address = stage.chromadb().await?;
+    let pod: Pod = stage.get("chromadb-0").await?;
+    let node = pod.spec.and_then(|spec| spec.node_name).context("the server is on no node")?;
+    stage.apply(&[claim(&node), manifests::key_secret("repository-key", &stage.key)]).await?;
+    armed(stage).await?;
     stage.quiet_policy().await?;
     let written = Written::of(stage, address, 71, 2).await?;
     let known = ids(stage).await?;
@@ -54,8 +58,10 @@ async fn play(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn claim() -> Value {
-    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": DISK},
+/// The storage of this cluster is local: a disk of the node on which the database is.
+fn claim(node: &str) -> Value {
+    let annotations = json!({"volume.kubernetes.io/selected-node": node});
+    json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": DISK, "annotations": annotations},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
