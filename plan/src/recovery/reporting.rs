@@ -49,20 +49,19 @@ pub(crate) fn write(draft: &mut Draft<'_>) {
     }
     let due = hash(draft);
     let Some(known) = draft.status.report.clone() else {
-        return begin(
-            draft,
-            ReportStatus {
-                repository: repository(draft),
-                written: None,
-                attempt: 1,
-                tells: due,
-                failures: 0,
-            },
-        );
+        draft.status.report = Some(ReportStatus {
+            repository: repository(draft),
+            written: None,
+            attempt: 1,
+            tells: due,
+            failures: 0,
+        });
+        return;
     };
     if is_done(&known) {
         if known.tells != due {
-            begin(draft, ReportStatus { attempt: known.attempt + 1, tells: due, failures: 0, ..known });
+            let attempt = known.attempt + 1;
+            draft.status.report = Some(ReportStatus { attempt, tells: due, failures: 0, ..known });
         }
         return;
     }
@@ -119,10 +118,6 @@ pub(crate) fn write(draft: &mut Draft<'_>) {
 /// Whether there is something to tell: the run has done what it is for, or has touched something.
 fn tells(status: &RecoveryRunStatus) -> bool {
     is_true(&status.conditions, "Complete") || settle::begun(status)
-}
-
-fn begin(draft: &mut Draft<'_>, report: ReportStatus) {
-    draft.status.report = Some(report);
 }
 
 /// The next attempt, once its time has come; that follows from the end of the Job, which stays until then.
