@@ -1,14 +1,14 @@
-//! The cluster, as the service account of this pod may use it: movers that have snapshots cut or run hooks, and no others, have one.
+//! The cluster, as the service account of this pod may use it. Few movers have one, and those have no key: ARCHITECTURE.md says which.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crds::job::FailureReason;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Client, Config, Error};
 use serde_json::json;
 
 use crate::environment::Environment;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, sentence};
 use crate::places::Places;
 
 /// The cluster that this pod runs in.
@@ -33,4 +33,17 @@ pub async fn of_this_pod(environment: &Environment, places: &Places) -> Result<C
     config.proxy_url = None;
     config.connect_timeout = Some(Duration::from_secs(5));
     Client::try_from(config).map_err(|e| failed(&e))
+}
+
+/// What the API server said, or why it said nothing.
+pub fn said(error: &Error) -> String {
+    match error {
+        Error::Api(status) => format!("the API server answers {}: {}", status.code, status.message),
+        error => sentence(error),
+    }
+}
+
+/// Whether the API server may not know yet of a right that was given a moment before `begun`: it tells nobody when it does. It is waited for `within` this.
+pub fn not_yet(error: &Error, begun: Instant, within: Duration) -> bool {
+    matches!(error, Error::Api(status) if status.code == 403) && begun.elapsed() < within
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{Desk, diagnose, positive};
 use crate::cluster;
-use crate::failure::{Failure, Result, sentence};
+use crate::failure::{Failure, Result};
 use told::{Kind, NotCollected, Read};
 
 /// What is collected besides logs.
@@ -172,7 +172,7 @@ impl Collecting<'_> {
     ) -> std::result::Result<T, String> {
         match tokio::time::timeout(self.left().min(ANSWER), asked).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(said(&error)),
+            Ok(Err(error)) => Err(cluster::said(&error)),
             Err(_) if self.left().is_zero() => Err(self.out_of_time()),
             Err(_) => Err(format!("the API server did not answer within {}s", ANSWER.as_secs())),
         }
@@ -191,14 +191,12 @@ impl Collecting<'_> {
         loop {
             let answer = tokio::time::timeout(self.left().min(ANSWER), api.list(&params)).await;
             let listed = match answer {
-                Ok(Err(Error::Api(status)))
-                    if status.code == 403 && !self.granted && self.begun.elapsed() < RIGHTS =>
-                {
+                Ok(Err(error)) if !self.granted && cluster::not_yet(&error, self.begun, RIGHTS) => {
                     tokio::time::sleep(Duration::from_millis(250)).await;
                     continue;
                 }
                 Ok(Ok(listed)) => listed,
-                Ok(Err(error)) => return Err(said(&error)),
+                Ok(Err(error)) => return Err(cluster::said(&error)),
                 Err(_) if self.left().is_zero() => return Err(self.out_of_time()),
                 Err(_) => return Err(format!("the API server did not answer within {}s", ANSWER.as_secs())),
             };
@@ -208,14 +206,6 @@ impl Collecting<'_> {
             }
             return Ok(listed.items.iter().map(|object| json!(object)).collect());
         }
-    }
-}
-
-/// What the API server said, or why it said nothing.
-fn said(error: &Error) -> String {
-    match error {
-        Error::Api(status) => format!("the API server answers {}: {}", status.code, status.message),
-        error => sentence(error),
     }
 }
 

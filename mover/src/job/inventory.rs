@@ -12,14 +12,14 @@ use jiff::SignedDuration;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{ListParams, ObjectMeta};
-use kube::{Api, Client, Error, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
 use super::{Desk, positive};
 use crate::audit::names::{Inventory, Listed};
 use crate::capture::unwritable;
 use crate::cluster;
-use crate::failure::{Result, sentence};
+use crate::failure::Result;
 
 /// Where it is left.
 const FILE: &str = "inventory.json";
@@ -81,11 +81,12 @@ where
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let params = ListParams::default().limit(MOST);
-    let granted = (Instant::now() + RIGHTS).min(end);
+    let begun = Instant::now();
+    let rights = RIGHTS.min(end.saturating_duration_since(begun));
     loop {
         let left = end.saturating_duration_since(Instant::now()).min(ANSWER);
         match tokio::time::timeout(left, api.list_metadata(&params)).await {
-            Ok(Err(Error::Api(status))) if status.code == 403 && Instant::now() < granted => {
+            Ok(Err(error)) if cluster::not_yet(&error, begun, rights) => {
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             Ok(Ok(listed)) => {
@@ -94,10 +95,7 @@ where
                 let objects = listed.items.iter().map(|object| told(&word, &object.metadata));
                 return Ok((objects.collect(), more));
             }
-            Ok(Err(Error::Api(status))) => {
-                return Err(format!("the API server answers {}: {}", status.code, status.message));
-            }
-            Ok(Err(error)) => return Err(sentence(&error)),
+            Ok(Err(error)) => return Err(cluster::said(&error)),
             Err(_) => return Err(format!("the API server did not answer within {}s", left.as_secs())),
         }
     }

@@ -182,7 +182,9 @@ async fn exists(client: &Client, namespace: &str, object: &Value) -> Result<bool
     loop {
         match api(client, namespace, object).get_opt(&name).await {
             Ok(found) => return Ok(found.is_some()),
-            Err(error) if not_yet(&error, begun) => tokio::time::sleep(Duration::from_millis(250)).await,
+            Err(error) if cluster::not_yet(&error, begun, RIGHTS) => {
+                tokio::time::sleep(Duration::from_millis(250)).await
+            }
             Err(error) => return Err(unanswered(&format!("{} {name}", text(&object["kind"])), &error)),
         }
     }
@@ -199,18 +201,15 @@ async fn create(client: &Client, namespace: &str, object: &Value, how: &PostPara
         match api(client, namespace, object).create(how, &wanted).await {
             Ok(_) => return Ok(Created::Now),
             Err(Error::Api(status)) if status.code == 409 => return Ok(Created::Before),
-            Err(error) if not_yet(&error, begun) => tokio::time::sleep(Duration::from_millis(250)).await,
+            Err(error) if cluster::not_yet(&error, begun, RIGHTS) => {
+                tokio::time::sleep(Duration::from_millis(250)).await
+            }
             Err(Error::Api(status)) if (400..429).contains(&status.code) => {
                 return Ok(Created::Refused(status.message));
             }
             Err(error) => return Err(unanswered(&name, &error)),
         }
     }
-}
-
-/// Whether the API server may not know yet of a right that was given a moment ago: it tells nobody when it does.
-fn not_yet(error: &Error, begun: Instant) -> bool {
-    matches!(error, Error::Api(status) if status.code == 403) && begun.elapsed() < RIGHTS
 }
 
 fn unanswered(name: &str, error: &Error) -> Failure {

@@ -262,9 +262,9 @@ impl Secrets {
         }
     }
 
-    /// Whether the API server may not know yet of the right, or of the step: it tells nobody when it does.
+    /// Of the right, or of the step.
     fn not_yet(&self, error: &Error) -> bool {
-        matches!(error, Error::Api(status) if status.code == 403) && self.begun.elapsed() < RIGHTS
+        cluster::not_yet(error, self.begun, RIGHTS)
     }
 }
 
