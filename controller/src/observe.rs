@@ -211,7 +211,9 @@ pub fn held_by(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<String> {
 
 fn holder<'a>(runs: &'a [RecoveryRun], policy: &BackupPolicy) -> Option<&'a RecoveryRun> {
     let restarts = |run: &&RecoveryRun| recovery::restarts(run, &policy.name_any());
-    let holds = |run: &&RecoveryRun| is_active(run) && names(run, policy) || restarts(run);
+    // A rehearsal touches nothing of production.
+    let touches = |run: &&RecoveryRun| is_active(run) && run.spec.sandbox().is_none();
+    let holds = |run: &&RecoveryRun| touches(run) && names(run, policy) || restarts(run);
     runs.iter().find(holds)
 }
 

@@ -156,6 +156,19 @@ pub fn isolation_policy(purpose: &str, run_uid: &str) -> String {
     format!("holdfast-{purpose}-{run_uid}")
 }
 
+/// The RoleBinding by which the controller may deny all in the sandbox of a run. A function that an admission policy can compute, too
+/// (`admission/grants.yaml` of the chart).
+#[must_use]
+pub fn sandboxer(run_uid: &str) -> String {
+    format!("hf-sandbox-{run_uid}")
+}
+
+/// The namespace in which a run rehearses: the sandbox of a run of `namespace`.
+#[must_use]
+pub fn sandbox(namespace: &str, run_uid: &str) -> String {
+    fit(&format!("{namespace}-drill"), &short_hash(&[namespace, run_uid]), 63)
+}
+
 /// Eight hex digits over `parts`, each part delimited, so that no two lists of parts collide by concatenation.
 #[must_use]
 pub fn short_hash(parts: &[&str]) -> String {

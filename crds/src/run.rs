@@ -188,6 +188,12 @@ impl RecoveryRunSpec {
         self.target.as_ref().and_then(|target| target.sandbox.as_ref())
     }
 
+    /// Whether it is about a namespace that somebody broke into, and not a rehearsal of that.
+    #[must_use]
+    pub fn is_breach(&self) -> bool {
+        self.scenario == Scenario::SecurityBreach && self.sandbox().is_none()
+    }
+
     /// StorageClass of the restored volumes, where the run names one.
     #[must_use]
     pub fn storage_class(&self) -> Option<&String> {

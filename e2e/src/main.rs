@@ -24,6 +24,7 @@ mod service;
 mod solo;
 mod stage;
 mod stories;
+mod untouched;
 mod wait;
 
 use std::process::ExitCode;

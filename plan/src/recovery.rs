@@ -44,6 +44,7 @@ mod revoke;
 mod room;
 mod rotate;
 mod rotated;
+mod sandbox;
 mod scope;
 mod security;
 pub mod seen;
@@ -193,6 +194,12 @@ pub fn plan(seen: &Observed) -> Plan {
 #[must_use]
 pub fn ended(status: &RecoveryRunStatus) -> bool {
     settled(status)
+}
+
+/// Whether nothing is left of the sandbox of a run with this status.
+#[must_use]
+pub fn is_swept(status: &RecoveryRunStatus) -> bool {
+    !sandbox::holds(status)
 }
 
 /// Whether a run with this status passed Assess, so that it holds its components whoever is older.

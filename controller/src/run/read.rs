@@ -58,7 +58,7 @@ pub(super) fn other(
     forgotten: &[PolicySeen],
 ) -> Option<OtherRun> {
     let status: RecoveryRunStatus = other.status.clone().unwrap_or_default();
-    if other.spec.mode != RunMode::Run || plan::recovery::ended(&status) {
+    if other.spec.mode != RunMode::Run || other.spec.sandbox().is_some() || plan::recovery::ended(&status) {
         return None;
     }
     Some(OtherRun {

@@ -209,6 +209,10 @@ pub enum Request {
         /// StorageClass of these claims; absent: the one that the lost claim had.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         storage_class: Option<String>,
+        /// The sandbox that everything but the claims to restore into is created in, tamed: nothing in it is reached from outside, runs by
+        /// itself or touches its node. Absent: all is created in the namespace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sandbox: Option<String>,
     },
     /// Write what people need to see of a component besides its volumes and objects into [`EVIDENCE_DIR`](super::EVIDENCE_DIR), for a container
     /// of the same pod that has a key: the logs of its pods, and what the cluster says. Nodes and volumes come in

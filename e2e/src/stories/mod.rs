@@ -13,6 +13,8 @@ mod capture_snapshot;
 mod catalogue_from_bucket;
 mod complete_failure;
 mod controller_killed_midway;
+mod drill_database;
+mod drill_inconclusive;
 mod dry_run;
 mod emergency_capture;
 mod killed_at_every_write;
@@ -51,6 +53,8 @@ pub const ALL: &[&Story] = &[
     &complete_failure::STORY,
     &security_breach::STORY,
     &security_breach::UNENFORCED,
+    &drill_database::STORY,
+    &drill_inconclusive::STORY,
     &bad_input::STORY,
     &catalogue_from_bucket::STORY,
     &swap_is_safe::STORY,

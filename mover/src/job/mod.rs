@@ -160,9 +160,11 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Extract { repository, point, run } => {
             extract::extract(desk, &repository, &point, &run).await
         }
-        Request::Recreate { namespace, run, labels, storage_class } => {
+        Request::Recreate { namespace, run, labels, storage_class, sandbox } => {
             let storage_class = storage_class.as_deref();
-            let asked = recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class };
+            let sandbox = sandbox.as_deref();
+            let asked =
+                recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class, sandbox };
             recreate::recreate(desk, asked).await
         }
         Request::Rotate { namespace, run, keeper, owner, rotations } => {

@@ -44,7 +44,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>) -> bool {
     let seen = draft.seen;
     match look(seen, draft.now) {
         First::Clear(choices) => {
-            let table = steps::table(seen.run.spec.scenario, &seen.components);
+            let table = steps::table(&seen.run.spec, &seen.components);
             draft.status.steps = table
                 .iter()
                 .map(|step| steps::waiting(step, &dry_run::foretell(seen, step, &choices)))
@@ -101,7 +101,9 @@ fn look(seen: &Observed, now: Timestamp) -> First {
     if let Some(refused) = refusal(seen, now) {
         return First::Refuse(refused.0, refused.1);
     }
+    let rehearsal = spec.sandbox().is_some();
     if spec.mode == RunMode::Run
+        && !rehearsal
         && let Some(rival) = seen.others.iter().find(|other| {
             let shared = other.policies.iter().any(|policy| seen.component(policy).is_some());
             // An outage may last for days, and keeps nobody from restoring a volume.
@@ -158,8 +160,8 @@ fn look(seen: &Observed, now: Timestamp) -> First {
             Err((reason, message)) => return First::Refuse(reason, message),
         };
     }
-    // What a complete failure finds missing it creates first.
-    let as_it_is = spec.scenario != Scenario::CompleteFailure;
+    // What a complete failure finds missing it creates first, and a rehearsal begins with nothing.
+    let as_it_is = spec.scenario != Scenario::CompleteFailure && !rehearsal;
     for component in seen.restored().filter(|_| as_it_is) {
         if let Err(why) = current(seen, component) {
             return First::Refuse("StepFailed", why);
@@ -182,7 +184,8 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
     }
     let network = run.spec.scenario == Scenario::NetworkFailure;
     let confirm = run.spec.in_place().map(|target| target.confirm.as_str());
-    if !network && confirm != Some(namespace.as_str()) {
+    let in_place = !network && run.spec.sandbox().is_none();
+    if in_place && confirm != Some(namespace.as_str()) {
         return Some((
             "ConfirmMismatch",
             format!(
@@ -308,7 +311,8 @@ fn catalogue(seen: &Observed) -> Option<String> {
 
 fn executed_by_another(seen: &Observed) -> Option<(&'static str, String)> {
     let executed = seen.executed.as_ref().filter(|executed| executed.uid != seen.run.uid)?;
-    if seen.run.spec.mode == RunMode::DryRun {
+    // What changes nothing may be done again.
+    if seen.run.spec.mode == RunMode::DryRun || seen.run.spec.sandbox().is_some() {
         return None;
     }
     Some((
@@ -402,6 +406,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
             "TargetTerminating",
             format!("namespace {} is being deleted", run.namespace),
         );
+    }
+    if run.spec.sandbox().is_some() {
+        return Progress::Done(format!("rehearsed in namespace {}; production is not touched", seen.home()));
     }
     if seen.executed.is_some() {
         let found = match draft.status.assessment.as_slice() {

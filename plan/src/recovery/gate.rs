@@ -145,7 +145,9 @@ fn required(draft: &Draft<'_>, name: GateName, step: &Step) -> Option<String> {
     if run.spec.gates.iter().any(|gate| gate.name == name) {
         return Some("run".to_owned());
     }
-    let asking = draft.seen.components.iter().find(|component| component.approval);
+    // What is done to a component in production needs approval; a rehearsal does nothing to it.
+    let rehearsal = run.spec.sandbox().is_some();
+    let asking = draft.seen.components.iter().find(|component| component.approval && !rehearsal);
     asking.map(|component| format!("policy/{}", component.policy))
 }
 
@@ -183,7 +185,8 @@ pub(crate) fn cancel(draft: &mut Draft<'_>) -> bool {
         draft.status.steps = vec![steps::waiting(&step, "")];
     }
     let is_swap = |step: &&crds::run::StepStatus| Step::of(step).is_some_and(|step| step.kind == Kind::Swap);
-    if draft.status.steps.iter().filter(is_swap).any(|step| step.phase != StepPhase::Waiting) {
+    let rehearsal = draft.seen.run.spec.sandbox().is_some();
+    if !rehearsal && draft.status.steps.iter().filter(is_swap).any(|step| step.phase != StepPhase::Waiting) {
         let message = "it was cancelled when its volumes were being exchanged: it goes on to its end, and the old volumes are kept in quarantine";
         draft.condition("Cancelled", Status::False, "TooLate", message);
         return false;

@@ -20,7 +20,8 @@ pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
     let numbers = measure(draft);
     security::conclude(draft);
     draft.status.verdict.get_or_insert(Verdict::Passed);
-    if draft.seen.run.spec.scenario == Scenario::NetworkFailure {
+    let rehearsal = draft.seen.run.spec.sandbox().is_some();
+    if draft.seen.run.spec.scenario == Scenario::NetworkFailure && !rehearsal {
         return network::report(draft, numbers);
     }
     let numbers = numbers.unwrap_or_default();
@@ -30,7 +31,8 @@ pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
         .iter()
         .map(|point| format!("{} serves point {}", point.policy, point.name))
         .collect();
-    let message = format!("{}; {numbers}", served.join(", "));
+    let place = if rehearsal { format!(" in sandbox {}", draft.seen.home()) } else { String::new() };
+    let message = format!("{}{place}; {numbers}", served.join(", "));
     draft.condition("Ready", Status::True, "Recovered", message.clone());
     draft.condition("Complete", Status::True, "Recovered", message.clone());
     draft.events.push(Event::normal("Recovered", numbers.clone()));
@@ -169,6 +171,12 @@ fn not_measured(draft: &Draft<'_>) -> Vec<String> {
     let mut list = vec!["the time between the failure and its declaration".to_owned()];
     if draft.seen.run.spec.incident.as_ref().and_then(|incident| incident.detected_at).is_none() {
         list.push("anything before the run was created: incident.detectedAt was not given".to_owned());
+    }
+    if draft.seen.run.spec.sandbox().is_some() {
+        list.push(
+            "what people decide, and what lies outside of the cluster: names, proxies, clients".to_owned(),
+        );
+        list.push("stopping what still runs in production".to_owned());
     }
     if draft.seen.run.spec.scenario != Scenario::NetworkFailure {
         list.push("records written after the point: their number is not counted".to_owned());

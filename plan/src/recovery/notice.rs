@@ -61,7 +61,9 @@ impl Notice {
 /// The notice that is due, and the mark that it was told.
 pub(crate) fn due(draft: &mut Draft<'_>) -> Option<Notice> {
     let (seen, now) = (draft.seen, draft.now);
-    if seen.run.spec.mode != RunMode::Run || seen.run.deleting || !begun(&draft.status) {
+    // Nobody waits for a rehearsal.
+    let rehearsal = seen.run.spec.sandbox().is_some();
+    if rehearsal || seen.run.spec.mode != RunMode::Run || seen.run.deleting || !begun(&draft.status) {
         return None;
     }
     let known = draft.status.notices.clone();

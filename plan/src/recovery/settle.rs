@@ -11,7 +11,7 @@ use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
 use super::{
     Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
-    offline, reporting, rotate, start, stop,
+    offline, reporting, rotate, sandbox, start, stop,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
@@ -56,7 +56,7 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
 fn holding(draft: &Draft<'_>) -> bool {
     let deletes =
         draft.seen.components.iter().flat_map(|c| &c.workloads).any(|workload| workload.deletes_claims);
-    if offline::owes(&draft.status) || isolation::holds(&draft.status) {
+    if offline::owes(&draft.status) || isolation::holds(&draft.status) || sandbox::holds(&draft.status) {
         return true;
     }
     let stopping = draft
@@ -93,6 +93,9 @@ pub(crate) fn tidy(draft: &mut Draft<'_>) {
         return;
     }
     lift::forget(draft);
+    if !sandbox::cleaned(draft) {
+        return;
+    }
     if seen.run.finalizer {
         draft.effects.push(Effect::RemoveFinalizer);
     }
@@ -123,7 +126,9 @@ pub(crate) fn leave(draft: &mut Draft<'_>) {
     }
     lift(draft);
     lift::forget(draft);
-    draft.effects.push(Effect::RemoveFinalizer);
+    if sandbox::cleaned(draft) {
+        draft.effects.push(Effect::RemoveFinalizer);
+    }
 }
 
 /// Goes on with what has been taken apart. Returns whether all is whole, or as whole as it gets.
@@ -235,6 +240,9 @@ fn doomed(seen: &Observed, claim: &ClaimSeen) -> bool {
 pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     delete_jobs(draft, &[]);
     let seen = draft.seen;
+    if seen.run.spec.sandbox().is_some() {
+        return finish_rehearsal(draft);
+    }
     if !seen.namespace_terminating {
         let (mut open, mut effects) = (false, Vec::new());
         for policy in seen.restored().map(|component| component.policy.clone()).collect::<Vec<_>>() {
@@ -270,8 +278,20 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
         message = format!("{message}. {}", left::world(draft));
         draft.status.next_actions = left::next_actions(draft);
     }
-    measure::measure(draft);
     draft.status.left_as = Some(left::left_as(draft));
+    end_failed(draft, reason, message);
+}
+
+/// Something failed in a rehearsal. Nothing is to be given back: all that it did lies in its sandbox.
+fn finish_rehearsal(draft: &mut Draft<'_>) {
+    let failed: Vec<StepStatus> =
+        draft.status.steps.iter().filter(|step| step.phase == StepPhase::Failed).cloned().collect();
+    let (reason, message) = why(&failed);
+    end_failed(draft, reason, format!("{message}. Production is not touched"));
+}
+
+fn end_failed(draft: &mut Draft<'_>, reason: String, message: String) {
+    measure::measure(draft);
     draft.status.verdict.get_or_insert(Verdict::Failed);
     draft.condition("Ready", false, &reason, message.clone());
     draft.condition("Stalled", Status::True, &reason, message.clone());

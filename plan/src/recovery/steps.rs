@@ -1,11 +1,11 @@
 //! The steps of the scenario as a table, and what every step has in common: its clock, its message, how it ends.
 
-use crds::run::{Scenario, StepPhase, StepStatus};
+use crds::run::{RecoveryRunSpec, Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
 use super::{
     Draft, Progress, audit, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
-    protect, provision, rotate, start, stop, swap, texts, validate,
+    protect, provision, rotate, sandbox, start, stop, swap, texts, validate,
 };
 use crate::effect::Event;
 
@@ -21,6 +21,7 @@ pub(crate) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Assess,
+    Sandbox,
     Isolate,
     Seal,
     Stop,
@@ -50,8 +51,9 @@ pub(crate) enum Kind {
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 27] = [
+const WORDS: [(Kind, &str); 28] = [
     (Kind::Assess, "Assess"),
+    (Kind::Sandbox, "Sandbox"),
     (Kind::Isolate, "Isolate"),
     (Kind::Seal, "Seal"),
     (Kind::Stop, "Stop"),
@@ -160,6 +162,7 @@ impl Kind {
     fn is_whole(self) -> bool {
         match self {
             Self::Assess
+            | Self::Sandbox
             | Self::Isolate
             | Self::Seal
             | Self::Stop
@@ -193,6 +196,7 @@ impl Kind {
     pub(crate) fn part(self) -> &'static str {
         match self {
             Self::Assess => "assess",
+            Self::Sandbox => "sandbox",
             Self::Isolate => "isolate",
             Self::Seal => "seal",
             Self::Stop => "stop",
@@ -246,9 +250,13 @@ impl Step {
     }
 }
 
-/// The steps of a scenario for these components.
-pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
+/// The steps of a run about these components.
+pub(crate) fn table(spec: &RecoveryRunSpec, components: &[Component]) -> Vec<Step> {
+    let scenario = spec.scenario;
     let whole = |kind| Step { kind, policy: None };
+    if spec.sandbox().is_some() {
+        return rehearsal(components);
+    }
     let of_all = |kinds: fn(Scenario, Role) -> &'static [Kind]| {
         let of = move |component: &Component| {
             let policy = component.policy.clone();
@@ -286,6 +294,29 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     steps
 }
 
+/// The steps of a rehearsal: a recovery from nothing but the points, into a namespace of its own.
+fn rehearsal(components: &[Component]) -> Vec<Step> {
+    let whole = |kind| Step { kind, policy: None };
+    let of_all = |kinds: &'static [Kind]| {
+        components.iter().flat_map(move |component| {
+            kinds.iter().map(|kind| Step { kind: *kind, policy: Some(component.policy.clone()) })
+        })
+    };
+    let mut steps = vec![whole(Kind::Assess), whole(Kind::Sandbox)];
+    steps.extend(of_all(&[Kind::SelectPoint, Kind::Objects]));
+    steps.push(whole(Kind::Stop));
+    steps.extend(of_all(&[
+        Kind::Provision,
+        Kind::Restore,
+        Kind::VerifyOffline,
+        Kind::Swap,
+        Kind::Start,
+        Kind::Validate,
+    ]));
+    steps.push(whole(Kind::Report));
+    steps
+}
+
 /// A step that was not begun.
 pub(crate) fn waiting(step: &Step, message: &str) -> StepStatus {
     StepStatus {
@@ -304,6 +335,7 @@ pub(crate) fn waiting(step: &Step, message: &str) -> StepStatus {
 pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progress {
     match (step.kind, &step.policy) {
         (Kind::Assess, _) => super::assess::advance(draft),
+        (Kind::Sandbox, _) => sandbox::advance(draft, index),
         (Kind::Isolate, _) => isolation::advance(draft, index),
         (Kind::Seal | Kind::Unseal, _) => evidence::seal(draft, index, step.kind),
         (Kind::Stop, _) => stop::advance(draft),

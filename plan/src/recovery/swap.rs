@@ -131,7 +131,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         return progress;
     }
     let open: Vec<&Swap> = swaps.iter().filter(|swap| !draft.status.fenced.contains(&swap.claim)).collect();
-    if !open.is_empty() {
+    // Production's claims of these names are nobody's business, and in a sandbox nobody else makes any.
+    if !open.is_empty() && seen.run.spec.sandbox().is_none() {
         let names: Vec<String> = open.iter().map(|swap| swap.claim.clone()).collect();
         let note = format!("fencing claim {}", names.join(", "));
         draft.status.fenced.extend(names);
@@ -175,7 +176,11 @@ fn record(draft: &mut Draft<'_>, policy: &str, claims: &[ClaimSeen]) -> Progress
             restore_claim_uid: restored.uid.clone(),
             old_volume: old.map(|old| old.name.clone()),
             new_volume: new.name.clone(),
-            new_reclaim_policy: new.reclaim.clone(),
+            // What is restored into a sandbox goes with it, whoever removes that.
+            new_reclaim_policy: match seen.run.spec.sandbox() {
+                Some(_) => "Delete".to_owned(),
+                None => new.reclaim.clone(),
+            },
         });
     }
     let say = |swap: &Swap| match &swap.old_volume {
@@ -239,6 +244,7 @@ fn take_apart(draft: &mut Draft<'_>, index: usize, swaps: &[Swap]) -> Option<Pro
             let message = format!("no pod may mount claim {names} and nobody else may create it");
             draft.condition("Fenced", Status::True, "FenceHeld", message);
         }
+        Proof::NotTried | Proof::Open(_) if seen.run.spec.sandbox().is_some() => {}
         Proof::NotTried => return Some(polling(draft, "trying whether the fence holds".to_owned())),
         Proof::Open(why) => {
             let since = draft.status.steps[index].start.unwrap_or(draft.now);
@@ -341,14 +347,12 @@ pub(crate) fn reserve(
         claim: claim.to_owned(),
     };
     let Some(owner) = &volume.claim else { return Ok(Some(patch())) };
-    let for_us = owner.namespace == seen.run.namespace && owner.name == claim;
+    let for_us = owner.namespace == seen.home() && owner.name == claim;
     match &owner.uid {
         None if for_us => Ok(None),
         // The recorded claim, or one of ours that somebody deleted again; or reserved by us for its other name.
         Some(uid) if uid == before || for_us => Ok(Some(patch())),
-        None if owner.namespace == seen.run.namespace && !seen.claims.contains_key(&owner.name) => {
-            Ok(Some(patch()))
-        }
+        None if owner.namespace == seen.home() && !seen.claims.contains_key(&owner.name) => Ok(Some(patch())),
         Some(_) | None => Err(format!(
             "volume {} now belongs to claim {}/{}, not to the recorded one; it is not touched",
             volume.name, owner.namespace, owner.name
@@ -358,7 +362,7 @@ pub(crate) fn reserve(
 
 /// The claim as it was, on another volume, whose class and size it takes: a claim binds to no volume of another class,
 /// nor to a smaller one.
-fn successor(seen: &Observed, model: &ClaimSeen, volume: &VolumeSeen) -> NewClaim {
+pub(crate) fn successor(seen: &Observed, model: &ClaimSeen, volume: &VolumeSeen) -> NewClaim {
     let mut claim = like(seen, model, &volume.name);
     claim.class.clone_from(&volume.class);
     claim.size.clone_from(&volume.size);
@@ -372,6 +376,7 @@ pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim
         seen.components.iter().flat_map(|component| &component.workloads).any(|workload| workload.uid == uid)
     };
     NewClaim {
+        namespace: seen.home(),
         name: model.name.clone(),
         labels: model.labels.clone(),
         annotations: model
@@ -393,6 +398,7 @@ pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim
 /// The claim that keeps the old volume.
 fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen, old: &VolumeSeen) -> NewClaim {
     NewClaim {
+        namespace: seen.run.namespace.clone(),
         name: swap.quarantine_claim.clone(),
         labels: BTreeMap::from([
             (QUARANTINE_LABEL.to_owned(), label_value(&seen.run.name)),

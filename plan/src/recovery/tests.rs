@@ -23,6 +23,7 @@ mod reporting;
 mod retry;
 mod room;
 mod rotate;
+mod sandbox;
 mod stage;
 mod storage;
 mod trusted;

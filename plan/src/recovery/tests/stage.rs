@@ -213,6 +213,7 @@ pub(super) fn corrupted() -> Observed {
         cron_jobs: Vec::new(),
         network: NetworkSeen::default(),
         readers: BTreeMap::new(),
+        sandbox: SandboxSeen::default(),
         audit: None,
     }
 }
