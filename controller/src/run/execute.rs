@@ -122,6 +122,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
         Effect::DeleteSandbox { name, uid } => super::sandbox::delete(ctx, name, uid).await,
         Effect::SetSwitch { config_map, resource_version, key, value } => {
             let patch = json!({"metadata": {"resourceVersion": resource_version}, "data": {key: value}});
+            let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &home);
             patched(&maps, config_map, "ConfigMap", &patch).await
         }
         Effect::CreateClaim(claim) => {

@@ -337,11 +337,11 @@ impl Look<'_> {
         }
         let mut seen = OfflineSeen::default();
         for (name, keys) in keys {
-            if let Some(map) = self.get::<ConfigMap>(name).await? {
+            if let Some(map) = observe::get::<ConfigMap>(self.ctx, &self.home, name).await? {
                 seen.switches.insert(name.to_owned(), read::switch(&map, &keys));
             }
         }
-        let found = observe::workloads(self.ctx, &self.namespace, references).await?;
+        let found = observe::workloads(self.ctx, &self.home, references).await?;
         let existing = found.iter().filter_map(|(reference, found)| Some((reference, found.as_ref()?)));
         seen.workloads = existing.map(|(reference, found)| workloads::seen(reference, found)).collect();
         Ok(seen)

@@ -119,14 +119,17 @@ pub(crate) fn leave(draft: &mut Draft<'_>) {
         return;
     }
     delete_jobs(draft, &[]);
+    let rehearsal = seen.run.spec.sandbox().is_some();
     if !seen.namespace_terminating
+        && !rehearsal
         && !(make_whole(draft) & offline::give_back_all(draft, false) & lift::given_back(draft))
     {
         return;
     }
-    lift(draft);
-    lift::forget(draft);
+    // What claims looked like is needed until the sandbox is gone.
     if sandbox::cleaned(draft) {
+        lift(draft);
+        lift::forget(draft);
         draft.effects.push(Effect::RemoveFinalizer);
     }
 }

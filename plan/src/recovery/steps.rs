@@ -255,7 +255,7 @@ pub(crate) fn table(spec: &RecoveryRunSpec, components: &[Component]) -> Vec<Ste
     let scenario = spec.scenario;
     let whole = |kind| Step { kind, policy: None };
     if spec.sandbox().is_some() {
-        return rehearsal(components);
+        return rehearsal(scenario, components);
     }
     let of_all = |kinds: fn(Scenario, Role) -> &'static [Kind]| {
         let of = move |component: &Component| {
@@ -295,24 +295,29 @@ pub(crate) fn table(spec: &RecoveryRunSpec, components: &[Component]) -> Vec<Ste
 }
 
 /// The steps of a rehearsal: a recovery from nothing but the points, into a namespace of its own.
-fn rehearsal(components: &[Component]) -> Vec<Step> {
+fn rehearsal(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     let whole = |kind| Step { kind, policy: None };
-    let of_all = |kinds: &'static [Kind]| {
-        components.iter().flat_map(move |component| {
-            kinds.iter().map(|kind| Step { kind: *kind, policy: Some(component.policy.clone()) })
-        })
+    let of = |component: &Component, kinds: &[Kind]| {
+        let step = |kind: &Kind| Step { kind: *kind, policy: Some(component.policy.clone()) };
+        kinds.iter().map(step).collect::<Vec<_>>()
     };
     let mut steps = vec![whole(Kind::Assess), whole(Kind::Sandbox)];
-    steps.extend(of_all(&[Kind::SelectPoint, Kind::Objects]));
+    for component in components {
+        steps.extend(of(component, &[Kind::SelectPoint, Kind::Objects]));
+    }
     steps.push(whole(Kind::Stop));
-    steps.extend(of_all(&[
-        Kind::Provision,
-        Kind::Restore,
-        Kind::VerifyOffline,
-        Kind::Swap,
-        Kind::Start,
-        Kind::Validate,
-    ]));
+    for component in components {
+        steps.extend(of(
+            component,
+            &[Kind::Provision, Kind::Restore, Kind::VerifyOffline, Kind::Swap, Kind::Start],
+        ));
+        // Nothing outside answers in a sandbox: an outage as it will be. What works in offline mode is validated in it, and the way back after that.
+        let offline = scenario == Scenario::NetworkFailure && component.offline.is_some();
+        steps.extend(match offline {
+            true => of(component, &[Kind::Diagnose, Kind::EnterOffline, Kind::Validate, Kind::LeaveOffline]),
+            false => of(component, &[Kind::Validate]),
+        });
+    }
     steps.push(whole(Kind::Report));
     steps
 }

@@ -58,7 +58,7 @@ pub(super) fn no_key_inside(home: String, job: &MoverJob) {
     if job.namespace.is_some() {
         assert_eq!(job.namespace, Some(home.clone()));
         assert!(job.keys.is_none() && job.service_account.is_none() && job.objects.is_none(), "{}", job.name);
-        assert!(matches!(job.request, Request::ProbeIsolation { .. }));
+        assert!(matches!(job.request, Request::ProbeIsolation { .. } | Request::Diagnose { .. }));
     }
     if home.starts_with(HOME) && !matches!(job.request, Request::WriteReport { .. }) {
         let mut opened = job.requests().filter_map(Request::repository);
@@ -249,13 +249,25 @@ fn without_a_proof_no_workload_is_started_and_nothing_is_called_failed_or_passed
     }
 }
 
+/// A ChromaDB that answers, and has fewer records than its point.
+fn short_of_records() -> JobState {
+    let counts = crds::job::CheckResult {
+        name: "counts".into(),
+        verdict: Verdict::Failed,
+        expected: "1200".into(),
+        observed: "1199".into(),
+    };
+    JobState::Ended(Report::Validated { checks: vec![counts] })
+}
+
 #[test]
 fn one_that_fails_is_kept_for_inspection_as_long_as_it_says_and_then_removed() {
     let mut cluster = of(serde_json::json!({"sandbox": {"keepOnFailure": "24h"}}));
-    cluster.answers.insert("Validate/chromadb", vec![failed(FailureReason::NotServing)]);
+    cluster.answers.insert("Validate/chromadb", vec![short_of_records()]);
     for _ in 0..400 {
         cluster.reconcile(1);
         cluster.settle();
+        cluster.seen.now += SignedDuration::from_secs(1);
     }
     assert_eq!(
         (state(&cluster), reason(&cluster, "SandboxCleaned")),
@@ -283,7 +295,7 @@ fn one_that_fails_is_kept_for_inspection_as_long_as_it_says_and_then_removed() {
 #[test]
 fn cancelled_or_deleted_or_out_of_time_after_any_write_it_leaves_nothing() {
     for how in ["cancelled", "deleted", "late"] {
-        for when in 0..170 {
+        for when in (0..170).step_by(if how == "late" { 3 } else { 1 }) {
             let mut cluster = rehearsal();
             for _ in 0..when {
                 if cluster.reconcile(1) == 0 && !cluster.settle() {
@@ -409,4 +421,42 @@ fn checks_that_need_production_or_a_person_are_left_out_and_said_to_be() {
         "{}",
         asked.observed
     );
+}
+
+#[test]
+fn an_outage_is_rehearsed_with_offline_mode_entered_validated_in_and_left() {
+    let cluster = |answers: bool| {
+        let mut cluster = of(serde_json::json!({"sandbox": {}}));
+        cluster.seen.run.spec = serde_json::from_value(serde_json::json!({
+            "scenario": "NetworkFailure", "target": {"sandbox": {}},
+        }))
+        .unwrap();
+        network::offline_scholar(&mut cluster);
+        let endpoints = cluster.seen.components[1].offline.as_ref().unwrap().endpoints.clone();
+        cluster.answers.insert("Diagnose/scholar", vec![JobState::Ended(network::seen(&endpoints, answers))]);
+        cluster
+    };
+    let mut outage = cluster(false);
+    outage.run(1);
+    assert_eq!(outage.status().verdict, Some(Verdict::Passed), "{}", message(&outage, "Ready"));
+    swept(&outage);
+    let names: Vec<&str> = outage.status().steps.iter().map(|step| step.name.as_str()).collect();
+    let at = |name: &str| names.iter().position(|known| *known == name);
+    assert!(at("Start/scholar") < at("EnterOffline/scholar"), "{names:?}");
+    assert!(at("EnterOffline/scholar") < at("Validate/scholar"), "{names:?}");
+    assert!(at("Validate/scholar") < at("LeaveOffline/scholar"), "{names:?}");
+    assert!(
+        at("Validate/chromadb").is_some()
+            && at("Diagnose/chromadb").is_none()
+            && at("Start/mailer").is_none()
+    );
+    let set: Vec<&String> =
+        outage.log.marks.iter().filter(|mark| mark.starts_with("OFFLINE_MODE=")).collect();
+    assert_eq!(set, ["OFFLINE_MODE=true", "OFFLINE_MODE=false"]);
+
+    let mut leak = cluster(true);
+    leak.run(1);
+    assert_eq!(leak.status().verdict, Some(Verdict::Inconclusive));
+    assert_eq!(reason(&leak, "Failed"), "IsolationNotEnforced");
+    swept(&leak);
 }
