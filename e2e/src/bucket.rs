@@ -32,6 +32,20 @@ impl Bucket {
         Ok(objects.into_iter().map(|o| (o.name, format!("{} bytes, {:?}", o.size, o.modified))).collect())
     }
 
+    /// Flips a bit in the middle of every object below `prefix`, as a disk does that nobody checks.
+    pub async fn damage(&self, prefix: &str) -> Result<()> {
+        for object in self.store.list(prefix).await? {
+            let mut bytes = self.store.get(&object.name, None).await?.to_vec();
+            let middle = bytes.len() / 2;
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 1;
+            }
+            self.store.delete(&object.name).await?;
+            self.store.put(&object.name, bytes.into()).await?;
+        }
+        Ok(())
+    }
+
     /// Removes everything.
     pub async fn empty(&self) -> Result<()> {
         for object in self.store.list("").await? {

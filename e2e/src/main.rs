@@ -9,6 +9,7 @@ mod bucket;
 mod damage;
 mod deaths;
 mod demo;
+mod drill;
 mod enforcer;
 mod evidence;
 mod install;

@@ -52,8 +52,16 @@ pub struct Before {
     bucket: BTreeMap<String, String>,
 }
 
-/// Kinds whose objects change by themselves while nothing happens, or tell of what was found.
-const OWN: [&str; 5] = ["RecoveryPoint/", "RecoveryRepository/", "DrDrill/", "Event/", "Lease/"];
+/// Kinds whose objects change by themselves while nothing happens, or tell of what was found; and the account of a run, which goes with that.
+const OWN: [&str; 7] = [
+    "RecoveryPoint/",
+    "RecoveryRepository/",
+    "DrDrill/",
+    "Event/",
+    "Lease/",
+    "ServiceAccount/hf-recreate-",
+    "RoleBinding/hf-recreate-",
+];
 
 impl Before {
     pub async fn seen(stage: &Stage) -> Result<Self> {

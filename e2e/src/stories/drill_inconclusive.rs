@@ -1,12 +1,13 @@
-//! Where nothing enforces NetworkPolicies a rehearsal finds that out, starts nothing, and is neither passed nor failed.
+//! Where nothing enforces NetworkPolicies a drill finds that out, starts nothing, and is neither passed nor failed.
 
 use anyhow::{Context, Result, ensure};
 use crds::run::{Isolation, Verdict};
 use futures::FutureExt;
 use serde_json::json;
 
-use super::drill_database::{quiet, rehearsal, swept};
 use super::loss::Written;
+use crate::drill::{drill, execute, quiet, swept};
+use crate::manifests::CHROMADB;
 use crate::runner::Story;
 use crate::stage::Stage;
 use crate::untouched::Before;
@@ -14,32 +15,26 @@ use crate::wait;
 
 pub const STORY: Story = Story {
     name: "drill-inconclusive",
-    promise: "a rehearsal whose sandbox is not isolated starts no workload and is Inconclusive, and nobody can override that",
+    promise: "a drill whose sandbox is not isolated starts no workload and is Inconclusive, and nobody can override that",
     alone: false,
     play: |stage| play(stage).boxed(),
 };
 
 async fn play(stage: &Stage) -> Result<()> {
     Written::captured(stage, 72, 1).await?;
-    quiet(stage).await?;
+    quiet(stage, CHROMADB).await?;
     let before = Before::seen(stage).await?;
-    stage.apply(&[rehearsal("open", json!({}))]).await?;
-    let run = stage.ended("open").await?;
-    let status = run.status.context("no status")?;
-    ensure!(status.verdict == Some(Verdict::Inconclusive), "verdict {:?}", status.verdict);
-    let sandbox = status.sandbox.as_ref().context("no sandbox")?;
+    let done = execute(stage, &drill("open", "DatabaseRecovery", json!({}))).await?;
+    done.is(Verdict::Inconclusive, "IsolationNotEnforced")?;
+    let sandbox = done.run.sandbox.as_ref().context("no sandbox")?;
     ensure!(sandbox.control && sandbox.isolation == Some(Isolation::NotEnforced), "{sandbox:?}");
-    let failed = wait::condition(&status.conditions, "Failed").context("no condition Failed")?;
-    ensure!(failed.reason == "IsolationNotEnforced", "{failed:?}");
-    ensure!(
-        failed.message.contains("still connects") && failed.message.contains("Production is not touched"),
-        "{failed:?}"
-    );
-    ensure!(
-        status.steps.iter().all(|step| !step.name.starts_with("Objects/") || step.start.is_none()),
-        "{:?}",
-        status.steps
-    );
-    swept(stage, "open").await?;
+    let message = &done.result.message;
+    ensure!(message.contains("still connects") && message.contains("Production is not touched"), "{message}");
+    let begun = done.run.steps.iter().find(|step| step.name.starts_with("Objects/") && step.start.is_some());
+    ensure!(begun.is_none(), "{begun:?}");
+    let isolated =
+        wait::condition(&done.drill.conditions, "SandboxIsolated").context("no SandboxIsolated")?;
+    ensure!((isolated.status.as_str(), isolated.reason.as_str()) == ("False", "NotEnforced"), "{isolated:?}");
+    swept(stage, &done.result.run).await?;
     before.is_untouched(stage).await
 }

@@ -5,9 +5,9 @@ use crds::run::{RunPhase, StepPhase};
 use futures::FutureExt;
 use serde_json::json;
 
-use super::drill_database::quiet;
 use super::loss::Written;
-use crate::manifests;
+use crate::drill::quiet;
+use crate::manifests::{self, CHROMADB};
 use crate::runner::Story;
 use crate::stage::Stage;
 use crate::untouched::versions;
@@ -22,7 +22,7 @@ pub const STORY: Story = Story {
 async fn play(stage: &Stage) -> Result<()> {
     Written::captured(stage, 3, 1).await?;
     // No slot of the schedule may fall between the two looks.
-    quiet(stage).await?;
+    quiet(stage, CHROMADB).await?;
 
     let bucket = stage.bucket().await?;
     let (objects, listing) = (versions(stage).await?, bucket.listing().await?);

@@ -14,6 +14,7 @@ mod catalogue_from_bucket;
 mod complete_failure;
 mod controller_killed_midway;
 mod drill_database;
+mod drill_detects;
 mod drill_inconclusive;
 mod dry_run;
 mod emergency_capture;
@@ -54,6 +55,9 @@ pub const ALL: &[&Story] = &[
     &security_breach::STORY,
     &security_breach::UNENFORCED,
     &drill_database::STORY,
+    &drill_detects::SILENT,
+    &drill_detects::CORRUPTION,
+    &drill_detects::STALE,
     &drill_inconclusive::STORY,
     &bad_input::STORY,
     &catalogue_from_bucket::STORY,
