@@ -30,11 +30,16 @@ use crate::{backup, events, observe, points, repository, run, snapshots};
 pub async fn run_all(ctx: Arc<Context>) {
     let repositories = repositories(&ctx);
     let policies = policies(&ctx);
-    ctx.metrics.watch(Watched { policies: policies.store(), repositories: repositories.store() });
+    let runs = run::controller(&ctx);
+    ctx.metrics.watch(Watched {
+        policies: policies.store(),
+        repositories: repositories.store(),
+        runs: runs.store(),
+    });
     let repositories = repositories.run(repository::reconcile, error_policy, Arc::clone(&ctx));
     let policies = policies.run(backup::reconcile, error_policy, Arc::clone(&ctx));
     let points = points(&ctx).run(points::reconcile, error_policy, Arc::clone(&ctx));
-    futures::join!(drain(repositories), drain(policies), drain(points), run::carry(ctx));
+    futures::join!(drain(repositories), drain(policies), drain(points), run::carry(runs, ctx));
 }
 
 fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {

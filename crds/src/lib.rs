@@ -11,6 +11,7 @@ pub mod cron;
 pub mod duration;
 pub mod generate;
 pub mod job;
+pub mod kpi;
 pub mod names;
 pub mod point;
 pub mod policy;

@@ -69,6 +69,8 @@ pub const CAPTURE_LABEL: &str = "holdfast.dev/capture";
 pub const REPOSITORY_LABEL: &str = "holdfast.dev/repository";
 /// Label on Jobs and claims: the RecoveryRun concerned.
 pub const RUN_LABEL: &str = "holdfast.dev/run";
+/// Label on a RecoveryRun: the drill that it is an execution of.
+pub const DRILL_LABEL: &str = "holdfast.dev/drill";
 /// Label on claims that hold a replaced volume: the run that replaced it.
 pub const QUARANTINE_LABEL: &str = "holdfast.dev/quarantine";
 /// Label on the objects that remember what claims looked like while they are exchanged.

@@ -30,6 +30,7 @@ mod isolation_probe;
 mod kept_report;
 mod lock_phases;
 mod maintenance;
+mod metrics;
 mod mover_cli;
 mod mover_jobs;
 mod older_servers;
