@@ -103,6 +103,8 @@ pub const ISOLATE_ROLE: &str = "holdfast-isolate";
 pub const ROTATE_ROLE: &str = "holdfast-rotate";
 /// Annotation on a Secret: which rotations of which run have replaced values of it, as `<run uid>/<name>`, with commas between.
 pub const ROTATED_BY: &str = "holdfast.dev/rotated-by";
+/// Annotation on a workload or a claim that no policy is to cover: why, for people.
+pub const LEFT_OUT: &str = "holdfast.dev/left-out";
 /// Annotation on an object that a run created because it was missing: the run's uid.
 pub const RECREATED_BY: &str = "holdfast.dev/recreated-by";
 /// Annotation on a workload that a run created stopped: the replicas that it had; of a CronJob 1 when it was not suspended.

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod backoff;
 pub mod backup;
 pub mod beyond;
+pub mod coverage;
 pub mod effect;
 pub mod expression;
 pub mod recovery;

@@ -18,6 +18,12 @@ struct HeldLabel {
     reason: Word,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    namespace: String,
+    kind: Word,
+}
+
 pub(super) fn measure(
     registry: &mut Registry,
     repositories: &[Arc<RecoveryRepository>],
@@ -35,6 +41,11 @@ pub(super) fn measure(
     );
     let maintained =
         numbers(registry, "repository_maintenance_healthy", "Whether the last maintenance went well");
+    let uncovered = numbers(
+        registry,
+        "namespace_uncovered",
+        "Objects of a protected namespace that no policy covers, by kind",
+    );
     for repository in repositories {
         let label = label(repository.as_ref());
         let status = repository.status.as_ref();
@@ -47,6 +58,11 @@ pub(super) fn measure(
         let known = crds::condition::get(conditions, "MaintenanceHealthy");
         if let Some(found) = known {
             put(&maintained, &label, found.status != "False");
+        }
+        // Several repositories of a namespace say the same, each when it looked last.
+        for of in status.and_then(|status| status.coverage.as_ref()).iter().flat_map(|found| &found.counts) {
+            let kind = Word(of.kind.as_str());
+            put(&uncovered, &KindLabel { namespace: label.namespace.clone(), kind }, of.count);
         }
         let mode = status.and_then(|status| status.mode).unwrap_or(repository.spec.mode);
         let shrunken = policies.iter().any(|policy| {

@@ -116,7 +116,7 @@ fn a_repository_says_why_nothing_is_removed_from_it() {
         "apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRepository",
         "metadata": {"name": "primary", "namespace": "arxiv"},
         "spec": {"volume": {"claimRef": {"name": "disk"}}, "encryption": {"keySecretRef": {"name": "key"}}},
-        "status": {"mode": "Sealed", "usage": {"points": 3, "bytes": 1024, "size": "1Ki"},
+        "status": {"mode": "Sealed", "coverage": {"counts": [{"kind": "Secret", "count": 0}, {"kind": "Deployment", "count": 2}]}, "usage": {"points": 3, "bytes": 1024, "size": "1Ki"},
             "conditions": [condition("Ready", "True", NOW), condition("MaintenanceHealthy", "False", NOW)]}
     });
     let shrunken = json!({"conditions": [condition("AnomalyDetected", "True", NOW)]});
@@ -126,6 +126,9 @@ fn a_repository_says_why_nothing_is_removed_from_it() {
     };
     assert_eq!((of("repository_up", ""), of("repository_maintenance_healthy", "")), (1.0, 0.0));
     assert_eq!((of("repository_points", ""), of("repository_size_bytes", "")), (3.0, 1024.0));
+    let uncovered =
+        |kind: &str| found[&format!("holdfast_namespace_uncovered{{namespace=\"arxiv\",kind=\"{kind}\"}}")];
+    assert_eq!((uncovered("Deployment"), uncovered("Secret")), (2.0, 0.0));
     let held = |reason: &str| of("repository_deletions_held", &format!(",reason=\"{reason}\""));
     assert_eq!((held("Sealed"), held("AnomalyDetected"), held("ReadOnly")), (1.0, 1.0, 0.0));
 }

@@ -150,12 +150,17 @@ fn a_running_controller_tells_what_the_docs_say_and_nothing_of_what_is_gone() {
     let _ = server.kubectl("wait --for=condition=Established crd --all --timeout=30s").success();
     let (system, namespace) = (server.namespace("system"), server.namespace("arxiv"));
     apply(&server, &namespace);
+    let uncovered = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "dashboard"}, "spec": {
+        "selector": {"matchLabels": {"app": "dashboard"}}, "template": {"metadata": {"labels": {"app": "dashboard"}},
+        "spec": {"containers": [{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "grafana"}}]}]}}}});
+    let _ = server.kubectl_reading(&format!("-n {namespace} create -f -"), &uncovered.to_string()).success();
     let controller = Controller::start(&server, &system).unwrap();
     let age =
         format!("holdfast_policy_verified_point_age_seconds{{namespace=\"{namespace}\",name=\"chromadb\"}}");
     let complete = |text: &str| {
         let known = |line: &str| line.starts_with(&age) && !line.ends_with("+Inf");
         text.lines().any(known)
+            && text.contains("holdfast_namespace_uncovered{")
             && text.contains("holdfast_policy_expected_interval_seconds{")
             && text.contains("holdfast_reconciliation_errors_total{kind=\"RecoveryRun\"")
     };
@@ -174,6 +179,13 @@ fn a_running_controller_tells_what_the_docs_say_and_nothing_of_what_is_gone() {
     let labels = format!("namespace=\"{namespace}\",name=\"chromadb\",result=\"succeeded\"");
     assert!(text.contains(&format!("holdfast_policy_captures_total{{{labels}}} 40\n")), "{text}");
     assert!(text.contains("policy=\"chromadb\"} 523.25\n"), "{text}");
+    for kind in ["Deployment", "Secret"] {
+        let series = format!("holdfast_namespace_uncovered{{namespace=\"{namespace}\",kind=\"{kind}\"}} 1\n");
+        assert!(text.contains(&series), "{text}");
+    }
+    let message = "jsonpath={.status.conditions[?(@.type==\"CoverageComplete\")].message}";
+    let said = server.kubectl(&format!("-n {namespace} get hfrepo primary -o {message}")).success();
+    assert!(said.starts_with("no policy covers Deployment dashboard, Secret grafana: "), "{said}");
     drop(controller);
 
     let _ = server.kubectl(&format!("-n {namespace} delete hfrun --all --wait=false")).success();
