@@ -88,7 +88,7 @@ setup: ## Packages, pinned tools and images into the cache; minutes the first ti
 	@$(CLUSTER)/deps.sh
 	@$(CLUSTER)/python.sh
 	@$(if $(EXISTING),$(CLUSTER)/tools.sh etcd kube-apiserver kubectl helm,$(CLUSTER)/tools.sh)
-	@$(CLUSTER)/tools.sh versitygw
+	@$(CLUSTER)/tools.sh versitygw promtool
 	@$(if $(EXISTING),:,$(CLUSTER)/images.sh)
 
 .PHONY: cluster-up

@@ -42,10 +42,14 @@ use crate::status::{self, Written};
 /// Most looks in one reconciliation. Each ends in a write or in waiting, so this bounds nothing but a mistake.
 const MOST_LOOKS: u32 = 64;
 
+/// What watches the runs.
+pub(crate) fn controller(ctx: &Context) -> Controller<RecoveryRun> {
+    Controller::new(Api::<RecoveryRun>::all(ctx.client.clone()), watcher::Config::default())
+}
+
 /// Carries every run, until the process ends.
-pub async fn carry(ctx: Arc<Context>) {
+pub(crate) async fn carry(controller: Controller<RecoveryRun>, ctx: Arc<Context>) {
     let client = &ctx.client;
-    let controller = Controller::new(Api::<RecoveryRun>::all(client.clone()), watcher::Config::default());
     let store = controller.store();
     let neighbours = |store: &Store<RecoveryRun>| {
         let store = store.clone();

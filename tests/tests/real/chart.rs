@@ -179,6 +179,8 @@ fn a_value_that_does_not_exist_is_refused_by_its_name() {
         ("--set controller.replicas=0", "replicas"),
         ("--set crds.mode=Maybe", "mode"),
         ("--set metrics.serviceMonitor.enable=true", "enable"),
+        ("--set metrics.prometheusRule.verifiedWithinDays=0", "verifiedWithinDays"),
+        ("--set metrics.dashboard.folder=x", "folder"),
         ("--set controller.image.digest=latest", "digest"),
     ] {
         let said = helm(&format!("template holdfast CHART {values}")).refusal();

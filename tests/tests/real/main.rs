@@ -31,6 +31,8 @@ mod isolation_probe;
 mod kept_report;
 mod lock_phases;
 mod maintenance;
+mod metrics;
+mod monitoring;
 mod mover_cli;
 mod mover_jobs;
 mod older_servers;
