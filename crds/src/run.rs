@@ -14,6 +14,7 @@ mod point;
 mod report;
 mod rotation;
 mod status;
+mod swap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -46,6 +47,7 @@ pub use rotation::{
     CopyFrom, CredentialRotation, Generate, MAX_ROTATIONS, RotationJob, RotationState, RotationStatus,
 };
 pub use status::*;
+pub use swap::{Direction, QuarantinedVolume, Swap};
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

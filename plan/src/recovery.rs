@@ -55,6 +55,7 @@ mod stop;
 pub mod surroundings;
 mod swap;
 mod texts;
+mod undo;
 mod validate;
 mod walk;
 mod wanted;
@@ -235,7 +236,7 @@ fn decide(draft: &mut Draft<'_>) {
         assessment::carry(draft);
         return;
     }
-    if gate::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {
+    if undo::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {
         return;
     }
     if draft.seen.run.spec.mode == RunMode::DryRun {

@@ -11,7 +11,7 @@ use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
 use super::{
     Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
-    offline, reporting, rotate, start, stop,
+    offline, reporting, rotate, start, stop, undo,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
@@ -68,7 +68,7 @@ fn holding(draft: &Draft<'_>) -> bool {
         |step| match step.phase {
             StepPhase::Running | StepPhase::Failed => true,
             StepPhase::Waiting => deletes && stopping,
-            StepPhase::Done | StepPhase::Skipped => false,
+            StepPhase::Done | StepPhase::Skipped | StepPhase::Undone => false,
         },
     )
 }
@@ -136,22 +136,7 @@ fn make_whole(draft: &mut Draft<'_>) -> bool {
         };
         let running = draft.status.steps[index].phase == StepPhase::Running;
         if running && between(draft.seen, &draft.status, Some(&policy)) {
-            match swap::advance(draft, index, &policy) {
-                Progress::Done(message) | Progress::Skipped(message) => {
-                    steps::end(draft, index, StepPhase::Done, &message);
-                }
-                Progress::Failed { reason, message } => steps::fail(draft, index, &reason, &message),
-                Progress::Again { .. } | Progress::Another { .. } => {}
-                Progress::Acting { effects, .. } => {
-                    draft.effects.extend(effects);
-                    whole = false;
-                }
-                Progress::Polling { effects, at, .. } => {
-                    draft.effects.extend(effects);
-                    draft.next = draft.next.or_at(at);
-                    whole = false;
-                }
-            }
+            whole &= !exchange(draft, index, &policy);
             continue;
         }
         match put_back(draft, &policy) {
@@ -163,6 +148,30 @@ fn make_whole(draft: &mut Draft<'_>) -> bool {
         }
     }
     whole
+}
+
+/// Goes on with an exchange that is under way. Returns whether it waits for something.
+pub(crate) fn exchange(draft: &mut Draft<'_>, index: usize, policy: &str) -> bool {
+    match swap::advance(draft, index, policy) {
+        Progress::Done(message) | Progress::Skipped(message) => {
+            steps::end(draft, index, StepPhase::Done, &message);
+            false
+        }
+        Progress::Failed { reason, message } => {
+            steps::fail(draft, index, &reason, &message);
+            false
+        }
+        Progress::Again { .. } | Progress::Another { .. } => false,
+        Progress::Acting { effects, .. } => {
+            draft.effects.extend(effects);
+            true
+        }
+        Progress::Polling { effects, at, .. } => {
+            draft.effects.extend(effects);
+            draft.next = draft.next.or_at(at);
+            true
+        }
+    }
 }
 
 enum Back {
@@ -214,7 +223,7 @@ fn put_one_back(draft: &mut Draft<'_>, claim: &ClaimSeen) -> Back {
     if let Some(retain) = swap::reclaim(volume, "Retain") {
         return Back::Acting(vec![retain]);
     }
-    match swap::reserve(seen, volume, &claim.name, &claim.uid) {
+    match swap::reserve(seen, volume, &claim.name, undo::last_owner(draft, claim)) {
         Ok(Some(effect)) => Back::Acting(vec![effect]),
         Ok(None) if volume.phase == "Available" => {
             Back::Acting(vec![Effect::CreateClaim(swap::like(seen, claim, old))])
@@ -236,6 +245,9 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     delete_jobs(draft, &[]);
     let seen = draft.seen;
     if !seen.namespace_terminating {
+        if !undo::advance(draft) {
+            return;
+        }
         let (mut open, mut effects) = (false, Vec::new());
         for policy in seen.restored().map(|component| component.policy.clone()).collect::<Vec<_>>() {
             if let Back::Acting(more) = put_back(draft, &policy) {
@@ -259,7 +271,8 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     if !back && !seen.namespace_terminating {
         return;
     }
-    if in_vain {
+    // On a claim that is between two volumes nothing is started.
+    if in_vain && !between(seen, &draft.status, None) {
         let effects = start::scale_up(draft);
         if !effects.is_empty() {
             draft.effects.extend(effects);
@@ -270,6 +283,7 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
         message = format!("{message}. {}", left::world(draft));
         draft.status.next_actions = left::next_actions(draft);
     }
+    undo::conclude(draft);
     measure::measure(draft);
     draft.status.left_as = Some(left::left_as(draft));
     draft.status.verdict.get_or_insert(Verdict::Failed);
@@ -294,10 +308,11 @@ fn in_vain(scenario: Scenario, reason: &str) -> bool {
     }
 }
 
-/// Reason and message of a run whose steps failed so. A cancelled one is Cancelled, whatever else went wrong.
+/// Reason and message of a run whose steps failed so. A cancelled one is Cancelled, whatever else went wrong, unless what it did could not be undone.
 fn why(failed: &[StepStatus]) -> (String, String) {
     let of = |step: &StepStatus| step.reason.clone().unwrap_or_else(|| "StepFailed".to_owned());
-    let first = failed.iter().find(|step| step.reason.as_deref() == Some("Cancelled")).or(failed.first());
+    let by = |reason: &str| failed.iter().find(|step| step.reason.as_deref() == Some(reason));
+    let first = by(undo::NOT_UNDONE).or_else(|| by("Cancelled")).or(failed.first());
     let reason = first.map_or_else(|| "StepFailed".to_owned(), of);
     let several = failed.len() > 1;
     let say =

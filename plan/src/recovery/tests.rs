@@ -26,6 +26,7 @@ mod rotate;
 mod stage;
 mod storage;
 mod trusted;
+mod undo;
 mod validated;
 
 use cluster::*;
