@@ -2,6 +2,7 @@
 
 mod assessment;
 mod audit;
+mod data_loss;
 mod decision;
 mod exec;
 mod fresh;
@@ -31,6 +32,7 @@ pub use audit::{
     AuditCounts, AuditDocument, AuditFinding, AuditKind, AuditSeverity, AuditStatus, DataChange,
     MAX_AUDIT_FINDINGS,
 };
+pub use data_loss::{CountedIn, DataLoss, LostRecords};
 pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use exec::ExecStatus;
 pub use fresh::FreshCapture;

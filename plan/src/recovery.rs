@@ -26,6 +26,7 @@ mod left;
 mod levels;
 mod lift;
 mod limits;
+mod losses;
 mod manual;
 mod measure;
 mod mover;
@@ -221,7 +222,10 @@ fn decide(draft: &mut Draft<'_>) {
         manual::late(draft);
         settle::tidy(draft);
         quarantine::release(draft);
-        reporting::write(draft);
+        losses::count(draft);
+        if !losses::holds_the_report(draft) {
+            reporting::write(draft);
+        }
         return;
     }
     if draft.seen.run.deleting {

@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Assessed, AuditStatus, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod,
-    NoticeStatus, OfflineStatus, PreservedPoint, QuarantinedVolume, ReportStatus, RotationStatus, Swap,
+    Assessed, AuditStatus, ChosenPoint, DataLoss, ExecStatus, FreshCapture, GateStatus, IsolationStatus,
+    LostPod, NoticeStatus, OfflineStatus, PreservedPoint, QuarantinedVolume, ReportStatus, RotationStatus,
+    Swap,
 };
 use crate::Span;
 use crate::reference::WorkloadRef;
@@ -339,6 +340,9 @@ pub struct Measured {
     /// What can't be measured from inside the cluster.
     #[schemars(length(max = 8))]
     pub not_measured: Vec<String>,
+    /// What was written after the point; absent where nothing was restored, and of a SecurityBreach, whose audit tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_loss: Option<DataLoss>,
 }
 
 /// A part of the recovery time.

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tests::writer::{Server, truth};
 
 use super::loss::Written;
+use super::{by_cli, content};
 use crate::manifests::{self, CHROMADB, CLAIM};
 use crate::runner::Story;
 use crate::stage::{PATIENCE, Stage};
@@ -30,8 +31,9 @@ pub const STORY: Story = Story {
 async fn play(stage: &Stage) -> Result<()> {
     let written = Written::captured(stage, 31, 1).await?;
     cancelled(stage, &written).await?;
-    undone(stage, &written).await?;
-    approved(stage, &written).await
+    let live = undone(stage, &written).await?;
+    approved(stage, &written).await?;
+    counted(stage, &written, live).await
 }
 
 /// The run has stopped the server and can make no Job: that is where it is cancelled.
@@ -60,19 +62,19 @@ async fn cancelled(stage: &Stage, written: &Written) -> Result<()> {
     stage.kubectl(&["delete", "resourcequota", "no-jobs"]).await?;
     let now: PersistentVolumeClaim = stage.get(CLAIM).await?;
     ensure!(now.uid() == claim.uid(), "the claim is another one");
-    as_before(stage, written).await
+    as_before(stage, written).await.map(drop)
 }
 
 /// What is served is all that was ever acknowledged, also what was written after the point.
-async fn as_before(stage: &Stage, written: &Written) -> Result<()> {
+async fn as_before(stage: &Stage, written: &Written) -> Result<u64> {
     let (server, now) = (Server::new(stage.chromadb_ready().await?)?, Timestamp::now());
     let found = truth::hold(&server, &written.ledger, now, now).await?;
     stage.say(format!("{} records are served as they were", found.records()));
-    Ok(())
+    Ok(found.records())
 }
 
 /// The restored database serves and is being validated: a check waits for something that never comes. There it is cancelled.
-async fn undone(stage: &Stage, written: &Written) -> Result<()> {
+async fn undone(stage: &Stage, written: &Written) -> Result<u64> {
     let claim: PersistentVolumeClaim = stage.get(CLAIM).await?;
     let volume = |claim: &PersistentVolumeClaim| claim.spec.clone().and_then(|spec| spec.volume_name);
     let old = volume(&claim).context("the claim has no volume")?;
@@ -160,6 +162,33 @@ async fn approved(stage: &Stage, written: &Written) -> Result<()> {
     ensure!(parts.get("decision").is_some_and(|millis| *millis > 0), "{parts:?}");
     written.is_served(stage).await?;
     attested(stage, &status, who.trim()).await
+}
+
+/// The volume that the approved run replaced is whole: what was written after the point is counted in it, and listed.
+async fn counted(stage: &Stage, written: &Written, live: u64) -> Result<()> {
+    let what = "the lost records to be counted";
+    let loss = wait::object(&stage.api::<RecoveryRun>(), "approved", what, PATIENCE, |run| {
+        let measured = run.and_then(|run| run.status.as_ref()).and_then(|status| status.measured.first());
+        let loss = measured.and_then(|measured| measured.data_loss.clone());
+        Ok(loss.filter(|loss| loss.records.is_some() || loss.unknown.is_some()))
+    })
+    .await?;
+    let count = loss.count.clone().with_context(|| format!("nothing was counted: {:?}", loss.unknown))?;
+    let (_, content) = content(&written.point)?;
+    let in_the_point: u64 = content.collections.iter().map(|collection| collection.count).sum();
+    ensure!(
+        in_the_point + count.added == live + count.removed,
+        "{in_the_point} records in the point, {live} before the run, counted {count:?}"
+    );
+    ensure!(loss.records == Some(count.added + count.altered), "{loss:?}");
+    let listed = by_cli::run(stage, &["report", "approved", "--lost-records", "--output", "json"]).await?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let ids = |change: &Value| change["ids"]["added"].as_array().map_or(0, Vec::len) as u64;
+    let collections = listed["losses"][0]["collections"].as_array().context("no collections")?;
+    let named: u64 = collections.iter().map(ids).sum();
+    ensure!(named == count.added, "{named} ids are listed, {} records were counted", count.added);
+    stage.say(format!("{} records were written after the point, and each is named", count.added));
+    Ok(())
 }
 
 /// What only a person can know held up nothing, and is said after the end.

@@ -12,7 +12,7 @@ use super::assess::declared;
 use super::seen::{Component, Role};
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, network, security};
+use super::{Draft, Progress, losses, network, security};
 use crate::effect::Event;
 
 /// Measures, and completes the run.
@@ -64,6 +64,7 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
             rto: Span::floor(rto).to_string(),
             breakdown: breakdown(draft, &component.policy, start, end),
             not_measured: not_measured(draft),
+            data_loss: consistent.and_then(|from| losses::foreseen(draft, component, from)),
         });
     }
     if measured.is_empty() {
@@ -169,9 +170,6 @@ fn not_measured(draft: &Draft<'_>) -> Vec<String> {
     let mut list = vec!["the time between the failure and its declaration".to_owned()];
     if draft.seen.run.spec.incident.as_ref().and_then(|incident| incident.detected_at).is_none() {
         list.push("anything before the run was created: incident.detectedAt was not given".to_owned());
-    }
-    if draft.seen.run.spec.scenario != Scenario::NetworkFailure {
-        list.push("records written after the point: their number is not counted".to_owned());
     }
     if draft.status.verdict == Some(Verdict::Inconclusive) {
         list.push("validation: no replica ran".to_owned());

@@ -10,8 +10,8 @@ use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
 use super::{
-    Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
-    offline, reporting, rotate, start, stop, undo,
+    Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, losses, measure,
+    mover, offline, reporting, rotate, start, stop, undo,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
@@ -84,7 +84,8 @@ fn delete_jobs(draft: &mut Draft<'_>, needed: &[String]) {
 /// After the end: Jobs, fence and finalizer go. The fence stays while a claim is between two volumes, the finalizer while the namespace is
 /// isolated: a run that failed leaves it so until somebody lifts that.
 pub(crate) fn tidy(draft: &mut Draft<'_>) {
-    delete_jobs(draft, reporting::job(draft).as_slice());
+    let needed: Vec<String> = reporting::job(draft).into_iter().chain(losses::jobs(draft)).collect();
+    delete_jobs(draft, &needed);
     let seen = draft.seen;
     if !between(seen, &draft.status, None) {
         lift(draft);

@@ -13,6 +13,7 @@ mod gate;
 mod isolation;
 mod kept;
 mod looked_at;
+mod losses;
 mod measure;
 mod network;
 mod nothing_left;

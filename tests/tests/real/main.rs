@@ -29,6 +29,7 @@ mod isolation;
 mod isolation_probe;
 mod kept_report;
 mod lock_phases;
+mod losses;
 mod maintenance;
 mod mover_cli;
 mod mover_jobs;
