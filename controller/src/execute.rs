@@ -121,6 +121,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Collect { .. } => "Collect",
         Request::Inventory { .. } => "Inventory",
         Request::Audit(_) => "Audit",
+        Request::CountLoss(_) => "CountLoss",
         Request::Restore { .. } => "Restore",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",

@@ -9,6 +9,7 @@
 mod access;
 mod audit;
 mod failure;
+mod losses;
 mod message;
 mod report;
 mod request;
@@ -18,6 +19,7 @@ mod source;
 pub use access::{RepositoryAccess, RepositoryPlace};
 pub use audit::{AuditRequest, Audited, AuditedComponent};
 pub use failure::{Failure, FailureReason};
+pub use losses::LossRequest;
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked, Collected,
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,

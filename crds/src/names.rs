@@ -132,6 +132,12 @@ pub fn quarantine_claim(claim: &str, run_uid: &str) -> String {
     fit(&format!("{claim}-quarantine"), &short_hash(&[run_uid, claim]), 253)
 }
 
+/// The claim under which the restored volume of `claim` is kept when its run was cancelled after it was in place.
+#[must_use]
+pub fn restored_claim(claim: &str, run_uid: &str) -> String {
+    fit(&format!("{claim}-restored"), &short_hash(&[run_uid, claim]), 253)
+}
+
 /// The object that remembers that the run `name` was carried out. A function of the name alone: a run's name is used once.
 #[must_use]
 pub fn executed(run_name: &str) -> String {

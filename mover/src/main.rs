@@ -16,6 +16,7 @@ mod failure;
 mod holds;
 mod incident;
 mod job;
+mod losses;
 mod objects;
 mod places;
 mod preserve;

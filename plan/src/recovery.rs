@@ -26,6 +26,7 @@ mod left;
 mod levels;
 mod lift;
 mod limits;
+mod losses;
 mod manual;
 mod measure;
 mod mover;
@@ -56,6 +57,7 @@ mod stop;
 pub mod surroundings;
 mod swap;
 mod texts;
+mod undo;
 mod validate;
 mod walk;
 mod wanted;
@@ -227,7 +229,10 @@ fn decide(draft: &mut Draft<'_>) {
         manual::late(draft);
         settle::tidy(draft);
         quarantine::release(draft);
-        reporting::write(draft);
+        losses::count(draft);
+        if !losses::holds_the_report(draft) {
+            reporting::write(draft);
+        }
         return;
     }
     if draft.seen.run.deleting {
@@ -242,7 +247,7 @@ fn decide(draft: &mut Draft<'_>) {
         assessment::carry(draft);
         return;
     }
-    if gate::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {
+    if undo::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {
         return;
     }
     if draft.seen.run.spec.mode == RunMode::DryRun {

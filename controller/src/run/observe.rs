@@ -432,7 +432,8 @@ fn wanted(
     let wanted: BTreeSet<String> = replaced
         .iter()
         .flat_map(|claim| {
-            [claim.clone(), names::restore_claim(claim, run_uid), names::quarantine_claim(claim, run_uid)]
+            let made = [names::restore_claim, names::quarantine_claim, names::restored_claim];
+            made.map(|name| name(claim, run_uid)).into_iter().chain([claim.clone()])
         })
         .collect();
     all.iter()

@@ -115,6 +115,11 @@ impl Report {
             Self::Sealed { seal } => bound_seal(seal),
             Self::ReportWritten { digest } => cut(digest, 128),
             Self::Audited(audited) => audited.bound(),
+            Self::LossCounted(counted) => {
+                if let Some(digest) = &mut counted.digest {
+                    cut(digest, 128);
+                }
+            }
             Self::Marked
             | Self::Ran
             | Self::NotCommitted
@@ -399,6 +404,14 @@ mod tests {
             Report::Ran,
             Report::Inventoried { names: u64::MAX },
             Report::Audited(Box::new(crate::job::audit::largest(&text()))),
+            Report::LossCounted(crate::run::LostRecords {
+                added: u64::MAX,
+                altered: u64::MAX,
+                removed: u64::MAX,
+                collections: u64::MAX,
+                rounded: u64::MAX,
+                digest: Some(text()),
+            }),
             Report::Collected(Collected {
                 logs: u64::MAX,
                 log_bytes: u64::MAX,

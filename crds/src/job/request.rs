@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditRequest, CaptureSource, HeldDatabase, RepositoryAccess, RepositoryPlace, Revoked, Rotation,
-    Snapshots, Turn,
+    AuditRequest, CaptureSource, HeldDatabase, LossRequest, RepositoryAccess, RepositoryPlace, Revoked,
+    Rotation, Snapshots, Turn,
 };
 use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
@@ -257,6 +257,9 @@ pub enum Request {
     /// Hold what emergency captures took of components against their last known good, and store all that an audit found in the repository. Volumes are
     /// looked at in copies in [`SCRATCH_DIR`](super::SCRATCH_DIR). What can't be looked at is told, and is no failure.
     Audit(Box<AuditRequest>),
+    /// Count the records that a replaced volume has and the restored point does not, and store their ids in the repository. The volume is read plainly; both
+    /// states are looked at as copies in [`SCRATCH_DIR`](super::SCRATCH_DIR).
+    CountLoss(Box<LossRequest>),
     /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.
     Restore {
@@ -341,6 +344,7 @@ impl Request {
             | Self::VerifyOffline { repository, .. }
             | Self::Validate { repository, .. } => Some(repository),
             Self::Audit(asked) => Some(&asked.repository),
+            Self::CountLoss(asked) => Some(&asked.repository),
             Self::Cut { .. }
             | Self::Hook { .. }
             | Self::Diagnose { .. }

@@ -13,6 +13,7 @@ mod import;
 mod key;
 mod keys;
 mod lock;
+mod lost;
 mod member;
 mod objects;
 mod output;

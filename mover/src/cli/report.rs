@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::output::row;
-use super::{Output, RepositoryArgs};
+use super::{Output, RepositoryArgs, lost};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, is_full};
@@ -34,6 +34,10 @@ pub struct ReportArgs {
     /// Number of the report in the repository; left out: the newest
     #[arg(long, value_name = "NUMBER", requires = "repo")]
     revision: Option<u32>,
+    /// Print which records were lost instead, by collection: `lost` ones have to be ingested again, `altered` ones were written over or
+    /// damaged, and those that were removed or damaged there are `back`
+    #[arg(long, requires_all = ["repo", "run"], conflicts_with_all = ["revision", "format", "write"])]
+    lost_records: bool,
     /// How to write it
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
@@ -45,7 +49,7 @@ pub struct ReportArgs {
 impl ReportArgs {
     /// Whether standard output is the report's.
     pub fn prints(&self) -> bool {
-        self.write.is_none() && self.run.is_some()
+        self.write.is_none() && self.run.is_some() && !self.lost_records
     }
 }
 
@@ -76,6 +80,10 @@ pub async fn run(args: ReportArgs, output: Output, environment: &Environment) ->
         args.repo.clone().map(|repo| RepositoryArgs { repo, password_file: args.password_file.clone() });
     let (name, report) = match (&repository, &args.run) {
         (Some(repository), None) => return list(&repository.open(environment).await?, output).await,
+        (Some(repository), Some(run)) if args.lost_records => {
+            let repository = repository.open(environment).await?;
+            return lost::list(&repository, &run.display().to_string(), output).await;
+        }
         (Some(repository), Some(run)) => {
             let repository = repository.open(environment).await?;
             let name = run.display().to_string();

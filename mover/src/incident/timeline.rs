@@ -53,6 +53,7 @@ impl Timeline {
                 let (tone, said) = match step.phase {
                     StepPhase::Failed => (Tone::Bad, Some("failed")),
                     StepPhase::Skipped => (Tone::Quiet, Some("skipped")),
+                    StepPhase::Undone => (Tone::Warn, Some("undone")),
                     StepPhase::Running => (Tone::Plain, Some("running")),
                     StepPhase::Waiting | StepPhase::Done => (Tone::Good, None),
                 };

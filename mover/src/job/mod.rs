@@ -17,6 +17,7 @@ mod hook;
 mod integrity;
 pub(crate) mod inventory;
 mod isolation;
+mod losses;
 mod maintain;
 mod mark;
 mod preserve;
@@ -190,6 +191,7 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         }
         Request::Inventory { namespace, within } => inventory::list(desk, &namespace, within).await,
         Request::Audit(asked) => audit::audit(desk, *asked).await,
+        Request::CountLoss(asked) => losses::count(desk, &asked).await,
         Request::Restore { repository, point, claims, run } => {
             restore::restore(desk, &repository, &point, &claims, &run).await
         }

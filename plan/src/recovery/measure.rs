@@ -12,7 +12,7 @@ use super::assess::declared;
 use super::seen::{Component, Role};
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, network, security};
+use super::{Draft, Progress, losses, network, security};
 use crate::effect::Event;
 
 /// Measures, and completes the run.
@@ -66,6 +66,7 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
             rto: Span::floor(rto).to_string(),
             breakdown: breakdown(draft, &component.policy, start, end),
             not_measured: not_measured(draft),
+            data_loss: consistent.and_then(|from| losses::foreseen(draft, component, from)),
         });
     }
     if measured.is_empty() {
@@ -177,9 +178,6 @@ fn not_measured(draft: &Draft<'_>) -> Vec<String> {
             "what people decide, and what lies outside of the cluster: names, proxies, clients".to_owned(),
         );
         list.push("stopping what still runs in production".to_owned());
-    }
-    if draft.seen.run.spec.scenario != Scenario::NetworkFailure {
-        list.push("records written after the point: their number is not counted".to_owned());
     }
     if draft.status.verdict == Some(Verdict::Inconclusive) {
         list.push("validation: no replica ran".to_owned());

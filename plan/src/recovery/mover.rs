@@ -479,6 +479,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Collected(_) => "Collected",
         Report::Inventoried { .. } => "Inventoried",
         Report::Audited(_) => "Audited",
+        Report::LossCounted(_) => "LossCounted",
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",

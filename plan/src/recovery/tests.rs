@@ -13,6 +13,7 @@ mod gate;
 mod isolation;
 mod kept;
 mod looked_at;
+mod losses;
 mod measure;
 mod network;
 mod nothing_left;
@@ -27,6 +28,7 @@ mod sandbox;
 mod stage;
 mod storage;
 mod trusted;
+mod undo;
 mod validated;
 
 use cluster::*;

@@ -30,6 +30,7 @@ mod isolation;
 mod isolation_probe;
 mod kept_report;
 mod lock_phases;
+mod losses;
 mod maintenance;
 mod metrics;
 mod monitoring;

@@ -21,6 +21,8 @@ pub(super) struct Log {
     pub(super) jobs: Vec<String>,
     /// Jobs that write reports, which come after the end.
     pub(super) reports: Vec<String>,
+    /// Jobs that count lost records, likewise.
+    pub(super) counts: Vec<String>,
     pub(super) claims_deleted: Vec<String>,
     pub(super) scaled: Vec<(String, i32)>,
     pub(super) marks: Vec<String>,
@@ -226,6 +228,7 @@ impl Cluster {
             Effect::CreateJob { job, step } => {
                 if !self.seen.jobs.contains_key(&job.name) {
                     match job.request {
+                        Request::CountLoss(_) => self.log.counts.push(job.name.clone()),
                         Request::WriteReport { .. } => self.log.reports.push(job.name.clone()),
                         _ => self.log.jobs.push(job.name.clone()),
                     }

@@ -305,6 +305,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Rotate { .. } => "RotateCredentials",
         Request::Revoke { .. } => "Revoke",
         Request::Audit(_) => "Audit",
+        Request::CountLoss(_) => "CountLoss",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -413,6 +414,7 @@ pub(super) fn good(request: &Request) -> Report {
             Report::Rotated(crds::job::Rotated { done, refused: Vec::new() })
         }
         Request::Audit(_) => super::audit::answer(),
+        Request::CountLoss(asked) => super::losses::answer(asked),
         Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]
