@@ -7,7 +7,7 @@ use std::time::Duration;
 use crds::reference::{
     MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, REPOSITORY_LABEL, WorkloadKind, WorkloadRef,
 };
-use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
+use crds::{BackupPolicy, DrDrill, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -24,22 +24,24 @@ use plan::effect::{Event, Next};
 use crate::context::Context;
 use crate::error::{Category, Error, is_code};
 use crate::metrics::{ErrorLabel, KindLabel, Watched};
-use crate::{backup, events, observe, points, repository, run, snapshots};
+use crate::{backup, drill, events, observe, points, repository, run, snapshots};
 
 /// Runs every reconciler until the process ends.
 pub async fn run_all(ctx: Arc<Context>) {
     let repositories = repositories(&ctx);
     let policies = policies(&ctx);
-    let runs = run::controller(&ctx);
+    let (runs, drills) = (run::controller(&ctx), drills(&ctx));
     ctx.metrics.watch(Watched {
         policies: policies.store(),
         repositories: repositories.store(),
         runs: runs.store(),
+        drills: drills.store(),
     });
     let repositories = repositories.run(repository::reconcile, error_policy, Arc::clone(&ctx));
     let policies = policies.run(backup::reconcile, error_policy, Arc::clone(&ctx));
     let points = points(&ctx).run(points::reconcile, error_policy, Arc::clone(&ctx));
-    futures::join!(drain(repositories), drain(policies), drain(points), run::carry(runs, ctx));
+    let drills = drills.run(drill::reconcile, error_policy, Arc::clone(&ctx));
+    futures::join!(drain(repositories), drain(policies), drain(points), drain(drills), run::carry(runs, ctx));
 }
 
 fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {
@@ -152,6 +154,35 @@ fn points(ctx: &Context) -> Controller<PartialObjectMeta<RecoveryPoint>> {
             beside.map(|point| ObjectRef::from_obj(point.as_ref())).collect::<Vec<_>>()
         },
     )
+}
+
+fn drills(ctx: &Context) -> Controller<DrDrill> {
+    let controller = Controller::new(Api::<DrDrill>::all(ctx.client.clone()), Config::default());
+    let store = controller.store();
+    let beside = move |namespace: Option<String>, wanted: &dyn Fn(&DrDrill) -> bool| {
+        let found = store.state().into_iter().filter(|drill| drill.namespace() == namespace && wanted(drill));
+        found.map(|drill| ObjectRef::from_obj(drill.as_ref())).collect::<Vec<_>>()
+    };
+    let by_policy = beside.clone();
+    controller
+        // A run of it ended, or another one for which it waits.
+        .watches(
+            every::<RecoveryRun>(&ctx.client),
+            Config::default(),
+            move |run: PartialObjectMeta<RecoveryRun>| beside(run.metadata.namespace, &|_| true),
+        )
+        // What a drill lacks was applied. Every capture changes a policy, so nobody else is woken.
+        .watches(
+            every::<BackupPolicy>(&ctx.client),
+            Config::default(),
+            move |policy: PartialObjectMeta<BackupPolicy>| {
+                by_policy(policy.metadata.namespace, &|drill| {
+                    let conditions = drill.status.as_ref().map(|status| status.conditions.as_slice());
+                    let ready = crds::condition::get(conditions.unwrap_or_default(), "Ready");
+                    ready.is_some_and(|ready| ready.reason == "PolicyNotFound")
+                })
+            },
+        )
 }
 
 /// All objects of a kind, their metadata only.
@@ -277,6 +308,7 @@ fn static_kind<K: Resource<DynamicType = ()>>() -> &'static str {
         "BackupPolicy" => "BackupPolicy",
         "RecoveryPoint" => "RecoveryPoint",
         "RecoveryRun" => "RecoveryRun",
+        "DrDrill" => "DrDrill",
         _ => "other",
     }
 }

@@ -6,6 +6,7 @@ pub mod backup;
 pub mod context;
 pub mod controllers;
 pub mod coverage;
+pub mod drill;
 pub mod error;
 pub mod events;
 pub mod execute;

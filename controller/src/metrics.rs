@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::fmt::Error;
 use std::sync::{Mutex, PoisonError};
 
-use crds::{BackupPolicy, RecoveryRepository, RecoveryRun};
+use crds::{BackupPolicy, DrDrill, RecoveryRepository, RecoveryRun};
 use jiff::Timestamp;
 use kube::runtime::reflector::Store;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -68,6 +68,8 @@ pub struct Watched {
     pub repositories: Store<RecoveryRepository>,
     /// Runs.
     pub runs: Store<RecoveryRun>,
+    /// Drills.
+    pub drills: Store<DrDrill>,
 }
 
 /// How often a schedule captures, in seconds, by its cron and zone: costly to find out, and what schedules say does not change.
@@ -129,7 +131,7 @@ impl Metrics {
         repositories::measure(&mut registry, &repositories, &policies);
         runs::measure(&mut registry, &runs, now);
         incidents::measure(&mut registry, &runs);
-        drills::measure(&mut registry, &runs);
+        drills::measure(&mut registry, &watched.drills.state());
         registry
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::{CustomResourceExt, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use crate::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
+use crate::{BackupPolicy, DrDrill, RecoveryPoint, RecoveryRepository, RecoveryRun};
 
 /// Annotation on every definition: a digest of its spec. By it the chart knows definitions that an earlier release left
 /// behind (they are kept, because deleting them would delete every object) from those of another version.
@@ -15,7 +15,7 @@ pub const DIGEST_ANNOTATION: &str = "holdfast.dev/schema-digest";
 /// # Errors
 /// When a definition can't be written as YAML, which would be a defect of the serialiser.
 pub fn definitions() -> Result<Vec<(String, String)>, serde_saphyr::ser_error::Error> {
-    [RecoveryRepository::crd(), BackupPolicy::crd(), RecoveryPoint::crd(), RecoveryRun::crd()]
+    [RecoveryRepository::crd(), BackupPolicy::crd(), RecoveryPoint::crd(), RecoveryRun::crd(), DrDrill::crd()]
         .into_iter()
         .map(|mut crd| {
             let digest = digest(&crd);

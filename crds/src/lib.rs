@@ -8,6 +8,7 @@
 
 pub mod condition;
 pub mod cron;
+pub mod drill;
 pub mod duration;
 pub mod generate;
 pub mod job;
@@ -27,6 +28,7 @@ pub const VERSION: &str = "v1alpha1";
 /// Field manager of everything the controller applies.
 pub const FIELD_MANAGER: &str = "holdfast-controller";
 
+pub use drill::DrDrill;
 pub use duration::Span;
 pub use point::RecoveryPoint;
 pub use policy::BackupPolicy;

@@ -113,6 +113,13 @@ pub fn auditor(uid: &str) -> String {
     format!("{AUDITOR}{uid}")
 }
 
+/// The run of a drill, by the slot that it is started for: `<drill>-<YYYYMMDD-HHMMSS>`, UTC.
+#[must_use]
+pub fn drill_run(drill: &str, slot: Timestamp) -> String {
+    let name = format!("{drill}-{}", slot.strftime("%Y%m%d-%H%M%S"));
+    if name.len() <= 253 { name } else { fit(&name, &short_hash(&[&name]), 253) }
+}
+
 /// The claim that a point is restored into, before it takes the name of `claim`.
 #[must_use]
 pub fn restore_claim(claim: &str, run_uid: &str) -> String {

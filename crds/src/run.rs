@@ -8,11 +8,13 @@ mod fresh;
 mod incident;
 mod isolation;
 mod lost;
+mod measured;
 mod notice;
 mod offline;
 mod point;
 mod report;
 mod rotation;
+mod sandbox;
 mod status;
 
 use jiff::Timestamp;
@@ -36,6 +38,9 @@ pub use fresh::FreshCapture;
 pub use incident::{DataLossRisk, Incident, Lessons, Severity};
 pub use isolation::{HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES};
 pub use lost::LostPod;
+pub use measured::{
+    Measured, ObjectiveVerdict, ObjectiveVerdicts, ObjectivesStatus, Part, PolicyObjectiveVerdicts,
+};
 pub use notice::NoticeStatus;
 pub use offline::{
     EndpointState, EndpointStatus, OfflineState, OfflineStatus, RestartStage, RestartStatus, SwitchMemory,
@@ -45,6 +50,7 @@ pub use report::{ReportStatus, WrittenReport};
 pub use rotation::{
     CopyFrom, CredentialRotation, Generate, MAX_ROTATIONS, RotationJob, RotationState, RotationStatus,
 };
+pub use sandbox::{Sandbox, SandboxState, SandboxStatus};
 pub use status::*;
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.
@@ -81,8 +87,14 @@ pub use status::*;
     "rule": "self.scenario != 'NetworkFailure' || !has(self.point)", "fieldPath": ".point",
     "message": "NetworkFailure restores nothing; leave out point and target"
 }, {
-    "rule": "self.scenario != 'NetworkFailure' || !has(self.target)", "fieldPath": ".target",
+    "rule": "self.scenario != 'NetworkFailure' || !has(self.target) || has(self.target.sandbox)", "fieldPath": ".target",
     "message": "NetworkFailure restores nothing; leave out point and target"
+}, {
+    "rule": "self.scenario != 'StorageFailure' || !has(self.target) || !has(self.target.sandbox)", "fieldPath": ".target.sandbox",
+    "message": "a failing disk can't be rehearsed in a sandbox: rehearse DatabaseCorruption or CompleteFailure, with sandbox.storageClassName of the other storage"
+}, {
+    "rule": "!has(self.target) || !has(self.target.sandbox) || !has(self.credentialRotations)", "fieldPath": ".credentialRotations",
+    "message": "a rehearsal in a sandbox replaces no credentials; leave it out"
 }, {
     "rule": "self.scenario != 'StorageFailure' || !has(self.target) || !has(self.target.inPlace) || has(self.target.inPlace.storageClassName)",
     "fieldPath": ".target.inPlace.storageClassName",
@@ -168,6 +180,19 @@ impl RecoveryRunSpec {
     #[must_use]
     pub fn in_place(&self) -> Option<&InPlace> {
         self.target.as_ref().and_then(|target| target.in_place.as_ref())
+    }
+
+    /// The sandbox, where the run is a rehearsal in one.
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        self.target.as_ref().and_then(|target| target.sandbox.as_ref())
+    }
+
+    /// StorageClass of the restored volumes, where the run names one.
+    #[must_use]
+    pub fn storage_class(&self) -> Option<&String> {
+        let sandbox = self.sandbox().and_then(|sandbox| sandbox.storage_class_name.as_ref());
+        self.in_place().and_then(|target| target.storage_class_name.as_ref()).or(sandbox)
     }
 
     /// Hash of what the run does, hex: texts of the incident and what follows its creation are left out, so that completing them does not
@@ -308,11 +333,14 @@ pub struct LastKnownGood {
 /// One-of: where to restore to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.inPlace)", "message": "set inPlace: {confirm: NAMESPACE}; it is the target that this version knows"}]))]
+#[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.inPlace) != has(self.sandbox)", "message": "set exactly one of inPlace: {confirm: NAMESPACE}, sandbox: {}"}]))]
 pub struct Target {
     /// The workloads' own claims get the restored volumes; the old volumes are kept in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<InPlace>,
+    /// A rehearsal, in a namespace of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
 }
 
 /// In place: the restored volume takes the place of the old one.

@@ -19,11 +19,12 @@ pub const RELEASE: &str = "holdfast";
 /// Name of the controller's Deployment.
 pub const DEPLOYMENT: &str = "holdfast-controller";
 /// The definitions that the chart brings and leaves behind.
-const DEFINITIONS: [&str; 4] = [
+const DEFINITIONS: [&str; 5] = [
     "recoveryrepositories.holdfast.dev",
     "backuppolicies.holdfast.dev",
     "recoverypoints.holdfast.dev",
     "recoveryruns.holdfast.dev",
+    "drdrills.holdfast.dev",
 ];
 
 /// Installs the chart under the usual names. A Holdfast that is not ours is left alone, and nothing is played beside it.

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod backup;
 pub mod beyond;
 pub mod coverage;
+pub mod drill;
 pub mod effect;
 pub mod expression;
 pub mod recovery;

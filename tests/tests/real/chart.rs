@@ -68,13 +68,13 @@ fn helm_finds_nothing_to_complain_about() {
 #[test]
 fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     let plain = objects("");
-    assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 4);
-    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 16);
+    assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 5);
+    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 17);
     assert_eq!(of_kind(&plain, "PodDisruptionBudget").count(), 0);
     // Commands in pods are a right that somebody has to ask for.
     assert!(!template("").contains("pods/exec"));
     let hooked = objects("--set hooks.enabled=true");
-    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 18);
+    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 19);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);
     assert_eq!(of_kind(&full, "NetworkPolicy").count(), 1);
@@ -213,7 +213,7 @@ fn definitions_and_objects_outlive_the_release_and_serve_the_next_one() {
     assert!(said.contains("exists and cannot be imported"), "two Holdfasts would act on one cluster: {said}");
 
     let _ = helm(&format!("uninstall holdfast --namespace {SYSTEM}")).success();
-    assert_eq!(count("crd"), 4);
+    assert_eq!(count("crd"), 5);
     assert_eq!(count("hfrepo,hfpolicy"), 2);
     assert_eq!(count("validatingadmissionpolicy,validatingadmissionpolicybinding"), 0);
     assert_eq!(server().kubectl(&format!("get deploy,sa,role,svc -n {SYSTEM} -o name")).success(), "");
@@ -234,11 +234,11 @@ fn definitions_and_objects_outlive_the_release_and_serve_the_next_one() {
     let remedy = "--take-ownership --set crds.mode=TakeOwnership --force-conflicts";
     let _ = install("upgrade", "other", remedy).success();
     let owner = "get crd -o jsonpath={.items[*].metadata.annotations.meta\\.helm\\.sh/release-name}";
-    assert_eq!(server().kubectl(owner).success(), "other other other other");
+    assert_eq!(server().kubectl(owner).success(), "other other other other other");
     // From now on it owns them and nothing need be said; and they are kept as before.
     let _ = install("upgrade", "other", "--reset-values").success();
     let _ = helm(&format!("uninstall other --namespace {SYSTEM}")).success();
-    assert_eq!(count("crd"), 4);
+    assert_eq!(count("crd"), 5);
     let after = server().kubectl("get hfrepo,hfpolicy -A -o jsonpath={.items[*].metadata.uid}").success();
     assert_eq!(before, after, "the same objects, not new ones");
 }
@@ -252,6 +252,10 @@ fn rights() {
         ("update", "recoveryruns.holdfast.dev --subresource=status"),
         // For the finalizers, which have no right of their own.
         ("patch", "recoveryruns.holdfast.dev"),
+        // Those of drills: the admission policy says so.
+        ("create", "recoveryruns.holdfast.dev"),
+        ("delete", "recoveryruns.holdfast.dev"),
+        ("update", "drdrills.holdfast.dev --subresource=status"),
         ("patch", "backuppolicies.holdfast.dev"),
         ("patch", "recoverypoints.holdfast.dev"),
         ("create", "recoverypoints.holdfast.dev"),
@@ -300,7 +304,9 @@ fn rights() {
         ("delete", "cronjobs.batch"),
         ("create", "networkpolicies.networking.k8s.io"),
         ("delete", "networkpolicies.networking.k8s.io"),
-        ("delete", "recoveryruns.holdfast.dev"),
+        ("create", "drdrills.holdfast.dev"),
+        ("patch", "drdrills.holdfast.dev"),
+        ("delete", "drdrills.holdfast.dev"),
         ("update", "leases.coordination.k8s.io"),
         ("delete", "statefulsets.apps"),
         ("create", "clusterrolebindings.rbac.authorization.k8s.io"),

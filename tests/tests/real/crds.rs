@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
+mod drills;
 mod rotations;
 mod runs;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -45,6 +47,7 @@ fn smallest(kind: &str) -> Value {
             "RecoveryRun" => {
                 json!({"scenario": "DatabaseCorruption", "target": {"inPlace": {"confirm": "arxiv"}}})
             }
+            "DrDrill" => json!({"test": "DatabaseRecovery", "schedule": {"cron": "0 5 1 * *"}}),
             other => panic!("no such kind: {other}"),
         },
     )
@@ -424,7 +427,7 @@ fn what_is_written_in_crds_yaml_and_in_the_chart_is_what_the_types_say() {
 
 #[test]
 fn the_smallest_object_of_every_kind_is_accepted() {
-    for kind in ["RecoveryRepository", "BackupPolicy", "RecoveryPoint", "RecoveryRun"] {
+    for kind in ["RecoveryRepository", "BackupPolicy", "RecoveryPoint", "RecoveryRun", "DrDrill"] {
         let _ =
             server().kubectl_reading("create --dry-run=server -f -", &smallest(kind).to_string()).success();
     }
@@ -442,7 +445,10 @@ fn the_smallest_object_of_every_kind_is_accepted() {
 
 #[test]
 fn a_wrong_object_is_refused_with_the_field_and_the_remedy() {
-    let of_runs = runs::refused_on_creation().into_iter().chain(rotations::refused_on_creation());
+    let of_runs = runs::refused_on_creation()
+        .into_iter()
+        .chain(rotations::refused_on_creation())
+        .chain(drills::refused_on_creation());
     for case in refused_on_creation().into_iter().chain(of_runs) {
         let answer = server().kubectl_reading("create --dry-run=server -f -", &with(case.kind, &case.input));
         let said = answer.refusal();
@@ -454,7 +460,7 @@ fn a_wrong_object_is_refused_with_the_field_and_the_remedy() {
 #[test]
 fn what_must_not_change_is_refused_with_the_field_and_the_remedy() {
     let namespace = server().namespace("immutable");
-    for kind in ["RecoveryRepository", "RecoveryPoint", "RecoveryRun"] {
+    for kind in ["RecoveryRepository", "RecoveryPoint", "RecoveryRun", "DrDrill"] {
         let _ = server()
             .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest(kind).to_string())
             .success();
@@ -470,7 +476,7 @@ fn what_must_not_change_is_refused_with_the_field_and_the_remedy() {
     ] {
         let _ = patched(&namespace, "RecoveryPoint", &json!({"spec": change}).to_string()).success();
     }
-    for case in refused_on_change() {
+    for case in refused_on_change().into_iter().chain([drills::refused_on_change()]) {
         if case.sentence.starts_with("a cancelled run") {
             let cancelled = json!({"spec": {"desiredState": "Cancelled"}}).to_string();
             let _ = patched(&namespace, "RecoveryRun", &cancelled).success();
@@ -720,67 +726,13 @@ fn defaults_stand_in_the_object_and_a_choice_made_is_left_alone() {
     assert_eq!(run["mode"], "Run");
     // Omitted it is latest, but of a network failure, which has none.
     assert_eq!(run["point"], Value::Null);
+    let drill = defaulted("DrDrill", &json!({}));
+    assert_eq!(drill["mode"], "Active");
+    assert_eq!(drill["history"], json!({"passed": 5, "failed": 10}));
+    assert_eq!(drill["schedule"]["timeZone"], "UTC");
+    assert_eq!(drill.get("maxStaleness"), None, "what follows from the schedule is derived, never written");
     let named = defaulted("RecoveryRun", &json!({"point": {"named": {"name": "p"}}}));
     assert_eq!(named["point"], json!({"named": {"name": "p"}}));
-}
-
-#[test]
-fn the_kinds_are_found_by_short_name_and_by_category() {
-    let listed = server().kubectl("api-resources --api-group=holdfast.dev --no-headers").success();
-    let found: BTreeSet<(&str, &str)> = listed
-        .lines()
-        .map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            (words[0], words[1])
-        })
-        .collect();
-    let expected = [
-        ("backuppolicies", "hfpolicy"),
-        ("recoverypoints", "hfpoint"),
-        ("recoveryrepositories", "hfrepo"),
-        ("recoveryruns", "hfrun"),
-    ];
-    assert_eq!(found, BTreeSet::from(expected));
-    let category = server().kubectl("api-resources --categories=holdfast --no-headers -o name").success();
-    assert_eq!(category.lines().count(), expected.len(), "{category}");
-}
-
-#[test]
-fn the_tables_have_the_columns_that_the_documentation_shows() {
-    let namespace = server().namespace("tables");
-    for (kind, columns, wide) in [
-        (
-            "RecoveryRepository",
-            "NAME READY MODE LOCK POINTS SIZE AGE",
-            "NAME READY MODE LOCK POINTS SIZE BUCKET PREFIX CLAIM REASON AGE",
-        ),
-        (
-            "BackupPolicy",
-            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT POINTS MODE AGE",
-            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT POINTS MODE WRITER-PAUSE REASON AGE",
-        ),
-        (
-            "RecoveryPoint",
-            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN AGE",
-            "NAME PHASE POLICY CONSISTENT SIZE VERIFIED ORIGIN REPOSITORY STORED NEW COLLECTIONS LOCKED-UNTIL WRITER-PAUSE HOLD AGE",
-        ),
-        (
-            "RecoveryRun",
-            "NAME SCENARIO PHASE STEP POINT RPO RTO CHECKS AGE",
-            "NAME SCENARIO PHASE STEP POINT RPO RTO CHECKS MODE REASON AGE",
-        ),
-    ] {
-        let _ = server()
-            .kubectl_reading(&format!("create -n {namespace} -f -"), &smallest(kind).to_string())
-            .success();
-        for (flag, expected) in [("", columns), ("-o wide", wide)] {
-            let table = server().kubectl(&format!("get {kind} -n {namespace} {flag}")).success();
-            let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
-            assert_eq!(header.join(" "), expected);
-        }
-    }
-    let policy = server().kubectl(&format!("get hfpolicy -n {namespace} --no-headers")).success();
-    assert!(policy.contains("Medium") && policy.contains("1h"), "defaults show in the table: {policy}");
 }
 
 #[test]

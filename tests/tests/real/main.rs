@@ -21,6 +21,7 @@ mod compiled_crates;
 mod crds;
 mod cut;
 mod diagnose;
+mod drills;
 mod examples;
 mod exec_checks;
 mod hooks;

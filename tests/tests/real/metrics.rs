@@ -103,7 +103,14 @@ fn objects() -> Vec<(Value, Value)> {
     let waiting = json!({"phase": "AwaitingDecision", "gates": [{"name": "Start", "requiredBy": "run", "since": "2026-11-23T09:39:00Z"}]});
     let mut drill = run("monthly-1", recovered.clone());
     drill.0["metadata"]["labels"] = json!({"holdfast.dev/drill": "monthly"});
-    vec![repository, policy, point, run("db-2026-11-23", recovered), run("waits", waiting), drill]
+    let result = json!({"run": "monthly-1", "verdict": "Passed", "reason": "Passed", "message": "", "started": "2026-11-23T09:30:00Z", "time": "2026-11-23T09:39:00Z"});
+    let monthly = object(
+        "DrDrill",
+        "monthly",
+        json!({"test": "DatabaseRecovery", "schedule": {"cron": "0 3 1 * *"}, "mode": "Suspended"}),
+        json!({"results": [result], "lastPassed": "2026-11-23T09:30:00Z"}),
+    );
+    vec![repository, policy, point, monthly, run("db-2026-11-23", recovered), run("waits", waiting), drill]
 }
 
 fn apply(server: &ApiServer, namespace: &str) {
@@ -161,6 +168,7 @@ fn a_running_controller_tells_what_the_docs_say_and_nothing_of_what_is_gone() {
         let known = |line: &str| line.starts_with(&age) && !line.ends_with("+Inf");
         text.lines().any(known)
             && text.contains("holdfast_namespace_uncovered{")
+            && text.contains("holdfast_drill_max_staleness_seconds{")
             && text.contains("holdfast_policy_expected_interval_seconds{")
             && text.contains("holdfast_reconciliation_errors_total{kind=\"RecoveryRun\"")
     };
@@ -192,7 +200,7 @@ fn a_running_controller_tells_what_the_docs_say_and_nothing_of_what_is_gone() {
     let again = Controller::start(&server, &system).unwrap();
     let counter = format!("holdfast_policy_captures_total{{{labels}}} 40\n");
     let text = again.wait(|text| text.contains(&counter)).unwrap();
-    assert!(!text.contains("holdfast_run_") && !text.contains("holdfast_drill_"), "{text}");
+    assert!(!text.contains("holdfast_run_"), "{text}");
     let _ = server.kubectl(&format!("-n {namespace} delete hfpolicy chromadb --wait=false")).success();
     let text = again.wait(|text| !text.contains("holdfast_policy_")).unwrap();
     assert!(text.contains("holdfast_repository_up"), "{text}");
