@@ -22,6 +22,7 @@ mod preserve;
 mod recorded;
 mod report;
 mod retention;
+mod review;
 mod seal;
 mod snapshots;
 mod telling;
