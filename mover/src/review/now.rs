@@ -2,7 +2,6 @@
 
 use crds::policy::{BackupPolicyStatus, LastPoint, PolicyMode};
 use jiff::SignedDuration;
-use kube::ResourceExt;
 
 use super::Review;
 use super::numbers::named;
@@ -19,7 +18,11 @@ pub(super) fn beyond(review: &Review<'_>) -> Vec<String> {
     let policies = review.objects.policies.iter().filter_map(|policy| {
         let rpo = policy.spec.objectives.rpo;
         let newest = policy.status.as_ref().and_then(|status| status.last_point.as_ref());
-        let name = named(policy.namespace(), &policy.name_any(), review.several);
+        let name = named(
+            policy.metadata.namespace.clone(),
+            &policy.metadata.name.clone().unwrap_or_default(),
+            review.several,
+        );
         match age(review, newest) {
             None => Some(format!("{name} has no good point")),
             Some(age) if age > rpo.to_duration() => Some(format!(
@@ -40,7 +43,11 @@ pub(super) fn promises(review: &Review<'_>) -> Section {
     for policy in &review.objects.policies {
         let none = BackupPolicyStatus::default();
         let status = policy.status.as_ref().unwrap_or(&none);
-        let name = named(policy.namespace(), &policy.name_any(), review.several);
+        let name = named(
+            policy.metadata.namespace.clone(),
+            &policy.metadata.name.clone().unwrap_or_default(),
+            review.several,
+        );
         let rpo = policy.spec.objectives.rpo;
         let newest = age(review, status.last_point.as_ref());
         let late = newest.is_none_or(|age| age > rpo.to_duration());
@@ -83,7 +90,7 @@ pub(super) fn coverage(review: &Review<'_>) -> Section {
         }
         let repositories = review.objects.repositories.iter();
         let mut told = repositories
-            .filter(|known| known.namespace().as_deref() == Some(&namespace))
+            .filter(|known| known.metadata.namespace.clone().as_deref() == Some(&namespace))
             .filter_map(|known| known.status.as_ref()?.coverage.as_ref());
         match told.next() {
             None => blocks.push(Block::Note(
@@ -115,11 +122,17 @@ pub(super) fn coverage(review: &Review<'_>) -> Section {
 pub(super) fn procedures(review: &Review<'_>) -> Section {
     let mut found: Vec<Text> = Vec::new();
     for policy in &review.objects.policies {
-        let name = named(policy.namespace(), &policy.name_any(), review.several);
+        let name = named(
+            policy.metadata.namespace.clone(),
+            &policy.metadata.name.clone().unwrap_or_default(),
+            review.several,
+        );
         let drilled = review.objects.drills.iter().any(|drill| {
             let all = drill.spec.policies.as_ref();
-            drill.namespace() == policy.namespace()
-                && all.is_none_or(|named| named.iter().any(|named| named.name == policy.name_any()))
+            drill.metadata.namespace.clone() == policy.metadata.namespace.clone()
+                && all.is_none_or(|named| {
+                    named.iter().any(|named| named.name == policy.metadata.name.clone().unwrap_or_default())
+                })
         });
         if !drilled {
             found.push(Text::name(name.clone()).then(" is in no drill: nobody rehearses its recovery"));
@@ -134,7 +147,11 @@ pub(super) fn procedures(review: &Review<'_>) -> Section {
         }
     }
     for run in &review.now.incidents {
-        let name = named(run.namespace(), &run.name_any(), review.several);
+        let name = named(
+            run.metadata.namespace.clone(),
+            &run.metadata.name.clone().unwrap_or_default(),
+            review.several,
+        );
         let told = run.spec.incident.clone().unwrap_or_default();
         if told.root_cause.is_none() {
             found.push(

@@ -7,7 +7,6 @@ use crds::policy::Captures;
 use crds::run::Verdict;
 use crds::{BackupPolicy, RecoveryRun};
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
 
 use super::period::Period;
 use super::read::Objects;
@@ -111,26 +110,36 @@ fn tests(objects: &Objects, period: &Period, several: bool) -> Vec<Test> {
         let verdict = run.status.as_ref().and_then(|status| status.verdict).unwrap_or(Verdict::Inconclusive);
         let of = |text: Option<SignedDuration>| text.map(|time| crds::Span::floor(time).to_string());
         let test = Test {
-            drill: named(run.namespace(), drill, several),
+            drill: named(run.metadata.namespace.clone(), drill, several),
             started: run.declared_at().unwrap_or_default(),
             verdict,
             reason: String::new(),
             rto: of(run.time_to_recover()),
             rpo: of(run.data_loss()),
         };
-        found.insert((run.namespace().unwrap_or_default(), run.name_any()), test);
+        found.insert(
+            (
+                run.metadata.namespace.clone().unwrap_or_default(),
+                run.metadata.name.clone().unwrap_or_default(),
+            ),
+            test,
+        );
     }
     for drill in &objects.drills {
         for result in drill.status.iter().flat_map(|status| &status.results) {
             let test = Test {
-                drill: named(drill.namespace(), &drill.name_any(), several),
+                drill: named(
+                    drill.metadata.namespace.clone(),
+                    &drill.metadata.name.clone().unwrap_or_default(),
+                    several,
+                ),
                 started: result.started,
                 verdict: result.verdict,
                 reason: result.reason.clone(),
                 rto: result.rto.clone(),
                 rpo: result.rpo.clone(),
             };
-            found.insert((drill.namespace().unwrap_or_default(), result.run.clone()), test);
+            found.insert((drill.metadata.namespace.clone().unwrap_or_default(), result.run.clone()), test);
         }
     }
     let mut found: Vec<Test> = found.into_values().filter(|test| period.contains(test.started)).collect();

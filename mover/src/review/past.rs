@@ -3,7 +3,6 @@
 use crds::Span;
 use crds::run::Verdict;
 use jiff::SignedDuration;
-use kube::ResourceExt;
 
 use super::numbers::{Numbers, captures, failed, named, part};
 use super::{Review, percent};
@@ -65,7 +64,11 @@ pub(super) fn backups(review: &Review<'_>) -> Section {
     let mut table = Table::new("", ["Component", "Succeeded", "Failed", "Rate", "The one before"]);
     let mut rows = Vec::new();
     for policy in &review.objects.policies {
-        let name = named(policy.namespace(), &policy.name_any(), review.several);
+        let name = named(
+            policy.metadata.namespace.clone(),
+            &policy.metadata.name.clone().unwrap_or_default(),
+            review.several,
+        );
         let (succeeded, failed) = captures(policy, &months);
         let (before, lost) = captures(policy, &earlier);
         let rate = part(succeeded, succeeded + failed);
@@ -100,7 +103,11 @@ pub(super) fn recoveries(review: &Review<'_>) -> Section {
     let span = |span: Option<Span>| span.map(|span| span.to_string()).unwrap_or_default();
     for run in &review.now.incidents {
         let date = run.declared_at().map(words::date).unwrap_or_default();
-        let name = named(run.namespace(), &run.name_any(), review.several);
+        let name = named(
+            run.metadata.namespace.clone(),
+            &run.metadata.name.clone().unwrap_or_default(),
+            review.several,
+        );
         let scenario = run.spec.scenario.as_str();
         let outcome = |missed: bool| match (failed(run), missed, run.passed()) {
             (true, ..) => Text::from("Failed").toned(Tone::Bad),

@@ -2,7 +2,6 @@
 
 use crds::job::FailureReason;
 use crds::{BackupPolicy, DrDrill, RecoveryRepository, RecoveryRun};
-use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
@@ -53,15 +52,26 @@ impl Objects {
                 "{place} has no BackupPolicy, so there is nothing to review; {REMEDY}"
             )));
         }
-        found.policies.sort_by_key(|policy| (policy.spec.priority, policy.namespace(), policy.name_any()));
-        found.runs.sort_by_key(|run| (run.declared_at(), run.namespace(), run.name_any()));
-        found.drills.sort_by_key(|drill| (drill.namespace(), drill.name_any()));
+        found.policies.sort_by_key(|policy| {
+            (
+                policy.spec.priority,
+                policy.metadata.namespace.clone(),
+                policy.metadata.name.clone().unwrap_or_default(),
+            )
+        });
+        found.runs.sort_by_key(|run| {
+            (run.declared_at(), run.metadata.namespace.clone(), run.metadata.name.clone().unwrap_or_default())
+        });
+        found.drills.sort_by_key(|drill| {
+            (drill.metadata.namespace.clone(), drill.metadata.name.clone().unwrap_or_default())
+        });
         Ok(found)
     }
 
     /// The namespaces that have a policy, in their order.
     pub fn namespaces(&self) -> Vec<String> {
-        let mut found: Vec<String> = self.policies.iter().filter_map(ResourceExt::namespace).collect();
+        let mut found: Vec<String> =
+            self.policies.iter().filter_map(|policy| policy.metadata.namespace.clone()).collect();
         found.sort();
         found.dedup();
         found
