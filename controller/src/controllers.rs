@@ -30,8 +30,7 @@ use crate::{backup, drill, events, observe, points, repository, run, snapshots};
 pub async fn run_all(ctx: Arc<Context>) {
     let repositories = repositories(&ctx);
     let policies = policies(&ctx);
-    let runs = run::controller(&ctx);
-    let drills = drills(&ctx);
+    let (runs, drills) = (run::controller(&ctx), drills(&ctx));
     ctx.metrics.watch(Watched {
         policies: policies.store(),
         repositories: repositories.store(),

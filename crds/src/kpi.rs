@@ -50,11 +50,12 @@ impl RecoveryRun {
         told.or_else(|| self.metadata.creation_timestamp.as_ref().map(|time| time.0))
     }
 
-    /// Whether it dealt with a real incident and has ended: no drill, no look, no plan, nothing that was refused before it began, that turned
+    /// Whether it dealt with a real incident and has ended: no drill or other rehearsal, no look, no plan, nothing that was refused before it began, that turned
     /// out not to be needed or that somebody withdrew.
     #[must_use]
     pub fn is_incident(&self) -> bool {
-        let real = self.spec.mode == RunMode::Run && self.drill().is_none();
+        let sandboxed = self.spec.target.as_ref().is_some_and(|target| target.sandbox.is_some());
+        let real = self.spec.mode == RunMode::Run && self.drill().is_none() && !sandboxed;
         let phase = self.status.as_ref().and_then(|status| status.phase);
         real && match phase {
             Some(RunPhase::Succeeded) => !self.measured().is_empty(),

@@ -69,8 +69,6 @@ pub const CAPTURE_LABEL: &str = "holdfast.dev/capture";
 pub const REPOSITORY_LABEL: &str = "holdfast.dev/repository";
 /// Label on Jobs and claims: the RecoveryRun concerned.
 pub const RUN_LABEL: &str = "holdfast.dev/run";
-/// Label on a RecoveryRun: the drill that it is an execution of.
-pub const DRILL_LABEL: &str = "holdfast.dev/drill";
 /// Label on claims that hold a replaced volume: the run that replaced it.
 pub const QUARANTINE_LABEL: &str = "holdfast.dev/quarantine";
 /// Label on the objects that remember what claims looked like while they are exchanged.
@@ -115,6 +113,8 @@ pub const REPLICAS: &str = "holdfast.dev/replicas";
 pub const STANDS_FOR: &str = "holdfast.dev/stands-for";
 /// Label on a ConfigMap, "true" where the controller may change the value of one of its keys: somebody's consent to be switched offline.
 pub const OFFLINE_SWITCH_LABEL: &str = "holdfast.dev/offline-switch";
+/// Label on a run: the DrDrill that it is an execution of.
+pub const DRILL_LABEL: &str = "holdfast.dev/drill";
 /// Label on the namespace of a sandbox, and on all that is made in it: the uid of the run. Nothing without it is ever removed.
 pub const SANDBOX_LABEL: &str = "holdfast.dev/sandbox";
 /// Label on a run while it holds the isolation of its namespace: what the chart's admission policies look for.

@@ -23,6 +23,7 @@ mod preserve;
 mod recorded;
 mod report;
 mod retention;
+mod review;
 mod seal;
 mod snapshots;
 mod telling;

@@ -37,8 +37,12 @@ fn scraped_with(
     drills: &[Value],
 ) -> BTreeMap<String, f64> {
     let metrics = Metrics::new();
-    let (policies, repositories) = (kept(policies), kept(repositories));
-    metrics.watch(Watched { policies, repositories, runs: kept(runs), drills: kept(drills) });
+    metrics.watch(Watched {
+        policies: kept(policies),
+        repositories: kept(repositories),
+        runs: kept(runs),
+        drills: kept(drills),
+    });
     let text = metrics.encode(NOW.parse::<Timestamp>().unwrap()).unwrap();
     assert!(text.ends_with("# EOF\n"));
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -153,30 +157,43 @@ fn incidents_count_and_drills_do_not() {
         run("d1", Some("monthly"), "Succeeded", "Passed", "2026-11-22T09:00:00Z", measured("20m", "9h")),
         run("d2", Some("monthly"), "Failed", "Failed", "2026-11-23T09:00:00Z", json!([])),
     ];
-    let result = |run: &str, verdict: &str, time: &str| json!({"run": run, "verdict": verdict, "reason": verdict, "message": "", "started": time, "time": time});
-    let drill = json!({
-        "apiVersion": "holdfast.dev/v1alpha1", "kind": "DrDrill", "metadata": {"name": "monthly", "namespace": "arxiv"},
-        "spec": {"test": "DatabaseRecovery", "schedule": {"cron": "0 5 1 * *"}},
-        "status": {"lastPassed": "2026-11-22T09:00:00Z", "resolved": {"schedule": {"cron": "0 5 1 * *"}, "maxStaleness": "840h"},
-            "results": [result("d2", "Failed", "2026-11-23T09:00:00Z"), result("d1", "Passed", "2026-11-22T09:00:00Z")]},
-    });
-    let found = scraped_with(&[], &[], &runs, &[drill]);
+    let found = scraped(&[], &[], &runs);
     let of = |name: &str| found[&format!("holdfast_namespace_{name}}}")];
     assert_eq!(of("incidents{namespace=\"arxiv\",result=\"recovered\""), 2.0);
     assert_eq!(of("incidents{namespace=\"arxiv\",result=\"failed\""), 1.0);
     assert_eq!(of("data_loss_incidents{namespace=\"arxiv\""), 1.0);
     assert_eq!(of("mean_time_to_recovery_seconds{namespace=\"arxiv\""), 900.0);
-    let drill = |name: &str| found[&format!("holdfast_drill_{name}}}")];
-    assert_eq!(drill("last_result{namespace=\"arxiv\",drill=\"monthly\",verdict=\"Failed\""), 1.0);
-    assert_eq!(drill("last_result{namespace=\"arxiv\",drill=\"monthly\",verdict=\"Passed\""), 0.0);
-    assert_eq!(drill("results{namespace=\"arxiv\",drill=\"monthly\",verdict=\"Passed\""), 1.0);
-    let passed = "2026-11-22T09:00:00Z".parse::<Timestamp>().unwrap().as_second() as f64;
-    assert_eq!(drill("last_pass_timestamp_seconds{namespace=\"arxiv\",drill=\"monthly\""), passed);
-    assert_eq!(drill("max_staleness_seconds{namespace=\"arxiv\",drill=\"monthly\""), 840.0 * 3600.0);
     let labels =
         "namespace=\"arxiv\",run=\"r1\",scenario=\"DatabaseCorruption\",drill=\"\",policy=\"chromadb\"";
     assert_eq!(found[&format!("holdfast_run_rto_seconds{{{labels}}}")], 600.0);
     assert_eq!(found[&format!("holdfast_run_rpo_seconds{{{labels}}}")], 1200.0);
+}
+
+#[test]
+fn a_drill_tells_its_last_result_the_last_ten_and_how_old_its_evidence_may_be() {
+    let result = |run: &str, verdict: &str| json!({"run": run, "verdict": verdict, "reason": "R", "message": "", "started": NOW, "time": NOW});
+    let drill = json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "DrDrill",
+        "metadata": {"name": "monthly", "namespace": "arxiv", "creationTimestamp": "2026-11-01T00:00:00Z"},
+        "spec": {"test": "DatabaseRecovery", "schedule": {"cron": "0 3 1 * *"}, "mode": "Suspended"},
+        "status": {"results": [result("m3", "Inconclusive"), result("m2", "Passed"), result("m1", "Passed")],
+            "lastPassed": "2026-11-22T09:00:00Z", "consecutiveFailures": 1,
+            "resolved": {"schedule": {"cron": "0 3 1 * *", "timeZone": "UTC"}, "maxStaleness": "1116h"}}
+    });
+    let found = scraped_with(&[], &[], &[], &[drill]);
+    let of = |name: &str, more: &str| {
+        found[&format!("holdfast_drill_{name}{{namespace=\"arxiv\",drill=\"monthly\"{more}}}")]
+    };
+    assert_eq!(of("info", ",test=\"DatabaseRecovery\""), 1.0);
+    assert_eq!(
+        (of("active", ""), of("failures", ""), of("max_staleness_seconds", "")),
+        (0.0, 1.0, 4_017_600.0)
+    );
+    let last = |verdict: &str| of("last_result", &format!(",verdict=\"{verdict}\""));
+    assert_eq!((last("Inconclusive"), last("Passed"), last("Failed"), last("Skipped")), (1.0, 0.0, 0.0, 0.0));
+    assert_eq!(of("results", ",verdict=\"Passed\""), 2.0);
+    let passed = "2026-11-22T09:00:00Z".parse::<Timestamp>().unwrap().as_second() as f64;
+    assert_eq!(of("last_pass_timestamp_seconds", ""), passed);
 }
 
 #[test]

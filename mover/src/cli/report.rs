@@ -18,6 +18,7 @@ use crate::incident::{self, Format, Run};
 
 /// What no run comes near: the API server takes objects of 1.5 MB.
 const LONGEST: u64 = 16 << 20;
+const WANTED: &str = "a RecoveryRun as JSON, kubectl get hfrun NAME -o json";
 
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
@@ -91,7 +92,7 @@ pub async fn run(args: ReportArgs, output: Output, environment: &Environment) ->
             (stored.run, report)
         }
         (None, run) => {
-            let (text, place) = given(run.as_deref().unwrap_or(Path::new("-")))?;
+            let (text, place) = given(run.as_deref().unwrap_or(Path::new("-")), LONGEST, WANTED)?;
             let run = Run::read(&text, &place)?;
             (run.name.clone(), incident::render(run, args.format))
         }
@@ -101,14 +102,7 @@ pub async fn run(args: ReportArgs, output: Output, environment: &Environment) ->
         let _ = stdout().write_all(report.as_bytes());
         return Ok(Exit::Done);
     };
-    write(file, &report).map_err(|e| {
-        let reason = if is_full(&e) { FailureReason::NoSpaceLeft } else { FailureReason::TargetNotEmpty };
-        let why = format!(
-            "the report of {name} can't be written to {}: {e}; name a file that can be, or leave out --write",
-            file.display()
-        );
-        Failure::new(reason, why)
-    })?;
+    put(file, &report, &format!("the report of {name}"))?;
     let (format, file, bytes) = (args.format.as_str(), file.display().to_string(), report.len());
     let written = Written { run: &name, format, file: file.clone(), bytes };
     output.print(&written, &[row(["RUN", "FORMAT", "FILE"]), row([&name, format, &file])]);
@@ -128,28 +122,36 @@ async fn list(repository: &Repository, output: Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What was given, and how to call it.
-fn given(from: &Path) -> Result<(Vec<u8>, String)> {
+/// What was given, and how to call it. More than `longest` bytes are not what is `wanted`.
+pub(super) fn given(from: &Path, longest: u64, wanted: &str) -> Result<(Vec<u8>, String)> {
     let standard = from == Path::new("-");
     let place = if standard { "standard input".to_owned() } else { from.display().to_string() };
     let mut text = Vec::new();
     let read = match standard {
-        true => stdin().lock().take(LONGEST + 1).read_to_end(&mut text),
-        false => std::fs::File::open(from).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text)),
+        true => stdin().lock().take(longest + 1).read_to_end(&mut text),
+        false => std::fs::File::open(from).and_then(|file| file.take(longest + 1).read_to_end(&mut text)),
     };
     read.map_err(|e| {
-        let why = format!(
-            "{place} can't be read: {e}; give a file with a RecoveryRun as JSON, or - for standard input"
-        );
+        let why = format!("{place} can't be read: {e}; give a file with {wanted}, or - for standard input");
         Failure::new(FailureReason::SourceUnreadable, why)
     })?;
-    if text.len() as u64 > LONGEST {
-        let why = format!(
-            "{place} is longer than any RecoveryRun: print one alone, kubectl get hfrun NAME -o json"
-        );
+    if text.len() as u64 > longest {
+        let why = format!("{place} is too long; wanted is {wanted}");
         return Err(Failure::new(FailureReason::InvalidRequest, why));
     }
     Ok((text, place))
+}
+
+/// Writes what `it` is called into the file.
+pub(super) fn put(file: &Path, text: &str, it: &str) -> Result<()> {
+    write(file, text).map_err(|e| {
+        let reason = if is_full(&e) { FailureReason::NoSpaceLeft } else { FailureReason::TargetNotEmpty };
+        let why = format!(
+            "{it} can't be written to {}: {e}; name a file that can be, or leave out --write",
+            file.display()
+        );
+        Failure::new(reason, why)
+    })
 }
 
 /// Writes the file whole or not at all; what is no plain file, such as a pipe, is written to as it is.

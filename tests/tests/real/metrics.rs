@@ -101,17 +101,16 @@ fn objects() -> Vec<(Value, Value)> {
             "policies": [{"policy": "chromadb", "rpo": "30m", "rpoVerdict": "Met", "rto": "2h", "rtoVerdict": "Met"}]}
     });
     let waiting = json!({"phase": "AwaitingDecision", "gates": [{"name": "Start", "requiredBy": "run", "since": "2026-11-23T09:39:00Z"}]});
-    let mut rehearsed = run("monthly-1", recovered.clone());
-    rehearsed.0["metadata"]["labels"] = json!({"holdfast.dev/drill": "monthly"});
-    let at = "2026-11-23T09:30:00Z";
-    let drill = object(
+    let mut drill = run("monthly-1", recovered.clone());
+    drill.0["metadata"]["labels"] = json!({"holdfast.dev/drill": "monthly"});
+    let result = json!({"run": "monthly-1", "verdict": "Passed", "reason": "Passed", "message": "", "started": "2026-11-23T09:30:00Z", "time": "2026-11-23T09:39:00Z"});
+    let monthly = object(
         "DrDrill",
         "monthly",
-        json!({"test": "DatabaseRecovery", "schedule": {"cron": "0 0 29 2 *"}}),
-        json!({"lastPassed": at, "lastPassedRun": "monthly-1", "results": [
-            {"run": "monthly-1", "verdict": "Passed", "reason": "Passed", "message": "", "started": at, "time": at}]}),
+        json!({"test": "DatabaseRecovery", "schedule": {"cron": "0 3 1 * *"}, "mode": "Suspended"}),
+        json!({"results": [result], "lastPassed": "2026-11-23T09:30:00Z"}),
     );
-    vec![repository, policy, point, run("db-2026-11-23", recovered), run("waits", waiting), rehearsed, drill]
+    vec![repository, policy, point, monthly, run("db-2026-11-23", recovered), run("waits", waiting), drill]
 }
 
 fn apply(server: &ApiServer, namespace: &str) {
@@ -197,11 +196,11 @@ fn a_running_controller_tells_what_the_docs_say_and_nothing_of_what_is_gone() {
     assert!(said.starts_with("no policy covers Deployment dashboard, Secret grafana: "), "{said}");
     drop(controller);
 
-    let _ = server.kubectl(&format!("-n {namespace} delete hfrun,hfdrill --all --wait=false")).success();
+    let _ = server.kubectl(&format!("-n {namespace} delete hfrun --all --wait=false")).success();
     let again = Controller::start(&server, &system).unwrap();
     let counter = format!("holdfast_policy_captures_total{{{labels}}} 40\n");
     let text = again.wait(|text| text.contains(&counter)).unwrap();
-    assert!(!text.contains("holdfast_run_") && !text.contains("holdfast_drill_"), "{text}");
+    assert!(!text.contains("holdfast_run_"), "{text}");
     let _ = server.kubectl(&format!("-n {namespace} delete hfpolicy chromadb --wait=false")).success();
     let text = again.wait(|text| !text.contains("holdfast_policy_")).unwrap();
     assert!(text.contains("holdfast_repository_up"), "{text}");
