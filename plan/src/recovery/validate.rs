@@ -9,7 +9,7 @@ use super::mover::{self, Outcome, Wanted, chosen};
 use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
 use super::{
-    Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, rotated, security,
+    Draft, Progress, assess, check_jobs, checklist, exec_checks, mails, manual, room, rotated, security,
     status_checks,
 };
 use crate::backup::source::{Address, Source};
@@ -131,10 +131,12 @@ fn verdict(draft: &mut Draft<'_>, checks: &[CheckStatus]) -> Progress {
 
 /// What a mover sees of the running component: a ChromaDB that was restored is held against its point, and the policy's own checks are made.
 fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<CheckResult>, Progress> {
-    let (answers, unasked) = asked(draft.seen, component);
+    let (answers, mut unasked) = asked(draft.seen, component);
+    let (mails, unsent) = mails::asked(draft.seen, component);
+    unasked.extend(unsent);
     let endpoints = component.offline.as_ref().map(|mode| mode.endpoints.clone()).unwrap_or_default();
     let restored = component.role == Role::Restored && !component.application;
-    if !restored && answers.is_empty() && endpoints.is_empty() {
+    if !restored && answers.is_empty() && mails.is_empty() && endpoints.is_empty() {
         return Ok(unasked);
     }
     let (request, keys, place) = if restored {
@@ -152,12 +154,18 @@ fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<Ch
                 .iter()
                 .filter_map(|check| Some((check.name.clone(), check.chroma_count.clone()?)))
                 .collect(),
+            queries: component
+                .checks
+                .iter()
+                .filter_map(|check| Some((check.name.clone(), check.chroma_query?)))
+                .collect(),
             answers,
+            mails,
             endpoints,
         };
         (request, Some(access.keys.clone()), source.place.clone())
     } else {
-        (Request::Check { answers, endpoints }, None, Place::default())
+        (Request::Check { answers, mails, endpoints }, None, Place::default())
     };
     let wanted = Wanted { keys, place, ..Wanted::bare(Kind::Validate, component.policy.clone(), request) };
     let mut checks = match mover::drive(draft, index, wanted) {
@@ -185,14 +193,7 @@ fn asked(seen: &Observed, component: &Component) -> (Vec<Answer>, Vec<CheckResul
     let (mut answers, mut unasked) = (Vec::new(), Vec::new());
     for (check, http) in component.checks.iter().filter_map(|check| Some((check, check.http.as_ref()?))) {
         let service = &http.service_ref.name;
-        let port = match (seen.services.get(service).map(Vec::as_slice), http.port) {
-            (None, _) => Err(format!("no Service {service}")),
-            (Some(ports), Some(port)) if ports.contains(&port) => Ok(port),
-            (Some([only]), None) => Ok(*only),
-            (Some(_), Some(port)) => Err(format!("Service {service} has no port {port}")),
-            (Some(ports), None) => Err(format!("Service {service} has {} ports: set http.port", ports.len())),
-        };
-        match port {
+        match port_of(seen, service, http.port, "http.port") {
             Ok(port) => answers.push(Answer {
                 name: check.name.clone(),
                 url: format!("http://{service}.{}.svc:{port}{}", seen.run.namespace, http.path),
@@ -208,6 +209,17 @@ fn asked(seen: &Observed, component: &Component) -> (Vec<Answer>, Vec<CheckResul
         }
     }
     (answers, unasked)
+}
+
+/// The port of a Service, which is called `field` where it has to be said.
+pub(crate) fn port_of(seen: &Observed, service: &str, port: Option<u16>, field: &str) -> Result<u16, String> {
+    match (seen.services.get(service).map(Vec::as_slice), port) {
+        (None, _) => Err(format!("no Service {service}")),
+        (Some(ports), Some(port)) if ports.contains(&port) => Ok(port),
+        (Some([only]), None) => Ok(*only),
+        (Some(_), Some(port)) => Err(format!("Service {service} has no port {port}")),
+        (Some(ports), None) => Err(format!("Service {service} has {} ports: set {field}", ports.len())),
+    }
 }
 
 /// Base URL of the server behind the Service, or a sentence why there is none.
