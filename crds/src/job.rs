@@ -25,7 +25,7 @@ pub use report::{
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,
     LockTried, Probed, Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
-pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, Request, RunMark};
+pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, Request, RunMark, TestMail};
 pub use rotation::{Change, NotRotated, Revoked, Rotated, Rotation};
 pub use source::{CaptureSource, HeldDatabase, Snapshots, SourceContent, Turn};
 

@@ -25,7 +25,7 @@ mod run_capture;
 pub use auth::{ServerAuth, TokenRef};
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
 pub use captures::{Captures, CapturesOfMonth, MOST_MONTHS};
-pub use check::{ChromaCount, HttpCheck, PolicyCheck};
+pub use check::{ChromaCount, ChromaQuery, HttpCheck, InDrills, PolicyCheck, SmtpCheck};
 pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
 };
@@ -80,8 +80,8 @@ pub use run_capture::RunCapture;
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!has(self.checks) || has(self.component.chromaDB) || self.checks.all(check, !has(check.chromaCount))",
-     "fieldPath": ".checks", "message": "chromaCount counts the records of a ChromaDB, and this component is none; use http, or put it into the ChromaDB's policy"}]))]
+    {"rule": "!has(self.checks) || has(self.component.chromaDB) || self.checks.all(check, !has(check.chromaCount) && !has(check.chromaQuery))",
+     "fieldPath": ".checks", "message": "chromaCount and chromaQuery ask a ChromaDB, and this component is none; use http, or put it into the ChromaDB's policy"}]))]
 pub struct BackupPolicySpec {
     /// What is protected.
     pub component: Component,

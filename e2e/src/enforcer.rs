@@ -43,9 +43,13 @@ impl Enforcer {
                 changes(pods.clone(), place.clone()).boxed(),
                 changes(policies.clone(), place.clone()).boxed(),
             );
-            let mut changed = std::pin::pin!(changed);
+            // However much has changed meanwhile, the rules are made anew once.
+            let mut changed = std::pin::pin!(changed.ready_chunks(1024));
             while changed.next().await.is_some() {
-                enforce(&of, &place, &pods, &policies).await?;
+                if let Err(error) = enforce(&of, &place, &pods, &policies).await {
+                    eprintln!("the enforcer of {place} ended: {error:#}");
+                    return Err(error);
+                }
             }
             Ok(())
         });

@@ -27,6 +27,7 @@ mod levels;
 mod lift;
 mod limits;
 mod losses;
+mod mails;
 mod manual;
 mod measure;
 mod mover;

@@ -4,6 +4,7 @@
 mod api;
 mod error;
 mod http;
+mod neighbours;
 mod readiness;
 mod records;
 
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 pub use error::ClientError;
+pub use neighbours::Space;
 pub use readiness::{CollectionReady, NotReady, Readiness};
 
 use crate::fingerprint::Record;

@@ -346,6 +346,8 @@ fn whoever_asks_a_server_gets_its_credential_from_the_secret_and_only_names_are_
             auth: Some(serde_json::from_value(auth).unwrap()),
             revoked: None,
             counts: vec![],
+            queries: vec![],
+            mails: vec![],
             answers: vec![],
             endpoints: vec![],
         };
@@ -416,6 +418,8 @@ fn what_a_credential_was_comes_from_the_secret_that_keeps_it() {
         auth: Some(serde_json::from_value(json!({"basicSecretRef": {"name": "auth"}})).unwrap()),
         revoked: revoked.map(str::to_owned),
         counts: vec![],
+        queries: vec![],
+        mails: vec![],
         answers: vec![],
         endpoints: vec![],
     };

@@ -11,7 +11,7 @@ use super::{
     Rotation, Snapshots, Turn,
 };
 use crate::point::{TrustReason, TrustWord};
-use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
+use crate::policy::{ChromaCount, ChromaQuery, Cut, Endpoint, Hook, ServerAuth};
 use crate::reference::WorkloadRef;
 
 /// One thing for a mover to do.
@@ -305,9 +305,15 @@ pub enum Request {
         /// Collections that have to have so many records, and the names of these checks.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         counts: Vec<(String, ChromaCount)>,
+        /// How well the indices have to find what is near, and the names of these checks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        queries: Vec<(String, ChromaQuery)>,
         /// Services that have to answer.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         answers: Vec<Answer>,
+        /// Mails that have to be taken.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mails: Vec<TestMail>,
         /// What the component needs from outside: whether it can be reached is told.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         endpoints: Vec<Endpoint>,
@@ -316,6 +322,9 @@ pub enum Request {
     Check {
         /// The Services.
         answers: Vec<Answer>,
+        /// Mails that have to be taken.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        mails: Vec<TestMail>,
         /// The endpoints.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         endpoints: Vec<Endpoint>,
@@ -429,6 +438,26 @@ pub struct Answer {
     pub url: String,
     /// The status that is wanted.
     pub status: u16,
+    /// How long it may take to come true.
+    pub patience: SignedDuration,
+}
+
+/// A mail that a server has to take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TestMail {
+    /// Name of the check.
+    pub name: String,
+    /// The server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Whose mail it is.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+    /// What sends it, for whoever reads it.
+    pub by: String,
     /// How long it may take to come true.
     pub patience: SignedDuration,
 }

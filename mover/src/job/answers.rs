@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crds::job::{Answer, CheckResult, Report};
+use crds::job::{Answer, CheckResult, Report, TestMail};
 use crds::policy::Endpoint;
 use crds::run::Verdict;
 use reqwest::redirect::Policy;
 
-use super::{Desk, diagnose, positive};
+use super::{Desk, diagnose, mail, positive};
 use crate::failure::{Failure, Result, sentence};
 
 /// How long one request may take.
@@ -15,8 +15,14 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// The longest wait between two.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-pub(super) async fn check(desk: &Desk, answers: &[Answer], endpoints: &[Endpoint]) -> Result<Report> {
+pub(super) async fn check(
+    desk: &Desk,
+    answers: &[Answer],
+    mails: &[TestMail],
+    endpoints: &[Endpoint],
+) -> Result<Report> {
     let mut checks = all(desk, answers).await?;
+    checks.extend(mail::all(desk, mails).await?);
     checks.extend(diagnose::checked(endpoints).await);
     Ok(Report::Validated { checks })
 }

@@ -18,10 +18,12 @@ mod integrity;
 pub(crate) mod inventory;
 mod isolation;
 mod losses;
+mod mail;
 mod maintain;
 mod mark;
 mod preserve;
 mod probe;
+mod recall;
 mod recreate;
 mod restore;
 mod revoke;
@@ -198,12 +200,27 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::VerifyOffline { repository, point, claims, data_path } => {
             verify::verify(desk, &repository, &point, &claims, data_path.as_deref()).await
         }
-        Request::Validate { repository, point, url, auth, revoked, counts, answers, endpoints } => {
-            let (counts, answers, endpoints) = (&counts, &answers, &endpoints);
-            let own = validate::Own { counts, answers, endpoints, revoked: revoked.is_some() };
+        Request::Validate {
+            repository,
+            point,
+            url,
+            auth,
+            revoked,
+            counts,
+            queries,
+            answers,
+            mails,
+            endpoints,
+        } => {
+            let (counts, queries, answers) = (&counts, &queries, &answers);
+            let (mails, endpoints) = (&mails, &endpoints);
+            let revoked = revoked.is_some();
+            let own = validate::Own { counts, queries, answers, mails, endpoints, revoked };
             validate::validate(desk, &repository, &point, &url, auth.as_ref(), own).await
         }
-        Request::Check { answers, endpoints } => answers::check(desk, &answers, &endpoints).await,
+        Request::Check { answers, mails, endpoints } => {
+            answers::check(desk, &answers, &mails, &endpoints).await
+        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use chroma::client::{Client, ClientError, NotReady, Readiness, Scope};
 use chroma::fingerprint::{CollectionFingerprint, Key, of_server};
-use crds::job::{Answer, CheckResult, FailureReason, Report, RepositoryAccess};
-use crds::policy::{ChromaCount, Endpoint, ServerAuth};
+use crds::job::{Answer, CheckResult, FailureReason, Report, RepositoryAccess, TestMail};
+use crds::policy::{ChromaCount, ChromaQuery, Endpoint, ServerAuth};
 use crds::run::Verdict;
 
-use super::{Desk, answers, diagnose, revoked, server_auth};
+use super::{Desk, answers, diagnose, mail, recall, revoked, server_auth};
 use crate::access;
 use crate::body::ChromaFacts;
 use crate::content::differing;
@@ -25,7 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// What the policy asks for besides.
 pub(super) struct Own<'a> {
     pub(super) counts: &'a [(String, ChromaCount)],
+    pub(super) queries: &'a [(String, ChromaQuery)],
     pub(super) answers: &'a [Answer],
+    pub(super) mails: &'a [TestMail],
     pub(super) endpoints: &'a [Endpoint],
     /// What the credential was before it was replaced has to be refused.
     pub(super) revoked: bool,
@@ -68,7 +70,12 @@ pub(super) async fn validate(
         checks.push(revoked::refused(desk, url, auth, &scopes).await);
     }
     checks.extend(own.counts.iter().map(|(name, floor)| floor_of(name, floor, &ready, &seen)));
+    for (name, asked) in own.queries {
+        desk.telling.say(format!("ask for records of each collection with their vectors ({name})"));
+        checks.push(recall::check(&client, name, asked, &ready).await);
+    }
     checks.extend(answers::all(desk, own.answers).await?);
+    checks.extend(mail::all(desk, own.mails).await?);
     checks.extend(diagnose::checked(own.endpoints).await);
     if auth.is_some() {
         checks.push(server_auth::wanted(url, &scopes, PATIENCE).await);

@@ -284,7 +284,11 @@ fn heartbeats(draft: &Draft<'_>) -> Result<Vec<Assessed>, Progress> {
     if answers.is_empty() {
         return Ok(lines);
     }
-    let wanted = Wanted::bare(Kind::Assess, String::new(), Request::Check { answers, endpoints: Vec::new() });
+    let wanted = Wanted::bare(
+        Kind::Assess,
+        String::new(),
+        Request::Check { answers, mails: Vec::new(), endpoints: Vec::new() },
+    );
     let heard = |check: CheckResult| match check.verdict {
         Verdict::Passed => line(check.name, Health::Good, format!("heartbeat {}", check.observed)),
         _ => line(check.name, Health::Bad, format!("heartbeat: {}", check.observed)),

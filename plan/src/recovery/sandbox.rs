@@ -25,7 +25,7 @@ use super::steps::Kind;
 use super::{Draft, Progress, validate};
 use crate::effect::Event;
 
-pub(crate) use checks::left_out;
+pub(crate) use checks::{left_out, rehearsed};
 pub(crate) use clean::cleaned;
 
 /// What is seen of the sandbox of a run.

@@ -9,8 +9,8 @@ use super::mover::{self, Outcome, Wanted, chosen};
 use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
 use super::{
-    Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, rotated, sandbox, security,
-    status_checks,
+    Draft, Progress, assess, check_jobs, checklist, exec_checks, mails, manual, room, rotated, sandbox,
+    security, status_checks,
 };
 use crate::backup::source::{Address, Source};
 use crate::effect::{Event, Place};
@@ -22,6 +22,10 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     if draft.status.steps.iter().any(|step| step.name == start && step.phase == StepPhase::Skipped) {
         return unstarted(draft, component);
     }
+    let rehearsal = draft.seen.run.spec.sandbox().is_some();
+    let whole = component;
+    let rehearsed = rehearsal.then(|| sandbox::rehearsed(whole));
+    let component = rehearsed.as_ref().unwrap_or(whole);
     let checks = match look(draft, index, component) {
         Ok(checks) => checks,
         Err(progress) => return progress,
@@ -29,22 +33,23 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     // Of what is around it, not of what was restored.
     let (around, mut checks): (Vec<CheckResult>, Vec<_>) =
         checks.into_iter().partition(|check| check.name == room::NETWORK);
-    let rehearsal = draft.seen.run.spec.sandbox().is_some();
-    match if rehearsal { Ok(sandbox::left_out(component)) } else { inside(draft, component) } {
-        Ok(made) => checks.extend(made),
+    match check_jobs::look(draft, component) {
+        Ok(jobs) => checks.extend(jobs),
         Err(progress) => return progress,
     }
-    match status_checks::look(draft, index, component) {
+    match exec_checks::look(draft, component).and_then(|made| {
+        checks.extend(made);
+        status_checks::look(draft, index, component)
+    }) {
         Ok(made) => checks.extend(made),
         Err(progress) => return progress,
     }
     checks.extend(checklist::own(draft, component));
+    checks.extend(rehearsal.then(|| sandbox::left_out(whole)).into_iter().flatten());
     let several = draft.seen.components.len() > 1;
-    let lines = checks.into_iter().map(|check| checklist::line(several, component, check));
+    let lines = checks.into_iter().map(|check| checklist::line(several, whole, check));
     let mut checks: Vec<CheckStatus> = lines.collect();
-    if !rehearsal {
-        checks.extend(manual::lines(draft, component));
-    }
+    checks.extend(manual::lines(draft, component));
     draft.events.extend(open_to_everybody(policy, &checks));
     draft.status.checks.retain(|known| checks.iter().all(|check| check.name != known.name));
     draft.status.checks.extend(checks.iter().cloned());
@@ -57,13 +62,6 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         manual::tell(draft);
     }
     verdict(draft, &checks)
-}
-
-/// What is done inside of the component: Jobs of its own, and commands in its pods.
-fn inside(draft: &mut Draft<'_>, component: &Component) -> Result<Vec<CheckResult>, Progress> {
-    let mut checks = check_jobs::look(draft, component)?;
-    checks.extend(exec_checks::look(draft, component)?);
-    Ok(checks)
 }
 
 /// What ran nowhere before the run runs nowhere after it.
@@ -141,12 +139,14 @@ fn verdict(draft: &mut Draft<'_>, checks: &[CheckStatus]) -> Progress {
 
 /// What a mover sees of the running component: a ChromaDB that was restored is held against its point, and the policy's own checks are made.
 fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<CheckResult>, Progress> {
-    let (answers, unasked) = asked(draft.seen, component);
+    let (answers, mut unasked) = asked(draft.seen, component);
+    let (mails, unsent) = mails::asked(draft.seen, component);
+    unasked.extend(unsent);
     // From a sandbox nothing outside is reached, and whether production could is not asked.
     let offline = component.offline.as_ref().filter(|_| draft.seen.run.spec.sandbox().is_none());
     let endpoints = offline.map(|mode| mode.endpoints.clone()).unwrap_or_default();
     let restored = component.role == Role::Restored && !component.application;
-    if !restored && answers.is_empty() && endpoints.is_empty() {
+    if !restored && answers.is_empty() && mails.is_empty() && endpoints.is_empty() {
         return Ok(unasked);
     }
     let (request, keys, place) = if restored {
@@ -163,12 +163,18 @@ fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<Ch
                 .iter()
                 .filter_map(|check| Some((check.name.clone(), check.chroma_count.clone()?)))
                 .collect(),
+            queries: component
+                .checks
+                .iter()
+                .filter_map(|check| Some((check.name.clone(), check.chroma_query?)))
+                .collect(),
             answers,
+            mails,
             endpoints,
         };
         (request, Some(access.keys.clone()), source.place.clone())
     } else {
-        (Request::Check { answers, endpoints }, None, Place::default())
+        (Request::Check { answers, mails, endpoints }, None, Place::default())
     };
     let wanted = Wanted { keys, place, ..Wanted::bare(Kind::Validate, component.policy.clone(), request) };
     let mut checks = match mover::drive(draft, index, wanted) {
@@ -196,14 +202,7 @@ fn asked(seen: &Observed, component: &Component) -> (Vec<Answer>, Vec<CheckResul
     let (mut answers, mut unasked) = (Vec::new(), Vec::new());
     for (check, http) in component.checks.iter().filter_map(|check| Some((check, check.http.as_ref()?))) {
         let service = &http.service_ref.name;
-        let port = match (seen.services.get(service).map(Vec::as_slice), http.port) {
-            (None, _) => Err(format!("no Service {service}")),
-            (Some(ports), Some(port)) if ports.contains(&port) => Ok(port),
-            (Some([only]), None) => Ok(*only),
-            (Some(_), Some(port)) => Err(format!("Service {service} has no port {port}")),
-            (Some(ports), None) => Err(format!("Service {service} has {} ports: set http.port", ports.len())),
-        };
-        match port {
+        match port_of(seen, service, http.port, "http.port") {
             Ok(port) => answers.push(Answer {
                 name: check.name.clone(),
                 url: format!("http://{service}.{}.svc:{port}{}", seen.home(), http.path),
@@ -219,6 +218,17 @@ fn asked(seen: &Observed, component: &Component) -> (Vec<Answer>, Vec<CheckResul
         }
     }
     (answers, unasked)
+}
+
+/// The port of a Service, which is called `field` where it has to be said.
+pub(crate) fn port_of(seen: &Observed, service: &str, port: Option<u16>, field: &str) -> Result<u16, String> {
+    match (seen.services.get(service).map(Vec::as_slice), port) {
+        (None, _) => Err(format!("no Service {service}")),
+        (Some(ports), Some(port)) if ports.contains(&port) => Ok(port),
+        (Some([only]), None) => Ok(*only),
+        (Some(_), Some(port)) => Err(format!("Service {service} has no port {port}")),
+        (Some(ports), None) => Err(format!("Service {service} has {} ports: set {field}", ports.len())),
+    }
 }
 
 /// Base URL of the server behind the Service, or a sentence why there is none.

@@ -60,7 +60,9 @@ fn each_is_asked_until_it_answers_as_it_should_or_its_time_is_over() {
         endpoint("localhost", silent),
         endpoint("nowhere.invalid", 443),
     ];
-    let Report::Validated { checks } = pod.run(&Request::Check { answers: asked, endpoints }).0 else {
+    let Report::Validated { checks } =
+        pod.run(&Request::Check { answers: asked, mails: vec![], endpoints }).0
+    else {
         panic!()
     };
     let of = |name: &str| -> CheckResult { checks.iter().find(|check| check.name == name).unwrap().clone() };

@@ -14,14 +14,14 @@ use tests::chroma_server::ChromaServer;
 use tests::writer::Server;
 
 /// A running program.
-struct Service {
+pub(crate) struct Service {
     child: Child,
     url: String,
 }
 
 impl Service {
     /// Runs a program of the system on a free port, with the settings and the state that lie below `home`, until it answers.
-    async fn start(program: &str, home: &Path) -> Service {
+    pub(crate) async fn start(program: &str, home: &Path) -> Service {
         let root = repository();
         let [port] = tests::ports::free().unwrap();
         for directory in ["config", "state"] {
@@ -53,11 +53,11 @@ impl Service {
         Some((answer.status(), answer.json().await.ok()?))
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         self.ask(path, None).await.map_or(Value::Null, |(_, told)| told)
     }
 
-    async fn post(&self, path: &str, body: Value) -> u16 {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> u16 {
         self.ask(path, Some(&body)).await.unwrap().0.as_u16()
     }
 

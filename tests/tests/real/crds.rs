@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
+mod checks;
 mod drills;
 mod rotations;
 mod runs;
@@ -112,13 +113,13 @@ fn refused_on_creation() -> Vec<Refusal> {
             "BackupPolicy",
             check("a", json!({"http": http, "chromaCount": floor})),
             "spec.checks[0]",
-            "set exactly one of http, chromaCount, job, exec, status, manual",
+            "set exactly one of http, chromaCount, chromaQuery, smtp, job, exec, status, manual",
         ),
         case(
             "BackupPolicy",
             check("a", json!({"job": {"cronJobRef": {"name": "check"}}, "manual": {"expected": "it is so"}})),
             "spec.checks[0]",
-            "set exactly one of http, chromaCount, job, exec, status, manual",
+            "set exactly one of http, chromaCount, chromaQuery, smtp, job, exec, status, manual",
         ),
         case(
             "BackupPolicy",
@@ -152,12 +153,6 @@ fn refused_on_creation() -> Vec<Refusal> {
             check("a", json!({"http": {"serviceRef": {"name": "scholar"}, "path": "healthz"}})),
             "spec.checks[0].http.path",
             "write a path, as in /healthz",
-        ),
-        case(
-            "BackupPolicy",
-            json!({"component": {"chromaDB": null, "application": {}}, "checks": [{"name": "a", "chromaCount": floor}]}),
-            "spec.checks",
-            "chromaCount counts the records of a ChromaDB, and this component is none; use http, or put it into the ChromaDB's policy",
         ),
         case(
             "BackupPolicy",
@@ -448,7 +443,8 @@ fn a_wrong_object_is_refused_with_the_field_and_the_remedy() {
     let of_runs = runs::refused_on_creation()
         .into_iter()
         .chain(rotations::refused_on_creation())
-        .chain(drills::refused_on_creation());
+        .chain(drills::refused_on_creation())
+        .chain(checks::refused_on_creation());
     for case in refused_on_creation().into_iter().chain(of_runs) {
         let answer = server().kubectl_reading("create --dry-run=server -f -", &with(case.kind, &case.input));
         let said = answer.refusal();
@@ -573,6 +569,7 @@ fn no_rule_is_without_a_case_above() {
         crds::BackupPolicy::crd(),
         crds::RecoveryPoint::crd(),
         crds::RecoveryRun::crd(),
+        crds::DrDrill::crd(),
     ];
     let mut found = BTreeSet::new();
     for definition in definitions {
@@ -583,6 +580,8 @@ fn no_rule_is_without_a_case_above() {
         .into_iter()
         .chain(runs::refused_on_creation())
         .chain(rotations::refused_on_creation())
+        .chain(checks::refused_on_creation())
+        .chain(drills::refused_on_creation())
         .chain(refused_on_change())
         .collect();
     let untested: Vec<_> =

@@ -38,6 +38,7 @@ mod mover_cli;
 mod mover_jobs;
 mod older_servers;
 mod pod;
+mod policy_checks;
 mod power_loss;
 mod preserve;
 mod recreate;

@@ -141,6 +141,8 @@ async fn a_live_chroma_is_captured_confirmed_restored_verified_and_validated_by_
                 (name.to_owned(), ChromaCount { collection, at_least })
             })
             .into(),
+        queries: vec![],
+        mails: vec![],
         answers: vec![Answer {
             name: "heartbeat".into(),
             url: format!("{}/api/v2/heartbeat", restored.url()),

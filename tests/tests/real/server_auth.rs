@@ -155,6 +155,8 @@ async fn validated(release: &str) {
         auth: auth.cloned(),
         revoked: None,
         counts: vec![],
+        queries: vec![],
+        mails: vec![],
         answers: vec![],
         endpoints: vec![],
     };

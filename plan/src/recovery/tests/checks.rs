@@ -60,6 +60,40 @@ fn the_policys_name_stands_before_its_check_in_a_run_with_one_component_too() {
 }
 
 #[test]
+fn a_mail_goes_to_its_services_name_and_what_an_index_has_to_find_is_asked_of_the_database() {
+    let mut seen = arxiv();
+    seen.components[0].checks = checks(serde_json::json!([
+        {"name": "near", "chromaQuery": {}}, {"name": "sends", "smtp": {"serviceRef": {"name": "mail"}, "to": "dr@yourorg.com"}, "inDrills": "Skip"}]));
+    seen.components[1].checks = checks(
+        serde_json::json!([{"name": "sends", "smtp": {"serviceRef": {"name": "gone"}, "to": "dr@yourorg.com"}}]),
+    );
+    seen.services.insert("mail".into(), vec![25]);
+    assert_eq!(seen.components[0].checks[1].in_drills, crds::policy::InDrills::Skip);
+    let mut cluster = Cluster::of(seen);
+    let mut asked = None;
+    for _ in 0..600 {
+        let validate = cluster.plan().effects.into_iter().find_map(|effect| match effect {
+            Effect::CreateJob { job, .. } => match job.request {
+                crds::job::Request::Validate { queries, mails, .. } => Some((queries, mails)),
+                _ => None,
+            },
+            _ => None,
+        });
+        asked = asked.or(validate);
+        cluster.reconcile(1);
+        cluster.settle();
+        cluster.seen.now += jiff::SignedDuration::from_millis(250);
+    }
+    let (queries, mails) = asked.unwrap();
+    let (name, query) = &queries[0];
+    assert_eq!((name.as_str(), query.samples_per_collection, query.min_recall_percent), ("near", 20, 95));
+    assert_eq!((mails[0].host.as_str(), mails[0].port), ("mail.arxiv.svc", 25));
+    assert_eq!(mails[0].from, "holdfast@arxiv");
+    assert_eq!(line(&cluster, "scholar/sends").observed, "no Service gone");
+    assert_eq!(reason(&cluster, "Failed"), "ValidationFailed");
+}
+
+#[test]
 fn a_service_that_can_not_be_meant_fails_the_check_with_its_name() {
     for (check, ports, told) in [
         (http("a", "gone", None), vec![], "no Service gone"),
