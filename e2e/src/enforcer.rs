@@ -32,7 +32,8 @@ pub struct Enforcer {
 impl Enforcer {
     /// One for the namespace of a story and its sandboxes. It is in force when this returns.
     pub async fn start(stage: &Stage) -> Result<Self> {
-        let table = format!("e2e-{}", stage.place.token);
+        // Stories play side by side.
+        let table = format!("e2e-{}", stage.namespace);
         let (pods, policies): (Api<Pod>, Api<NetworkPolicy>) =
             (Api::all(stage.place.client.clone()), Api::all(stage.place.client.clone()));
         let place = stage.namespace.clone();
