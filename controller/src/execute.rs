@@ -117,6 +117,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Inventory { .. } => "Inventory",
         Request::Audit(_) => "Audit",
         Request::Restore { .. } => "Restore",
+        Request::VerifyPoints { .. } => "VerifyPoints",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",
     }

@@ -56,6 +56,7 @@ pub mod surroundings;
 mod swap;
 mod texts;
 mod validate;
+mod verification;
 mod walk;
 mod wanted;
 

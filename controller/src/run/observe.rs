@@ -81,14 +81,16 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         Scenario::CompleteFailure
         | Scenario::DatabaseCorruption
         | Scenario::StorageFailure
-        | Scenario::SecurityBreach => OfflineSeen::default(),
+        | Scenario::SecurityBreach
+        | Scenario::BackupVerification => OfflineSeen::default(),
     };
     let network = match run.spec.scenario {
         Scenario::SecurityBreach => isolation::look(ctx, &run, &workers, &components).await?,
         Scenario::CompleteFailure
         | Scenario::DatabaseCorruption
         | Scenario::StorageFailure
-        | Scenario::NetworkFailure => NetworkSeen::default(),
+        | Scenario::NetworkFailure
+        | Scenario::BackupVerification => NetworkSeen::default(),
     };
     let (mut usage, mut cron_jobs, mut objects) = (None, Vec::new(), BTreeMap::new());
     if surroundings.is_some() || validating(&run.status) {

@@ -65,6 +65,9 @@ impl Report {
                     if let Some(trust) = &mut point.trust {
                         cut(&mut trust.by, 256);
                     }
+                    if let Some(verification) = &mut point.verification {
+                        cut(&mut verification.by, 128);
+                    }
                     bound_captured(&mut point.captured);
                     if let Content::ChromaDb(chroma) = &mut point.captured.content {
                         chroma.collections.truncate(3);
@@ -132,6 +135,7 @@ impl Report {
                 }
             }
             Self::Verified(verified) => bound_findings(&mut verified.findings),
+            Self::PointsVerified(verified) => verified.bound(),
             Self::Validated { checks } => {
                 checks.truncate(MAX_CHECKS);
                 for check in checks {
@@ -243,8 +247,8 @@ mod tests {
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
         Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, IsolationProbed,
-        Judged, NotRotated, Probed, Pruned, REPORT_LIMIT, Recreated, Restored, Rotated, Torn,
-        UnreadableRange, Verified,
+        Judged, NotRotated, PointVerified, PointsVerified, Probed, Pruned, REPORT_LIMIT, Recreated, Restored,
+        Rotated, Torn, UnreadableRange, Verified,
     };
     use super::*;
     use crate::point::{TrustMark, TrustReason, TrustWord};
@@ -352,6 +356,12 @@ mod tests {
                             by: text(),
                             since: time,
                         }),
+                        verification: Some(crate::point::Verification {
+                            verdict: Verdict::Passed,
+                            time,
+                            by: text(),
+                            recorded: true,
+                        }),
                         captured: largest_emergency()
                     };
                     20
@@ -434,6 +444,10 @@ mod tests {
                 collections: u64::MAX,
                 free_percent: Some(u8::MAX),
                 findings: findings(),
+            }),
+            Report::PointsVerified(PointsVerified {
+                points: vec![PointVerified { point: text(), passed: false, found: text() }; 100],
+                stopped: Some(text()),
             }),
             Report::Validated {
                 checks: vec![

@@ -13,6 +13,7 @@ mod capture_snapshot;
 mod catalogue_from_bucket;
 mod complete_failure;
 mod controller_killed_midway;
+mod drill_backup_verification;
 mod dry_run;
 mod emergency_capture;
 mod killed_at_every_write;
@@ -57,6 +58,7 @@ pub const ALL: &[&Story] = &[
     &replay_guard::STORY,
     &retention_and_pin::STORY,
     &verify_finds_corruption::STORY,
+    &drill_backup_verification::STORY,
     &anomaly_keeps_points::STORY,
     &storage_failure::STORY,
     &recover_corruption::STORY,

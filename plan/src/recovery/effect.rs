@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::seen::{ClaimSeen, NetworkPolicySeen};
 use crate::backup::points::NewPoint;
 use crate::effect::MoverJob;
+use crate::verification::Stamp;
 use crate::workload::Scale;
 
 /// One change of the cluster. Uids and versions are preconditions: an effect planned on an outdated look does nothing.
@@ -157,6 +158,8 @@ pub enum Effect {
         /// Uid that was seen.
         uid: String,
     },
+    /// Says on a point that it was verified, and what came out.
+    StampPoint(Box<Stamp>),
     /// Reserves a volume for a claim of the run's namespace that does not exist yet.
     PatchVolume {
         /// Name of the volume.
@@ -223,6 +226,7 @@ impl Effect {
             Self::CreatePolicy(_) => "CreatePolicy".into(),
             Self::DeletePolicy { .. } => "DeletePolicy".into(),
             Self::QuarantinePoint { .. } => "QuarantinePoint".into(),
+            Self::StampPoint(_) => "StampPoint".into(),
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
             Self::Scale(_) => "Scale".into(),
             Self::SetSwitch { .. } => "SetSwitch".into(),

@@ -5,7 +5,8 @@
 use crds::Span;
 use crds::condition::get;
 use crds::run::{
-    DataLossRisk, GateStatus, Incident, NoticeStatus, RunMode, RunPhase, Severity, StepPhase, StepStatus,
+    DataLossRisk, GateStatus, Incident, NoticeStatus, RunMode, RunPhase, Scenario, Severity, StepPhase,
+    StepStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -61,7 +62,9 @@ impl Notice {
 /// The notice that is due, and the mark that it was told.
 pub(crate) fn due(draft: &mut Draft<'_>) -> Option<Notice> {
     let (seen, now) = (draft.seen, draft.now);
-    if seen.run.spec.mode != RunMode::Run || seen.run.deleting || !begun(&draft.status) {
+    // Nothing has happened where points are verified, and nobody waits.
+    let happened = seen.run.spec.scenario != Scenario::BackupVerification;
+    if seen.run.spec.mode != RunMode::Run || !happened || seen.run.deleting || !begun(&draft.status) {
         return None;
     }
     let known = draft.status.notices.clone();

@@ -5,7 +5,7 @@ use crds::run::{Scenario, StepPhase, StepStatus};
 use super::seen::{Component, Role};
 use super::{
     Draft, Progress, audit, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
-    protect, provision, rotate, start, stop, swap, texts, validate,
+    protect, provision, rotate, start, stop, swap, texts, validate, verification,
 };
 use crate::effect::Event;
 
@@ -46,11 +46,12 @@ pub(crate) enum Kind {
     LiftIsolation,
     Unseal,
     Protect,
+    VerifyPoints,
     Report,
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 27] = [
+const WORDS: [(Kind, &str); 28] = [
     (Kind::Assess, "Assess"),
     (Kind::Isolate, "Isolate"),
     (Kind::Seal, "Seal"),
@@ -77,6 +78,7 @@ const WORDS: [(Kind, &str); 27] = [
     (Kind::LiftIsolation, "LiftIsolation"),
     (Kind::Unseal, "Unseal"),
     (Kind::Protect, "Protect"),
+    (Kind::VerifyPoints, "VerifyPoints"),
     (Kind::Report, "Report"),
 ];
 
@@ -88,9 +90,12 @@ fn before(scenario: Scenario, role: Role) -> &'static [Kind] {
         (Role::Restored, Scenario::SecurityBreach) => &[Kind::Emergency],
         (
             Role::Restored,
-            Scenario::DatabaseCorruption | Scenario::StorageFailure | Scenario::NetworkFailure,
+            Scenario::DatabaseCorruption
+            | Scenario::StorageFailure
+            | Scenario::NetworkFailure
+            | Scenario::BackupVerification,
         )
-        | (Role::Dependent | Role::Offline, _) => &[],
+        | (Role::Dependent | Role::Offline | Role::Verified, _) => &[],
     }
 }
 
@@ -99,7 +104,8 @@ fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
     match (role, scenario) {
         (Role::Dependent, _) => &[Kind::Start, Kind::Validate],
         (Role::Offline, _) => &[Kind::Diagnose, Kind::EnterOffline, Kind::Watch, Kind::LeaveOffline],
-        (Role::Restored, Scenario::NetworkFailure) => &[],
+        (Role::Verified, _) => &[Kind::VerifyPoints],
+        (Role::Restored, Scenario::NetworkFailure | Scenario::BackupVerification) => &[],
         (Role::Restored, Scenario::CompleteFailure) => &[
             Kind::Emergency,
             Kind::Quarantine,
@@ -185,7 +191,8 @@ impl Kind {
             | Self::Diagnose
             | Self::EnterOffline
             | Self::Watch
-            | Self::LeaveOffline => false,
+            | Self::LeaveOffline
+            | Self::VerifyPoints => false,
         }
     }
 
@@ -218,6 +225,7 @@ impl Kind {
             Self::LiftIsolation => "lift",
             Self::Unseal => "unseal",
             Self::Protect => "protect",
+            Self::VerifyPoints => "verify",
             Self::Report => "report",
         }
     }
@@ -263,8 +271,8 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
         steps.extend([whole(Kind::Isolate), whole(Kind::Seal)]);
     }
     steps.extend(of_all(before));
-    // A network failure stops nothing as a whole.
-    if scenario != Scenario::NetworkFailure {
+    // A network failure stops nothing as a whole, and a verification nothing.
+    if !matches!(scenario, Scenario::NetworkFailure | Scenario::BackupVerification) {
         steps.push(whole(Kind::Stop));
     }
     // What they left is looked for before anything is changed back, and when nothing of it runs any more.
@@ -329,6 +337,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::EnterOffline, Some(policy)) => offline::enter(draft, policy),
         (Kind::Watch, Some(policy)) => network::watch(draft, index, policy),
         (Kind::LeaveOffline, Some(policy)) => offline::leave(draft, policy),
+        (Kind::VerifyPoints, Some(policy)) => verification::advance(draft, index, policy),
         (
             Kind::MarkPoints
             | Kind::Objects
@@ -346,7 +355,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
             | Kind::Diagnose
             | Kind::EnterOffline
             | Kind::Watch
-            | Kind::LeaveOffline,
+            | Kind::LeaveOffline
+            | Kind::VerifyPoints,
             None,
         ) => Progress::failed("StepFailed", "the step names no policy; it was planned by another version"),
     }

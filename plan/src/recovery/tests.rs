@@ -27,6 +27,7 @@ mod stage;
 mod storage;
 mod trusted;
 mod validated;
+mod verification;
 
 use cluster::*;
 use crds::condition::get;
