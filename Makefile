@@ -79,6 +79,10 @@ fuzz: ## Fuzz every parser of stored bytes for FUZZ_SECONDS (wants `cargo instal
 bench-engine: ## Measure the engine side by side with restic on a live ChromaDB's data; writes bench/results
 	@bench/engine.sh
 
+.PHONY: bench-scale
+bench-scale: ## Measure the controller beside 1,000 policies and 20,000 points on a real API server; writes bench/results
+	@bench/scale.sh
+
 .PHONY: bench-continuous
 bench-continuous: ## Measure captures in a row beside a ChromaDB under writes; writes bench/results
 	@bench/continuous.sh
@@ -88,7 +92,7 @@ setup: ## Packages, pinned tools and images into the cache; minutes the first ti
 	@$(CLUSTER)/deps.sh
 	@$(CLUSTER)/python.sh
 	@$(if $(EXISTING),$(CLUSTER)/tools.sh etcd kube-apiserver kubectl helm,$(CLUSTER)/tools.sh)
-	@$(CLUSTER)/tools.sh versitygw
+	@$(CLUSTER)/tools.sh versitygw promtool
 	@$(if $(EXISTING),:,$(CLUSTER)/images.sh)
 
 .PHONY: cluster-up

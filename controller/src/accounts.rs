@@ -17,7 +17,7 @@ use crate::execute::{child, ensure};
 use crate::observe;
 
 /// The controller's own ServiceAccount: the chart gives it no other name, and its admission policies know it by this one.
-const OWN_ACCOUNT: &str = "holdfast-controller";
+pub const OWN_ACCOUNT: &str = "holdfast-controller";
 
 /// Makes the account, and its binding where that goes with the owner, unless they exist.
 ///

@@ -30,6 +30,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// What the nodes use, as it was read last.
     pub(crate) usage: Mutex<Option<(Timestamp, Usage)>>,
+    /// When it was last looked at what a repository's namespace has, and with which policies, by the repository.
+    pub(crate) covered: Mutex<HashMap<String, (Timestamp, u64)>>,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -61,8 +63,8 @@ impl Context {
         recorder: Recorder,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (usage, failures) = (Mutex::default(), Mutex::default());
-        Self { client, now, epoch, namespace, mover, recorder, metrics, usage, failures }
+        let (usage, covered, failures) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { client, now, epoch, namespace, mover, recorder, metrics, usage, covered, failures }
     }
 
     /// Counts a failure of `object` and says how long to wait.

@@ -30,12 +30,18 @@ use crate::{backup, drill, events, observe, points, repository, run, snapshots};
 pub async fn run_all(ctx: Arc<Context>) {
     let repositories = repositories(&ctx);
     let policies = policies(&ctx);
-    ctx.metrics.watch(Watched { policies: policies.store(), repositories: repositories.store() });
+    let (runs, drills) = (run::controller(&ctx), drills(&ctx));
+    ctx.metrics.watch(Watched {
+        policies: policies.store(),
+        repositories: repositories.store(),
+        runs: runs.store(),
+        drills: drills.store(),
+    });
     let repositories = repositories.run(repository::reconcile, error_policy, Arc::clone(&ctx));
     let policies = policies.run(backup::reconcile, error_policy, Arc::clone(&ctx));
     let points = points(&ctx).run(points::reconcile, error_policy, Arc::clone(&ctx));
-    let drills = drills(&ctx).run(drill::reconcile, error_policy, Arc::clone(&ctx));
-    futures::join!(drain(repositories), drain(policies), drain(points), drain(drills), run::carry(ctx));
+    let drills = drills.run(drill::reconcile, error_policy, Arc::clone(&ctx));
+    futures::join!(drain(repositories), drain(policies), drain(points), drain(drills), run::carry(runs, ctx));
 }
 
 fn repositories(ctx: &Context) -> Controller<RecoveryRepository> {

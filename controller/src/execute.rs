@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use crds::job::Request;
-use crds::reference::WorkloadKind;
+use crds::reference::{SANDBOX_LABEL, WorkloadKind};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1::{Scale, ScaleSpec};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -44,9 +44,13 @@ pub async fn ensure_job<K>(ctx: &Context, object: &K, job: &MoverJob) -> Result<
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
-    let namespace = object.namespace().unwrap_or_default();
     let owner = owner(object)?;
     let uid = owner.uid.clone();
+    // No owner reaches into another namespace: what runs in a sandbox goes with that.
+    let (namespace, owner) = match &job.namespace {
+        Some(sandbox) => (sandbox.clone(), None),
+        None => (object.namespace().unwrap_or_default(), Some(owner)),
+    };
     let api: Api<Job> = Api::namespaced(ctx.client.clone(), &namespace);
     if let Some(account) = &job.service_account {
         accounts::ensure_account(ctx, object, account).await?;
@@ -73,7 +77,8 @@ where
         Ok(made) => made,
         Err(error) if is_code(&error, 409) => {
             let found = api.get(&job.name).await.map_err(Error::api("get", format!("Job/{}", job.name)))?;
-            if !found.owner_references().iter().any(|o| o.uid == uid) {
+            let labelled = job.namespace.is_some() && found.labels().get(SANDBOX_LABEL) == Some(&uid);
+            if !labelled && !found.owner_references().iter().any(|o| o.uid == uid) {
                 return Err(Error::NameTaken {
                     object: format!("Job/{}", job.name),
                     owner: format!("{}/{}", K::kind(&()), object.name_any()),
@@ -116,6 +121,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Collect { .. } => "Collect",
         Request::Inventory { .. } => "Inventory",
         Request::Audit(_) => "Audit",
+        Request::CountLoss(_) => "CountLoss",
         Request::Restore { .. } => "Restore",
         Request::VerifyPoints { .. } => "VerifyPoints",
         Request::VerifyOffline { .. } => "VerifyOffline",

@@ -54,7 +54,7 @@ pub struct Handed {
 #[must_use]
 pub fn build(
     namespace: &str,
-    owner: OwnerReference,
+    owner: Option<OwnerReference>,
     config: &MoverConfig,
     job: &MoverJob,
     handed: &Handed,
@@ -70,7 +70,7 @@ pub fn build(
             name: Some(job.name.clone()),
             namespace: Some(namespace.to_owned()),
             labels: Some(labels.clone()),
-            owner_references: Some(vec![owner]),
+            owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod backup;
 pub mod context;
 pub mod controllers;
+pub mod coverage;
 pub mod drill;
 pub mod error;
 pub mod events;

@@ -1,15 +1,23 @@
-//! What is measured, in the OpenMetrics text form. Few, and each one answers a question that an alert asks.
+//! What is measured, in the OpenMetrics text form; `docs/metrics.md` has every name, and a test holds it to that. What is about an object is
+//! made from what the leader watches at every scrape, so that an age is true then and not when the object was last reconciled, and a
+//! deleted object leaves no series behind. No reconciliation does anything for it.
 
+mod drills;
+mod families;
+mod incidents;
+mod policies;
+mod repositories;
+mod runs;
+
+use std::collections::HashMap;
 use std::fmt::Error;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 
-use crds::{BackupPolicy, RecoveryRepository};
+use crds::{BackupPolicy, DrDrill, RecoveryRepository, RecoveryRun};
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::reflector::Store;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -32,16 +40,10 @@ pub struct ErrorLabel {
     pub category: &'static str,
 }
 
-/// An object.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct ObjectLabel {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
+struct VersionLabel {
+    version: &'static str,
 }
-
-type Seconds = Gauge<f64, AtomicU64>;
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -54,17 +56,8 @@ pub struct Metrics {
     pub duration: Family<KindLabel, Histogram>,
     /// Whether this process leads: 1 or 0.
     pub leader: Gauge,
-    /// The promised recovery point objective of a policy.
-    pub rpo_objective: Family<ObjectLabel, Seconds>,
-    /// Age of a policy's newest Available point; +Inf while there is none.
-    pub recovery_point_age: Family<ObjectLabel, Seconds>,
-    /// Captures of a policy that failed in a row.
-    pub capture_failures: Family<ObjectLabel, Gauge>,
-    /// Whether a repository is Ready: 1 or 0.
-    pub repository_up: Family<ObjectLabel, Gauge>,
-    /// What the leader watches. The series about objects are made from it at every scrape, so that an age is true then
-    /// and not when the object was last reconciled, and a deleted object leaves no series behind.
     watched: Mutex<Option<Watched>>,
+    intervals: Mutex<Intervals>,
 }
 
 /// The objects that the leader watches.
@@ -73,7 +66,14 @@ pub struct Watched {
     pub policies: Store<BackupPolicy>,
     /// Repositories.
     pub repositories: Store<RecoveryRepository>,
+    /// Runs.
+    pub runs: Store<RecoveryRun>,
+    /// Drills.
+    pub drills: Store<DrDrill>,
 }
+
+/// How often a schedule captures, in seconds, by its cron and zone: costly to find out, and what schedules say does not change.
+pub(crate) type Intervals = HashMap<(String, String), f64>;
 
 impl Metrics {
     /// Metrics, all zero.
@@ -95,36 +95,11 @@ impl Metrics {
         );
         let leader = Gauge::default();
         registry.register("leader", "Whether this process leads", leader.clone());
-        let rpo_objective = Family::default();
-        registry.register_with_unit(
-            "policy_rpo_objective",
-            "Promised recovery point objective",
-            Unit::Seconds,
-            rpo_objective.clone(),
-        );
-        let recovery_point_age = Family::default();
-        registry.register_with_unit(
-            "policy_recovery_point_age",
-            "Age of the newest Available point",
-            Unit::Seconds,
-            recovery_point_age.clone(),
-        );
-        let capture_failures = Family::default();
-        registry.register("policy_capture_failures", "Captures failed in a row", capture_failures.clone());
-        let repository_up = Family::default();
-        registry.register("repository_up", "Whether the repository is Ready", repository_up.clone());
-        Self {
-            registry,
-            reconciliations,
-            errors,
-            duration,
-            leader,
-            rpo_objective,
-            recovery_point_age,
-            capture_failures,
-            repository_up,
-            watched: Mutex::default(),
-        }
+        let build = Family::<VersionLabel, Gauge>::default();
+        registry.register("build_info", "The version of the controller; always 1", build.clone());
+        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        let (watched, intervals) = (Mutex::default(), Mutex::default());
+        Self { registry, reconciliations, errors, duration, leader, watched, intervals }
     }
 
     /// From now on, tell about these objects.
@@ -138,40 +113,27 @@ impl Metrics {
     /// When a metric can't be written, which would be a defect of the encoder.
     pub fn encode(&self, now: Timestamp) -> Result<String, Error> {
         let mut text = String::new();
-        // Held to the end: two scrapes at once must not see each other's half-filled families.
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watched) = watched.as_ref() {
-            self.measure(watched, now);
+        encode_registry(&mut text, &self.registry)?;
+        if let Some(watched) = self.watched.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            encode_registry(&mut text, &self.measure(watched, now))?;
         }
-        encode(&mut text, &self.registry)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 
-    fn measure(&self, watched: &Watched, now: Timestamp) {
-        self.rpo_objective.clear();
-        self.recovery_point_age.clear();
-        self.capture_failures.clear();
-        self.repository_up.clear();
-        for policy in watched.policies.state() {
-            let label = label(policy.as_ref());
-            let status = policy.status.as_ref();
-            self.rpo_objective.get_or_create(&label).set(policy.spec.objectives.rpo.as_secs() as f64);
-            let last = status.and_then(|s| s.last_point.as_ref()).map(|p| p.consistency_time);
-            let age = last.map_or(f64::INFINITY, |time| now.duration_since(time).as_secs_f64());
-            self.recovery_point_age.get_or_create(&label).set(age);
-            let failures = status.map_or(0, |s| s.consecutive_failures);
-            self.capture_failures.get_or_create(&label).set(i64::from(failures));
-        }
-        for repository in watched.repositories.state() {
-            let up =
-                repository.status.as_ref().is_some_and(|s| crds::condition::is_true(&s.conditions, "Ready"));
-            self.repository_up.get_or_create(&label(repository.as_ref())).set(i64::from(up));
-        }
+    /// What is about objects, as they are.
+    fn measure(&self, watched: &Watched, now: Timestamp) -> Registry {
+        let mut registry = Registry::with_prefix("holdfast");
+        let (policies, repositories) = (watched.policies.state(), watched.repositories.state());
+        let runs = watched.runs.state();
+        let mut intervals = self.intervals.lock().unwrap_or_else(PoisonError::into_inner);
+        policies::measure(&mut registry, &policies, &mut intervals, now);
+        repositories::measure(&mut registry, &repositories, &policies);
+        runs::measure(&mut registry, &runs, now);
+        incidents::measure(&mut registry, &runs);
+        drills::measure(&mut registry, &watched.drills.state());
+        registry
     }
-}
-
-fn label<K: ResourceExt>(object: &K) -> ObjectLabel {
-    ObjectLabel { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
 impl Default for Metrics {
@@ -179,3 +141,6 @@ impl Default for Metrics {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

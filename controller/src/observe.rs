@@ -211,10 +211,10 @@ pub fn held_by(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<String> {
 
 fn holder<'a>(runs: &'a [RecoveryRun], policy: &BackupPolicy) -> Option<&'a RecoveryRun> {
     let restarts = |run: &&RecoveryRun| recovery::restarts(run, &policy.name_any());
-    // What reads points holds up no capture.
+    // A rehearsal touches nothing of production, and what reads points holds up no capture.
     let verifies = |run: &&RecoveryRun| run.spec.scenario == Scenario::BackupVerification;
-    let works = |run: &&RecoveryRun| is_active(run) && !verifies(run) && names(run, policy);
-    let holds = |run: &&RecoveryRun| works(run) || restarts(run);
+    let touches = |run: &&RecoveryRun| is_active(run) && !verifies(run) && run.spec.sandbox().is_none();
+    let holds = |run: &&RecoveryRun| touches(run) && names(run, policy) || restarts(run);
     runs.iter().find(holds)
 }
 

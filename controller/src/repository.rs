@@ -13,20 +13,26 @@ use plan::{recovery, repository};
 use crate::context::Context;
 use crate::controllers::{action, measured};
 use crate::error::Error;
-use crate::{events, execute, observe, observe_job, points, status};
+use crate::{coverage, events, execute, observe, observe_job, points, status};
 
 /// One reconciliation.
 ///
 /// # Errors
 /// When the API server can't be read or refuses a write.
 pub async fn reconcile(object: Arc<RecoveryRepository>, ctx: Arc<Context>) -> Result<Action, Error> {
-    measured(&ctx, object.as_ref(), step(object.as_ref(), &ctx)).await
+    let result = measured(&ctx, object.as_ref(), step(object.as_ref(), &ctx)).await;
+    if result.is_err() {
+        // What was seen may not have been written down: the next time it is looked at again.
+        coverage::forget(&ctx, &object.namespace().unwrap_or_default(), &object.name_any());
+    }
+    result
 }
 
 async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Error> {
     let (namespace, name) = (cached.namespace().unwrap_or_default(), cached.name_any());
     // Read again: a cache that lags behind our own last write would announce the same probe twice.
     let Some(mut object) = observe::get::<RecoveryRepository>(ctx, &namespace, &name).await? else {
+        coverage::forget(ctx, &namespace, &name);
         return Ok(Action::await_change());
     };
     let terminating =
@@ -56,6 +62,7 @@ async fn step(cached: &RecoveryRepository, ctx: &Context) -> Result<Action, Erro
         ended_jobs: observe::ended_jobs(ctx, &object, REPOSITORY_LABEL).await?,
         run: runs.iter().find(|run| observe::is_active(run)).map(ResourceExt::name_any),
         sealing: recovery::sealing(&runs),
+        coverage: coverage::look(ctx, &object, &policies).await,
         policies: &policies,
         points: &known,
         now,

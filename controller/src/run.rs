@@ -11,17 +11,19 @@ mod observe;
 mod probe;
 mod read;
 mod rotations;
+mod sandbox;
 mod surroundings;
 mod usage;
 
 use std::sync::Arc;
 
+use crds::reference::SANDBOX_LABEL;
 use crds::run::QuarantinedVolume;
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
@@ -40,10 +42,14 @@ use crate::status::{self, Written};
 /// Most looks in one reconciliation. Each ends in a write or in waiting, so this bounds nothing but a mistake.
 const MOST_LOOKS: u32 = 64;
 
+/// What watches the runs.
+pub(crate) fn controller(ctx: &Context) -> Controller<RecoveryRun> {
+    Controller::new(Api::<RecoveryRun>::all(ctx.client.clone()), watcher::Config::default())
+}
+
 /// Carries every run, until the process ends.
-pub async fn carry(ctx: Arc<Context>) {
+pub(crate) async fn carry(controller: Controller<RecoveryRun>, ctx: Arc<Context>) {
     let client = &ctx.client;
-    let controller = Controller::new(Api::<RecoveryRun>::all(client.clone()), watcher::Config::default());
     let store = controller.store();
     let neighbours = |store: &Store<RecoveryRun>| {
         let store = store.clone();
@@ -53,6 +59,10 @@ pub async fn carry(ctx: Arc<Context>) {
     controller
         // A mover ended.
         .owns(Api::<Job>::all(client.clone()), watcher::Config::default())
+        // The same in a sandbox, where nothing has an owner outside.
+        .watches(every::<Job>(client), sandboxed(), by_namespace(neighbours(&store)))
+        // A sandbox is there, or is gone at last.
+        .watches(every::<Namespace>(client), sandboxed(), by_name(neighbours(&store)))
         // The last pod of a stopped workload went.
         .watches(every::<Pod>(client), watcher::Config::default(), by_namespace(neighbours(&store)))
         // A claim was bound, or is gone at last; also one that kept a replaced volume.
@@ -106,15 +116,38 @@ fn by_namespace<K>(
     move |object| runs(object.metadata.namespace)
 }
 
-/// The runs that have not ended, in this namespace or everywhere.
+/// What is in a sandbox, or is one.
+fn sandboxed() -> watcher::Config {
+    watcher::Config::default().labels(SANDBOX_LABEL)
+}
+
+fn by_name<K>(
+    runs: impl Fn(Option<String>) -> Vec<ObjectRef<RecoveryRun>>,
+) -> impl Fn(PartialObjectMeta<K>) -> Vec<ObjectRef<RecoveryRun>> {
+    move |object| runs(object.metadata.name)
+}
+
+/// The runs that have not ended or have something left to remove, in this namespace or everywhere. What happens in a sandbox concerns its run.
 fn unfinished(store: &Store<RecoveryRun>, namespace: Option<&str>) -> Vec<ObjectRef<RecoveryRun>> {
     store
         .state()
         .iter()
-        .filter(|run| namespace.is_none() || run.metadata.namespace.as_deref() == namespace)
-        .filter(|run| !run.status.as_ref().is_some_and(recovery::ended))
+        .filter(|run| {
+            namespace.is_none()
+                || run.metadata.namespace.as_deref() == namespace
+                || is_sandbox(run, namespace)
+        })
+        .filter(|run| {
+            !run.status.as_ref().is_some_and(|status| recovery::ended(status) && recovery::is_swept(status))
+        })
         .map(|run| ObjectRef::from_obj(run.as_ref()))
         .collect()
+}
+
+/// Whether a run rehearses in this namespace.
+fn is_sandbox(run: &RecoveryRun, namespace: Option<&str>) -> bool {
+    let sandbox = run.status.as_ref().and_then(|status| status.sandbox.as_ref());
+    sandbox.is_some_and(|known| Some(known.namespace.as_str()) == namespace)
 }
 
 /// The runs of a namespace that have not ended, and those that keep a replaced volume of which this is true.

@@ -9,6 +9,7 @@
 mod access;
 mod audit;
 mod failure;
+mod losses;
 mod message;
 mod report;
 mod request;
@@ -19,6 +20,7 @@ mod verified;
 pub use access::{RepositoryAccess, RepositoryPlace};
 pub use audit::{AuditRequest, Audited, AuditedComponent};
 pub use failure::{Failure, FailureReason};
+pub use losses::LossRequest;
 pub use report::{
     Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked, Collected,
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,

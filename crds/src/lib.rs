@@ -12,6 +12,7 @@ pub mod drill;
 pub mod duration;
 pub mod generate;
 pub mod job;
+pub mod kpi;
 pub mod names;
 pub mod point;
 pub mod policy;

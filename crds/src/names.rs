@@ -132,6 +132,12 @@ pub fn quarantine_claim(claim: &str, run_uid: &str) -> String {
     fit(&format!("{claim}-quarantine"), &short_hash(&[run_uid, claim]), 253)
 }
 
+/// The claim under which the restored volume of `claim` is kept when its run was cancelled after it was in place.
+#[must_use]
+pub fn restored_claim(claim: &str, run_uid: &str) -> String {
+    fit(&format!("{claim}-restored"), &short_hash(&[run_uid, claim]), 253)
+}
+
 /// The object that remembers that the run `name` was carried out. A function of the name alone: a run's name is used once.
 #[must_use]
 pub fn executed(run_name: &str) -> String {
@@ -161,6 +167,19 @@ pub fn isolator(run_uid: &str) -> String {
 #[must_use]
 pub fn isolation_policy(purpose: &str, run_uid: &str) -> String {
     format!("holdfast-{purpose}-{run_uid}")
+}
+
+/// The RoleBinding by which the controller may deny all in the sandbox of a run. A function that an admission policy can compute, too
+/// (`admission/grants.yaml` of the chart).
+#[must_use]
+pub fn sandboxer(run_uid: &str) -> String {
+    format!("hf-sandbox-{run_uid}")
+}
+
+/// The namespace in which a run rehearses: the sandbox of a run of `namespace`.
+#[must_use]
+pub fn sandbox(namespace: &str, run_uid: &str) -> String {
+    fit(&format!("{namespace}-drill"), &short_hash(&[namespace, run_uid]), 63)
 }
 
 /// Eight hex digits over `parts`, each part delimited, so that no two lists of parts collide by concatenation.

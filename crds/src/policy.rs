@@ -14,6 +14,7 @@ use crate::run::StoppedWorkload;
 
 mod auth;
 mod capture;
+mod captures;
 mod check;
 mod component;
 mod emergency;
@@ -23,6 +24,7 @@ mod pod_check;
 mod run_capture;
 pub use auth::{ServerAuth, TokenRef};
 pub use capture::{CaptureMethod, Live, Method, Offline, Snapshot};
+pub use captures::{Captures, CapturesOfMonth, MOST_MONTHS};
 pub use check::{ChromaCount, HttpCheck, PolicyCheck};
 pub use component::{
     Application, ChromaDb, Component, NamedObject, ObjectKind, Objects, Secrets, Selector, VolumeName,
@@ -259,6 +261,9 @@ pub struct BackupPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub last_verified: Option<Timestamp>,
+    /// The newest Available point that was restored and compared, by a drill for instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verified_point: Option<LastPoint>,
     /// How the last capture ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<LastAttempt>,
@@ -268,6 +273,9 @@ pub struct BackupPolicyStatus {
     /// Captures failed in a row.
     #[serde(default)]
     pub consecutive_failures: u32,
+    /// How captures came out so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captures: Option<Captures>,
     /// Conditions: Ready, RepositoryReady, SourceReady, LastCaptureSucceeded, RPOMet, Verified, RetentionEnforced,
     /// AnomalyDetected, EmergencyCaptured.
     #[serde(default)]

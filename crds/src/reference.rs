@@ -97,10 +97,14 @@ pub const COLLECT_ROLE: &str = "holdfast-collect";
 pub const AUDIT_ROLE: &str = "holdfast-audit";
 /// The ClusterRole, from the chart, that lets the controller isolate a namespace; it binds that to itself for a run.
 pub const ISOLATE_ROLE: &str = "holdfast-isolate";
+/// The ClusterRole, from the chart, that lets the controller deny all in a sandbox and limit it; it binds that to itself there.
+pub const SANDBOX_ROLE: &str = "holdfast-sandbox";
 /// The ClusterRole, from the chart, that lets a mover replace values of Secrets; bound in the namespace of a run.
 pub const ROTATE_ROLE: &str = "holdfast-rotate";
 /// Annotation on a Secret: which rotations of which run have replaced values of it, as `<run uid>/<name>`, with commas between.
 pub const ROTATED_BY: &str = "holdfast.dev/rotated-by";
+/// Annotation on a workload or a claim that no policy is to cover: why, for people.
+pub const LEFT_OUT: &str = "holdfast.dev/left-out";
 /// Annotation on an object that a run created because it was missing: the run's uid.
 pub const RECREATED_BY: &str = "holdfast.dev/recreated-by";
 /// Annotation on a workload that a run created stopped: the replicas that it had; of a CronJob 1 when it was not suspended.

@@ -9,8 +9,10 @@ use crate::cron::Schedule;
 use crate::names;
 use crate::reference::NameRef;
 
+mod coverage;
 mod status;
 
+pub use coverage::{Coverage, CoveredKind, MOST_NAMED, Uncovered, UncoveredCount};
 pub use status::*;
 
 /// Where recovery points are kept: an S3 bucket and prefix or a volume, its key, and who may write. Used from its own namespace only.

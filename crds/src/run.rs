@@ -2,6 +2,7 @@
 
 mod assessment;
 mod audit;
+mod data_loss;
 mod decision;
 mod exec;
 mod fresh;
@@ -16,6 +17,7 @@ mod report;
 mod rotation;
 mod sandbox;
 mod status;
+mod swap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -32,6 +34,7 @@ pub use audit::{
     AuditCounts, AuditDocument, AuditFinding, AuditKind, AuditSeverity, AuditStatus, DataChange,
     MAX_AUDIT_FINDINGS,
 };
+pub use data_loss::{CountedIn, DataLoss, LostRecords};
 pub use decision::{Answer, Attestation, Decision, DesiredState, Gate, GateName, GateStatus};
 pub use exec::ExecStatus;
 pub use fresh::FreshCapture;
@@ -52,6 +55,7 @@ pub use rotation::{
 };
 pub use sandbox::{Sandbox, SandboxState, SandboxStatus};
 pub use status::*;
+pub use swap::{Direction, QuarantinedVolume, Swap};
 
 /// One recovery: a scenario, the components, the point. A run's name is used once for ever.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -190,6 +194,12 @@ impl RecoveryRunSpec {
     #[must_use]
     pub fn sandbox(&self) -> Option<&Sandbox> {
         self.target.as_ref().and_then(|target| target.sandbox.as_ref())
+    }
+
+    /// Whether it is about a namespace that somebody broke into, and not a rehearsal of that.
+    #[must_use]
+    pub fn is_breach(&self) -> bool {
+        self.scenario == Scenario::SecurityBreach && self.sandbox().is_none()
     }
 
     /// StorageClass of the restored volumes, where the run names one.

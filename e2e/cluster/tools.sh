@@ -3,7 +3,8 @@
 # there already is left alone. Cold, the whole list takes some ten minutes on two cores; every line says how far it is.
 #
 #   tools.sh [name...]            default: all that the cluster needs. By name only: versitygw, which tests of the store
-#                                 want, and restic, which the benchmark measures against
+#                                 want, promtool, which tests of the metrics and alerts want and which comes from a Debian
+#                                 package, and restic, which the benchmark measures against
 #   tools.sh --print-path NAME    where NAME is, built or not
 #   tools.sh --list
 set -euo pipefail
@@ -23,10 +24,11 @@ text_of() {
   )
 }
 
-# describe NAME: sets module, package, version and ldflags; files, if it is none to build but such files of the package.
+# describe NAME: sets module, package, version and ldflags; files, if it is none to build but such files of the package;
+# debian, if it is that file of a Debian package.
 describe() {
   local minor
-  ldflags='-s -w' files=''
+  ldflags='-s -w' files='' debian=''
   case $1 in
     etcd)
       module=tools/etcd package=go.etcd.io/etcd/server/v3 version=$ETCD_VERSION
@@ -68,13 +70,17 @@ describe() {
       module=tools/versitygw package=github.com/versity/versitygw/cmd/versitygw version=$VERSITYGW_VERSION
       ldflags+=" -X main.Version=$version"
       ;;
+    promtool)
+      # Built by Debian: its module takes twenty minutes to compile.
+      module=. package=prometheus version=$DEBIAN_RELEASE debian=usr/bin/promtool
+      ;;
     restic)
       module=tools/restic package=github.com/restic/restic/cmd/restic version=$RESTIC_VERSION
       ;;
     csi-btrfs)
       module=csi package=. version=$(text_of csi)
       ;;
-    *) die "no such tool: $1 (${NAMES[*]} restic)" ;;
+    *) die "no such tool: $1 (${NAMES[*]} versitygw promtool restic)" ;;
   esac
 }
 
@@ -82,6 +88,16 @@ describe() {
 produce() {
   local package_dir
   cd "$CLUSTER_SCRIPTS/$module"
+  if [ -n "$debian" ]; then
+    package_dir=$(mktemp -d)
+    cd "$package_dir"
+    # A list of packages that is old names versions which the archive no longer has.
+    apt-get download "$package" || { apt-get update && apt-get download "$package"; }
+    dpkg-deb --fsys-tarfile ./*.deb | tar --extract --to-stdout "./$debian" >"$1"
+    chmod 755 "$1"
+    cd / && rm -rf "$package_dir"
+    return
+  fi
   if [ -z "$files" ]; then
     CGO_ENABLED=0 nice go build -mod=readonly -trimpath -p 2 -ldflags "$ldflags" -o "$1" "$package"
     return
@@ -95,7 +111,7 @@ produce() {
 
 # build NAME POSITION: one tool into the cache.
 build() {
-  local name=$1 position=$2 module package version ldflags files variables target log tmp compiler started
+  local name=$1 position=$2 module package version ldflags files debian variables target log tmp compiler started
   describe "$name"
   target=$BIN/$name-$version
   if [ -x "$target" ]; then
@@ -136,14 +152,16 @@ esac
 
 [ $# -gt 0 ] || set -- "${NAMES[@]}"
 for name in "$@"; do describe "$name"; done
-missing=false
+missing=false go=false
 for name in "$@"; do
   describe "$name"
-  [ -x "$BIN/$name-$version" ] || missing=true
+  [ -x "$BIN/$name-$version" ] && continue
+  missing=true
+  [ -n "$debian" ] || go=true
 done
 # Only a build takes the lock, so that a warm call never waits for somebody else's cold one.
 if $missing; then
-  command -v go >/dev/null || die "Go is needed to build the cluster's tools (1.26 or newer)"
+  ! $go || command -v go >/dev/null || die "Go is needed to build the cluster's tools (1.26 or newer)"
   exclusively tools
 fi
 position=0

@@ -33,7 +33,7 @@ impl Bucket {
     }
 
     /// Damages the largest of these objects: one bit in its middle, as a bad disk does behind the store's back.
-    pub async fn damage(&self, names: Vec<String>) -> Result<()> {
+    pub async fn damage_largest(&self, names: Vec<String>) -> Result<()> {
         let mut largest: Option<(String, Vec<u8>)> = None;
         for name in names {
             let bytes = self.store.get(&name, None).await?.to_vec();
@@ -46,6 +46,20 @@ impl Bucket {
         bytes[middle] ^= 0x20;
         self.store.delete(&name).await?;
         self.store.put(&name, bytes.into()).await?;
+        Ok(())
+    }
+
+    /// Flips a bit in the middle of every object below `prefix`, as a disk does that nobody checks.
+    pub async fn damage(&self, prefix: &str) -> Result<()> {
+        for object in self.store.list(prefix).await? {
+            let mut bytes = self.store.get(&object.name, None).await?.to_vec();
+            let middle = bytes.len() / 2;
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 1;
+            }
+            self.store.delete(&object.name).await?;
+            self.store.put(&object.name, bytes.into()).await?;
+        }
         Ok(())
     }
 

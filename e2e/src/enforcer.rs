@@ -1,5 +1,5 @@
 //! A small enforcer of NetworkPolicies, which the local cluster's network has none of: nftables in each node's network, made anew whenever a pod or a
-//! policy of the namespace changes. It knows as much of NetworkPolicies as the stories and what they test need, and fails at anything else. Replies go
+//! policy of the namespace, or of a sandbox of it, changes. It knows as much of NetworkPolicies as the stories and what they test need, and fails at anything else. Replies go
 //! where they are wanted; a connection that was open before is cut off with the others.
 
 use std::collections::BTreeSet;
@@ -30,20 +30,22 @@ pub struct Enforcer {
 }
 
 impl Enforcer {
-    /// One for the namespace of a story. It is in force when this returns.
+    /// One for the namespace of a story and its sandboxes. It is in force when this returns.
     pub async fn start(stage: &Stage) -> Result<Self> {
         let table = format!("e2e-{}", stage.place.token);
-        let (pods, policies) = (stage.api::<Pod>(), stage.api::<NetworkPolicy>());
-        enforce(&table, &pods, &policies).await?;
+        let (pods, policies): (Api<Pod>, Api<NetworkPolicy>) =
+            (Api::all(stage.place.client.clone()), Api::all(stage.place.client.clone()));
+        let place = stage.namespace.clone();
+        enforce(&table, &place, &pods, &policies).await?;
         let of = table.clone();
         let task = tokio::spawn(async move {
             let changed = futures::stream::select(
-                watcher::watcher(pods.clone(), watcher::Config::default()).default_backoff().map(drop),
-                watcher::watcher(policies.clone(), watcher::Config::default()).default_backoff().map(drop),
+                changes(pods.clone(), place.clone()).boxed(),
+                changes(policies.clone(), place.clone()).boxed(),
             );
             let mut changed = std::pin::pin!(changed);
             while changed.next().await.is_some() {
-                enforce(&of, &pods, &policies).await?;
+                enforce(&of, &place, &pods, &policies).await?;
             }
             Ok(())
         });
@@ -100,9 +102,34 @@ async fn load(node: &Option<PathBuf>, rules: &str) -> Result<()> {
     Ok(())
 }
 
-async fn enforce(table: &str, pods: &Api<Pod>, policies: &Api<NetworkPolicy>) -> Result<()> {
+/// One after each change of an object that concerns a namespace or its sandboxes.
+fn changes<K>(api: Api<K>, place: String) -> impl futures::Stream<Item = ()> + Send + 'static
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + 'static,
+{
+    let objects = watcher::watcher(api, watcher::Config::default()).default_backoff().touched_objects();
+    objects.filter_map(move |object| {
+        let concerned = object.map_or(true, |object| is_of(&object, &place));
+        futures::future::ready(concerned.then_some(()))
+    })
+}
+
+/// Whether an object is in this namespace, or in a sandbox of it.
+fn is_of<K: kube::Resource>(object: &K, place: &str) -> bool {
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    namespace == place || namespace.starts_with(&format!("{place}-drill-"))
+}
+
+async fn enforce(table: &str, place: &str, pods: &Api<Pod>, policies: &Api<NetworkPolicy>) -> Result<()> {
     let everything = ListParams::default();
-    let (pods, policies) = tokio::try_join!(pods.list(&everything), policies.list(&everything))?;
+    let (mut pods, mut policies) = tokio::try_join!(pods.list(&everything), policies.list(&everything))?;
+    pods.items.retain(|pod| is_of(pod, place));
+    policies.items.retain(|policy| is_of(policy, place));
     let rules = rules(table, &pods.items, &policies.items)?;
     for node in nodes()? {
         load(&node, &rules).await?;
@@ -119,7 +146,7 @@ fn rules(table: &str, pods: &[Pod], policies: &[NetworkPolicy]) -> Result<String
         let mut selecting = Vec::new();
         for policy in policies {
             let spec = policy.spec.as_ref().context("a NetworkPolicy without a spec")?;
-            if selects(spec.pod_selector.as_ref(), pod)? {
+            if policy.namespace() == pod.namespace() && selects(spec.pod_selector.as_ref(), pod)? {
                 selecting.push(spec);
             }
         }
@@ -127,10 +154,10 @@ fn rules(table: &str, pods: &[Pod], policies: &[NetworkPolicy]) -> Result<String
         let (mut out, mut into) = (String::new(), String::new());
         for spec in &selecting {
             for rule in spec.egress.iter().flatten() {
-                allow(&mut out, ip, ("saddr", "daddr"), rule.to.as_deref(), rule.ports.as_deref(), pods)?;
+                allow(&mut out, pod, ("saddr", "daddr"), rule.to.as_deref(), rule.ports.as_deref(), pods)?;
             }
             for rule in spec.ingress.iter().flatten() {
-                allow(&mut into, ip, ("daddr", "saddr"), rule.from.as_deref(), rule.ports.as_deref(), pods)?;
+                allow(&mut into, pod, ("daddr", "saddr"), rule.from.as_deref(), rule.ports.as_deref(), pods)?;
             }
         }
         // Both ends have to agree, so what one of them allows is only not dropped.
@@ -176,23 +203,33 @@ fn selects(selector: Option<&LabelSelector>, pod: &Pod) -> Result<bool> {
     Ok(wanted.all(|(key, value)| pod.labels().get(key) == Some(value)))
 }
 
-/// What one rule lets through to or from `ip`.
+/// The namespace of the pods that a peer means, seen from one in `own`.
+fn meant(peer: &NetworkPolicyPeer, own: Option<String>) -> Result<Option<String>> {
+    let Some(selector) = &peer.namespace_selector else { return Ok(own) };
+    let labels = selector.match_labels.as_ref();
+    let named = labels.filter(|labels| labels.len() == 1 && selector.match_expressions.is_none());
+    let name = named.and_then(|labels| labels.get("kubernetes.io/metadata.name"));
+    ensure!(name.is_some(), "the enforcer knows namespaces by their name only");
+    Ok(name.cloned())
+}
+
+/// What one rule lets through to or from `of`.
 fn allow(
     text: &mut String,
-    ip: &str,
+    of: &Pod,
     (ours, theirs): (&str, &str),
     peers: Option<&[NetworkPolicyPeer]>,
     ports: Option<&[NetworkPolicyPort]>,
     pods: &[Pod],
 ) -> Result<()> {
+    let Some(ip) = address(of) else { return Ok(()) };
     let mut others = vec![String::new()];
     if let Some(peers) = peers {
         others.clear();
         for peer in peers {
-            if peer.namespace_selector.is_some() || peer.ip_block.is_some() {
-                bail!("the enforcer knows pods of the same namespace only");
-            }
-            for pod in pods {
+            ensure!(peer.ip_block.is_none(), "the enforcer knows pods only");
+            let namespace = meant(peer, of.namespace())?;
+            for pod in pods.iter().filter(|pod| pod.namespace() == namespace) {
                 if let (Some(other), true) = (address(pod), selects(peer.pod_selector.as_ref(), pod)?) {
                     others.push(format!("ip {theirs} {other} "));
                 }

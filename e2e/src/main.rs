@@ -9,6 +9,7 @@ mod bucket;
 mod damage;
 mod deaths;
 mod demo;
+mod drill;
 mod enforcer;
 mod evidence;
 mod install;
@@ -24,6 +25,7 @@ mod service;
 mod solo;
 mod stage;
 mod stories;
+mod untouched;
 mod wait;
 
 use std::process::ExitCode;

@@ -384,5 +384,9 @@ pub async fn sweep_stories(place: &Place) -> Result<()> {
         }
     });
     futures::future::try_join_all(strikes).await?;
+    // What rehearsals of those have left, whose controllers are gone.
+    let left = namespaces.list(&ListParams::default().labels(crds::reference::SANDBOX_LABEL)).await?;
+    let names: Vec<String> = left.items.iter().map(|namespace| namespace.name_any()).collect();
+    futures::future::try_join_all(names.iter().map(|name| strike(place, name))).await?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 pub mod anomaly;
 mod conditions;
+mod counts;
 pub mod emergency;
 pub mod fresh;
 pub mod hooks;

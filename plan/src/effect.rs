@@ -101,6 +101,8 @@ pub struct MoverJob {
     pub service_account: Option<Account>,
     /// How long it may take from its creation, waiting for its pod included.
     pub deadline: Span,
+    /// The sandbox that it runs in, and goes with; absent: the namespace of its owner.
+    pub namespace: Option<String>,
 }
 
 /// A ServiceAccount of one policy, which goes with it.
@@ -144,6 +146,7 @@ impl MoverJob {
             identity: Identity::default(),
             service_account: None,
             deadline,
+            namespace: None,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod backoff;
 pub mod backup;
 pub mod beyond;
+pub mod coverage;
 pub mod drill;
 pub mod effect;
 pub mod expression;

@@ -26,6 +26,7 @@ mod left;
 mod levels;
 mod lift;
 mod limits;
+mod losses;
 mod manual;
 mod measure;
 mod mover;
@@ -44,6 +45,7 @@ mod revoke;
 mod room;
 mod rotate;
 mod rotated;
+mod sandbox;
 mod scope;
 mod security;
 pub mod seen;
@@ -55,6 +57,7 @@ mod stop;
 pub mod surroundings;
 mod swap;
 mod texts;
+mod undo;
 mod validate;
 mod verification;
 mod walk;
@@ -196,6 +199,12 @@ pub fn ended(status: &RecoveryRunStatus) -> bool {
     settled(status)
 }
 
+/// Whether nothing is left of the sandbox of a run with this status.
+#[must_use]
+pub fn is_swept(status: &RecoveryRunStatus) -> bool {
+    !sandbox::holds(status)
+}
+
 /// Whether a run with this status passed Assess, so that it holds its components whoever is older.
 #[must_use]
 pub fn begun(status: &RecoveryRunStatus) -> bool {
@@ -221,7 +230,10 @@ fn decide(draft: &mut Draft<'_>) {
         manual::late(draft);
         settle::tidy(draft);
         quarantine::release(draft);
-        reporting::write(draft);
+        losses::count(draft);
+        if !losses::holds_the_report(draft) {
+            reporting::write(draft);
+        }
         return;
     }
     if draft.seen.run.deleting {
@@ -236,7 +248,7 @@ fn decide(draft: &mut Draft<'_>) {
         assessment::carry(draft);
         return;
     }
-    if gate::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {
+    if undo::cancel(draft) || (draft.status.steps.is_empty() && !assess::begin(draft)) {
         return;
     }
     if draft.seen.run.spec.mode == RunMode::DryRun {

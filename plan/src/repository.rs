@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 mod conditions;
+mod coverage;
 pub mod deletion;
 pub mod maintenance;
 pub mod marks;
@@ -19,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::backoff;
 use crate::backup::points::NewPoint;
+use crate::coverage::Look;
 use crate::effect::{Event, JobState, MoverJob, Next, RepositoryKeys, transitions};
 use crate::request;
 
@@ -51,6 +53,8 @@ pub struct Observed<'a> {
     pub run: Option<String>,
     /// When a run last told the bucket to seal or unseal it: what the last probe saw before that is no longer so.
     pub sealing: Option<Timestamp>,
+    /// What of the namespace no policy covers, where somebody looked.
+    pub coverage: Look,
     /// Every policy of the namespace.
     pub policies: &'a [BackupPolicy],
     /// Every point of the namespace.
@@ -237,6 +241,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     maintenance::follow(seen, &mut plan);
     deletion::follow(seen, &mut plan);
     marks::follow(seen, &mut plan);
+    coverage::follow(seen, &mut plan);
     plan.over = work::over(repository, &plan.status, &seen.ended_jobs);
     plan.over.retain(|job| plan.delete.as_ref() != Some(job));
     // That nothing is locked where nothing was asked for is no news.
@@ -248,8 +253,16 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
             "ImmutabilityEnforced",
             "MaintenanceHealthy",
             "Sealed",
+            "CoverageComplete",
         ],
-        None => &["Ready", "ConditionalWrites", "RequestAccepted", "MaintenanceHealthy", "Sealed"],
+        None => &[
+            "Ready",
+            "ConditionalWrites",
+            "RequestAccepted",
+            "MaintenanceHealthy",
+            "Sealed",
+            "CoverageComplete",
+        ],
     };
     plan.events.extend(transitions(&before.conditions, &plan.status.conditions, told));
     plan

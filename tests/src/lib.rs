@@ -5,6 +5,7 @@ pub mod apiserver;
 pub mod broken_disk;
 pub mod browser;
 pub mod chroma_server;
+pub mod controller;
 pub mod desk;
 pub mod files;
 pub mod ports;

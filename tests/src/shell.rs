@@ -14,17 +14,19 @@ use serde_json::Value;
 /// When it can't be built.
 pub fn holdfast() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        // A test target is named so that the features are those of the tests, and nothing is compiled twice.
-        let args = ["build", "--quiet", "--workspace", "--bin", "holdfast", "--test", "layers"];
-        let built = Command::new(cargo).current_dir(root).args(args).status();
-        assert!(built.is_ok_and(|status| status.success()), "holdfast can't be built");
-        target.join("debug/holdfast")
-    };
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| built("holdfast")).clone()
+}
+
+/// A program of the workspace, up to date.
+pub(crate) fn built(program: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // A test target is named so that the features are those of the tests, and nothing is compiled twice.
+    let args = ["build", "--quiet", "--workspace", "--bin", program, "--test", "layers"];
+    let built = Command::new(cargo).current_dir(root).args(args).status();
+    assert!(built.is_ok_and(|status| status.success()), "{program} can't be built");
+    target.join("debug").join(program)
 }
 
 /// A random key, as the program makes it.

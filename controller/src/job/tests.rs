@@ -43,6 +43,7 @@ fn probe() -> MoverJob {
         place: Place::default(),
         identity: Identity::default(),
         deadline: Span::from_mins(5),
+        namespace: None,
     }
 }
 
@@ -100,6 +101,7 @@ fn capture() -> MoverJob {
             selinux: serde_json::from_value(json!({"level": "s0:c1,c2"})).unwrap(),
         },
         deadline: Span::from_mins(30),
+        namespace: None,
     }
 }
 
@@ -120,7 +122,7 @@ fn built(job: &MoverJob) -> Value {
         objects: if job.objects.is_some() { objects.to_vec() } else { vec![] },
         beyond: beyond.to_vec(),
     };
-    serde_json::to_value(build("arxiv", owner, &config, job, &handed)).unwrap()
+    serde_json::to_value(build("arxiv", Some(owner), &config, job, &handed)).unwrap()
 }
 
 #[test]

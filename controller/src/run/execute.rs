@@ -7,15 +7,15 @@ use crds::reference::{
     BINDING, EXECUTED_LABEL, ISOLATING_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MEMORY_LABEL, RUN_LABEL,
     SWAP_FINALIZER,
 };
-use crds::run::Scenario;
 use crds::{RecoveryPoint, RecoveryRun};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Api, ResourceExt};
 use plan::effect::label_value;
 use plan::recovery::Effect;
@@ -41,6 +41,11 @@ pub(super) async fn execute(ctx: &Context, run: &RecoveryRun, effect: &Effect) -
 
 async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<(), Error> {
     let namespace = run.namespace().unwrap_or_default();
+    // Where the components are.
+    let home = match run.spec.sandbox() {
+        Some(_) => crds::names::sandbox(&namespace, &run.uid().unwrap_or_default()),
+        None => namespace.clone(),
+    };
     let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
     match effect {
         Effect::CreateExecuted { name, data } => {
@@ -89,8 +94,8 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             delete_of_uid(&maps, (name, Some(uid.clone())), "ConfigMap", None).await.map(drop)
         }
         Effect::CreatePolicy(policy) => {
-            let policies: Api<NetworkPolicy> = Api::namespaced(ctx.client.clone(), &namespace);
-            ensure(&policies, &new_policy(&namespace, policy)?, "NetworkPolicy").await.map(drop)
+            let policies: Api<NetworkPolicy> = Api::namespaced(ctx.client.clone(), &home);
+            ensure(&policies, &new_policy(&home, policy)?, "NetworkPolicy").await.map(drop)
         }
         Effect::DeletePolicy { name, uid, resource_version } => {
             let policies: Api<NetworkPolicy> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -112,21 +117,25 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             patched(&Api::<PersistentVolume>::all(ctx.client.clone()), volume, "PersistentVolume", &patch)
                 .await
         }
-        Effect::Scale(scale) => crate::execute::scale(ctx, &namespace, scale).await,
+        Effect::Scale(scale) => crate::execute::scale(ctx, &home, scale).await,
+        Effect::CreateSandbox { name } => super::sandbox::create(ctx, run, name).await,
+        Effect::FurnishSandbox { name } => super::sandbox::furnish(ctx, run, name).await,
+        Effect::DeleteSandbox { name, uid } => super::sandbox::delete(ctx, name, uid).await,
         Effect::SetSwitch { config_map, resource_version, key, value } => {
             let patch = json!({"metadata": {"resourceVersion": resource_version}, "data": {key: value}});
+            let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &home);
             patched(&maps, config_map, "ConfigMap", &patch).await
         }
         Effect::CreateClaim(claim) => {
-            let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
-            ensure(&claims, &new_claim(&namespace, claim), "PersistentVolumeClaim").await.map(drop)
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &claim.namespace);
+            ensure(&claims, &new_claim(claim), "PersistentVolumeClaim").await.map(drop)
         }
         Effect::AnnotateClaim { name, resource_version, value } => {
             // In a merge patch null removes.
             let patch = json!({
                 "metadata": {"resourceVersion": resource_version, "annotations": {BINDING: value}},
             });
-            let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &home);
             patched(&claims, name, "PersistentVolumeClaim", &patch).await
         }
         Effect::CreateJob { step: _, job } => crate::execute::ensure_job(ctx, run, job).await,
@@ -134,7 +143,14 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             super::check_job::make(ctx, run, (name, policy.as_deref()), (cron_job, *timeout)).await
         }
         Effect::RecordPoint(point) => crate::points::record(ctx, &namespace, point).await.map(drop),
-        Effect::DeleteJob { name, uid: _ } => crate::execute::delete_job(ctx, run, name).await,
+        Effect::DeleteJob { name, uid } => {
+            if home != namespace {
+                let jobs: Api<Job> = Api::namespaced(ctx.client.clone(), &home);
+                let with_pods = Some(PropagationPolicy::Background);
+                delete_of_uid(&jobs, (name, Some(uid.clone())), "Job", with_pods).await?;
+            }
+            crate::execute::delete_job(ctx, run, name).await
+        }
         Effect::DeleteClaim { name, uid } | Effect::ReleaseClaim { name, uid } => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
             delete_of_uid(&claims, (name, Some(uid.clone())), "PersistentVolumeClaim", None).await.map(drop)
@@ -144,7 +160,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
             let patch = json!({
                 "metadata": {"resourceVersion": resource_version},
                 "spec": {"claimRef": {
-                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": claim,
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": home, "name": claim,
                     "uid": null, "resourceVersion": null, "fieldPath": null,
                 }},
             });
@@ -156,7 +172,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
 
 /// Holds the run, or lets it go. One that isolates its namespace says so by a label for as long as it is held: admission policies look for it.
 async fn hold(ctx: &Context, run: &RecoveryRun, held: bool) -> Result<(), Error> {
-    if run.spec.scenario != Scenario::SecurityBreach {
+    if !run.spec.is_breach() {
         return crate::execute::finalizer(ctx, run, SWAP_FINALIZER, held).await;
     }
     let mut finalizers: Vec<&String> =
@@ -210,9 +226,19 @@ fn map(run: &RecoveryRun, name: &str, label: &str, data: BTreeMap<String, String
     }
 }
 
-fn new_claim(namespace: &str, claim: &NewClaim) -> PersistentVolumeClaim {
-    let NewClaim { name, labels, annotations, owners, volume, class, size, access_modes, volume_mode } =
-        claim;
+fn new_claim(claim: &NewClaim) -> PersistentVolumeClaim {
+    let NewClaim {
+        namespace,
+        name,
+        labels,
+        annotations,
+        owners,
+        volume,
+        class,
+        size,
+        access_modes,
+        volume_mode,
+    } = claim;
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(name.clone()),

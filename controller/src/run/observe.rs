@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::policy::{EmergencyCapture, Objectives};
-use crds::reference::RUN_LABEL;
+use crds::reference::{RUN_LABEL, WorkloadKind};
 use crds::run::{OfflineStatus, RecoveryRunStatus, Scenario, StepPhase, StepStatus};
 use crds::{BackupPolicy, RecoveryPoint, RecoveryRepository, RecoveryRun, names};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -12,13 +12,14 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeCl
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use plan::backup::source::{Around, Readable, at_rest, readable};
+use plan::effect::label_value;
 use plan::recovery::seen::{
     CaptureSeen, ClaimSeen, Component, EmergencySeen, JobSeen, Memory, NetworkSeen, Observed, OfflineSeen,
-    PointSeen, PolicySeen, Role, VolumeSeen,
+    PointSeen, PolicySeen, Role, RunSeen, VolumeSeen,
 };
 use plan::recovery::{Member, forgotten, scope};
 
-use super::{captures, isolation, looked_at, probe, read, rotations, surroundings};
+use super::{captures, isolation, looked_at, probe, read, rotations, sandbox, surroundings};
 use crate::context::Context;
 use crate::error::Error;
 use crate::observe::{self, Kept};
@@ -30,7 +31,9 @@ use crate::{observe_job, workloads};
 /// When the API server can't be read.
 pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Observed, Error> {
     let run = read::run(object)?;
-    let look = Look { ctx, namespace: run.namespace.clone() };
+    let rehearsal = run.spec.sandbox().is_some();
+    let home = if rehearsal { names::sandbox(&run.namespace, &run.uid) } else { run.namespace.clone() };
+    let look = Look { ctx, namespace: run.namespace.clone(), home: home.clone() };
     // Before the points: a catalogue is called whole once they are recorded, so those of one that is whole are among them.
     let repositories: Vec<RecoveryRepository> = look.list(&ListParams::default()).await?;
     let policies: Vec<BackupPolicy> = look.list(&ListParams::default()).await?;
@@ -39,9 +42,21 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     let points: Vec<PointSeen> = points.iter().map(read::point).collect();
     let forgotten = forgotten(&points, &known);
     let runs: Vec<RecoveryRun> = look.list(&ListParams::default()).await?;
-    let pods: Vec<Pod> = look.list(&ListParams::default()).await?;
-    let all_claims: Vec<PersistentVolumeClaim> = look.list(&ListParams::default()).await?;
-    let services: Vec<Service> = look.list(&ListParams::default()).await?;
+    let mut pods: Vec<Pod> = look.list(&ListParams::default()).await?;
+    let mut all_claims: Vec<PersistentVolumeClaim> = look.list(&ListParams::default()).await?;
+    let mut services: Vec<Service> = look.list(&ListParams::default()).await?;
+    let sandbox = sandbox::look(ctx, &run, &services, &runs).await?;
+    if rehearsal {
+        // Of production nothing is concerned; movers, and what they restore into, are where their keys are.
+        let of_run = label_value(&run.name);
+        let ours = |labels: &BTreeMap<String, String>| labels.get(RUN_LABEL) == Some(&of_run);
+        pods.retain(|pod| ours(pod.labels()));
+        all_claims.retain(|claim| ours(claim.labels()));
+        let all = ListParams::default();
+        pods.extend(observe::list::<Pod>(ctx, &home, &all).await?);
+        all_claims.extend(observe::list::<PersistentVolumeClaim>(ctx, &home, &all).await?);
+        services = observe::list(ctx, &home, &all).await?;
+    }
     let workers: Vec<Pod> = pods.iter().filter(|pod| !read::is_mover(pod)).cloned().collect();
     let around = Around { workloads: &[], claims: &all_claims, pods: &workers, services: &services };
     let mut mine = Vec::new();
@@ -55,7 +70,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         }
     }
     // Only before anything is done: it costs a dozen requests.
-    let surroundings = match run.status.steps.is_empty() {
+    let surroundings = match run.status.steps.is_empty() && !rehearsal {
         false => None,
         true => Some(
             surroundings::look(
@@ -73,9 +88,13 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
     };
     let executed: Option<ConfigMap> = look.get(&names::executed(&run.name)).await?;
     let memory = look.memory(&names::memory(&run.name, &run.uid), &run.status.fenced).await?;
-    let claims = wanted(&all_claims, &run.uid, &components, memory.as_ref(), &run.status.swaps);
+    let mut claims = wanted(&all_claims, &run.uid, &components, memory.as_ref(), &run.status.swaps);
+    if rehearsal {
+        let ours = all_claims.iter().filter(|claim| claim.namespace().as_deref() == Some(&run.namespace));
+        claims.extend(ours.map(|claim| (claim.name_any(), read::claim(claim))));
+    }
     let volumes = look.volumes(&claims, memory.as_ref(), &run.status.swaps).await?;
-    let jobs = look.jobs(object, &pods).await?;
+    let jobs = look.jobs(object, &run, &pods).await?;
     let offline = match run.spec.scenario {
         Scenario::NetworkFailure => look.offline(&components, &run.status.offline).await?,
         Scenario::CompleteFailure
@@ -84,16 +103,12 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         | Scenario::SecurityBreach
         | Scenario::BackupVerification => OfflineSeen::default(),
     };
-    let network = match run.spec.scenario {
-        Scenario::SecurityBreach => isolation::look(ctx, &run, &workers, &components).await?,
-        Scenario::CompleteFailure
-        | Scenario::DatabaseCorruption
-        | Scenario::StorageFailure
-        | Scenario::NetworkFailure
-        | Scenario::BackupVerification => NetworkSeen::default(),
+    let network = match run.spec.is_breach() {
+        true => isolation::look(ctx, &run, &workers, &components).await?,
+        false => NetworkSeen::default(),
     };
     let (mut usage, mut cron_jobs, mut objects) = (None, Vec::new(), BTreeMap::new());
-    if surroundings.is_some() || validating(&run.status) {
+    if surroundings.is_some() || (validating(&run.status) && !rehearsal) {
         usage = Some(super::usage::look(ctx).await);
     }
     let (mut readers, replaced) = (BTreeMap::new(), &run.spec.credential_rotations);
@@ -103,11 +118,13 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         cron_jobs.extend(look.cron_jobs(jobs.map(|job| job.cron_job_ref.name.as_str()).collect()).await?);
     }
     if validating(&run.status) {
+        objects = looked_at::objects(ctx, &home, &components).await?;
+    }
+    if validating(&run.status) && !rehearsal {
         cron_jobs.extend(look.cron_jobs(check_jobs(&components)).await?);
-        objects = looked_at::objects(ctx, &run.namespace, &components).await?;
         looked_at::pods(ctx, &run.namespace, &mut components).await?;
     }
-    let names_class = run.spec.in_place().is_some_and(|target| target.storage_class_name.is_some());
+    let names_class = run.spec.storage_class().is_some();
     let storage_classes = match names_class && run.status.steps.is_empty() {
         true => surroundings::storage_classes(ctx).await,
         false => None,
@@ -146,6 +163,7 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         cron_jobs,
         readers,
         network,
+        sandbox,
         audit,
         run,
     })
@@ -173,7 +191,10 @@ fn check_jobs(components: &[Component]) -> BTreeSet<&str> {
 
 struct Look<'a> {
     ctx: &'a Context,
+    /// The run's, where policies, points, repositories and movers are.
     namespace: String,
+    /// Where the components are.
+    home: String,
 }
 
 impl Look<'_> {
@@ -200,7 +221,12 @@ impl Look<'_> {
         let spec = &policy.spec;
         let repository_name = spec.repository_ref.name.clone();
         let repository: Option<RecoveryRepository> = self.get(&repository_name).await?;
-        let found = observe::workloads(self.ctx, &self.namespace, &spec.component.workloads).await?;
+        let mut workloads = spec.component.workloads.clone();
+        if self.home != self.namespace {
+            // Nothing runs by itself in a sandbox.
+            workloads.retain(|of| of.kind != WorkloadKind::CronJob);
+        }
+        let found = observe::workloads(self.ctx, &self.home, &workloads).await?;
         let emergency = self.emergency(policy, Around { workloads: &found, ..around }).await?;
         let source = at_rest(spec, Around { workloads: &found, ..around }).map_err(|problem| problem.message);
         let (mut existing, mut missing) = (Vec::new(), Vec::new());
@@ -312,11 +338,11 @@ impl Look<'_> {
         }
         let mut seen = OfflineSeen::default();
         for (name, keys) in keys {
-            if let Some(map) = self.get::<ConfigMap>(name).await? {
+            if let Some(map) = observe::get::<ConfigMap>(self.ctx, &self.home, name).await? {
                 seen.switches.insert(name.to_owned(), read::switch(&map, &keys));
             }
         }
-        let found = observe::workloads(self.ctx, &self.namespace, references).await?;
+        let found = observe::workloads(self.ctx, &self.home, references).await?;
         let existing = found.iter().filter_map(|(reference, found)| Some((reference, found.as_ref()?)));
         seen.workloads = existing.map(|(reference, found)| workloads::seen(reference, found)).collect();
         Ok(seen)
@@ -359,14 +385,23 @@ impl Look<'_> {
         Ok(volumes)
     }
 
-    async fn jobs(&self, run: &RecoveryRun, pods: &[Pod]) -> Result<BTreeMap<String, JobSeen>, Error> {
+    async fn jobs(
+        &self,
+        run: &RecoveryRun,
+        of: &RunSeen,
+        pods: &[Pod],
+    ) -> Result<BTreeMap<String, JobSeen>, Error> {
         let selector = ListParams::default()
             .labels(&format!("{RUN_LABEL}={}", plan::effect::label_value(&run.name_any())));
-        let jobs: Vec<Job> = self.list(&selector).await?;
-        let mut seen = BTreeMap::new();
-        for job in jobs.iter().filter(|job| {
+        let mut jobs: Vec<Job> = self.list(&selector).await?;
+        jobs.retain(|job| {
             job.owner_references().iter().any(|owner| Some(&owner.uid) == run.metadata.uid.as_ref())
-        }) {
+        });
+        if of.spec.sandbox().is_some() {
+            jobs.extend(sandbox::jobs(self.ctx, of).await?);
+        }
+        let mut seen = BTreeMap::new();
+        for job in &jobs {
             let uid = job.uid().unwrap_or_default();
             let own: Vec<Pod> = pods
                 .iter()
@@ -398,7 +433,8 @@ fn wanted(
     let wanted: BTreeSet<String> = replaced
         .iter()
         .flat_map(|claim| {
-            [claim.clone(), names::restore_claim(claim, run_uid), names::quarantine_claim(claim, run_uid)]
+            let made = [names::restore_claim, names::quarantine_claim, names::restored_claim];
+            made.map(|name| name(claim, run_uid)).into_iter().chain([claim.clone()])
         })
         .collect();
     all.iter()

@@ -58,9 +58,9 @@ pub(super) fn other(
     forgotten: &[PolicySeen],
 ) -> Option<OtherRun> {
     let status: RecoveryRunStatus = other.status.clone().unwrap_or_default();
-    // One that verifies points holds no component.
-    let holds = other.spec.mode == RunMode::Run && other.spec.scenario != Scenario::BackupVerification;
-    if !holds || plan::recovery::ended(&status) {
+    // One that rehearses or verifies points holds no component.
+    let beside = other.spec.sandbox().is_some() || other.spec.scenario == Scenario::BackupVerification;
+    if other.spec.mode != RunMode::Run || beside || plan::recovery::ended(&status) {
         return None;
     }
     Some(OtherRun {

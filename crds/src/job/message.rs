@@ -2,8 +2,8 @@
 
 use super::{
     Captured, CataloguedPoint, Content, Diagnosed, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS,
-    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_NOT_COLLECTED, MAX_NOT_ROTATED, MAX_OBJECTS, MAX_POINTS,
-    MAX_TEXT, MAX_UNREADABLE, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
+    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_NOT_COLLECTED, MAX_OBJECTS, MAX_POINTS, MAX_TEXT,
+    MAX_UNREADABLE, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
 use crate::repository::SealMark;
 
@@ -62,12 +62,9 @@ impl Report {
                     if let Some(hold) = &mut point.hold {
                         cut(hold, 256);
                     }
-                    if let Some(trust) = &mut point.trust {
-                        cut(&mut trust.by, 256);
-                    }
-                    if let Some(verification) = &mut point.verification {
-                        cut(&mut verification.by, 128);
-                    }
+                    let trust = point.trust.as_mut().map(|trust| &mut trust.by);
+                    let verified = point.verification.as_mut().map(|known| &mut known.by);
+                    trust.into_iter().chain(verified).for_each(|by| cut(by, 256));
                     bound_captured(&mut point.captured);
                     if let Content::ChromaDb(chroma) = &mut point.captured.content {
                         chroma.collections.truncate(3);
@@ -102,15 +99,7 @@ impl Report {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
             }
-            Self::Rotated(rotated) => {
-                rotated.done.truncate(crate::run::MAX_ROTATIONS);
-                rotated.done.iter_mut().for_each(|name| cut(name, 48));
-                rotated.refused.truncate(MAX_NOT_ROTATED);
-                for not in &mut rotated.refused {
-                    cut(&mut not.name, 48);
-                    cut(&mut not.why, 500);
-                }
-            }
+            Self::Rotated(rotated) => rotated.bound(),
             Self::Collected(collected) => {
                 collected.failures.truncate(MAX_NOT_COLLECTED);
                 collected.failures.iter_mut().for_each(|what| cut(what, 240));
@@ -118,6 +107,11 @@ impl Report {
             Self::Sealed { seal } => bound_seal(seal),
             Self::ReportWritten { digest } => cut(digest, 128),
             Self::Audited(audited) => audited.bound(),
+            Self::LossCounted(counted) => {
+                if let Some(digest) = &mut counted.digest {
+                    cut(digest, 128);
+                }
+            }
             Self::Marked
             | Self::Ran
             | Self::NotCommitted
@@ -409,6 +403,14 @@ mod tests {
             Report::Ran,
             Report::Inventoried { names: u64::MAX },
             Report::Audited(Box::new(crate::job::audit::largest(&text()))),
+            Report::LossCounted(crate::run::LostRecords {
+                added: u64::MAX,
+                altered: u64::MAX,
+                removed: u64::MAX,
+                collections: u64::MAX,
+                rounded: u64::MAX,
+                digest: Some(text()),
+            }),
             Report::Collected(Collected {
                 logs: u64::MAX,
                 log_bytes: u64::MAX,

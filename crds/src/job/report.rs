@@ -7,6 +7,7 @@ use super::{Audited, Failure, PointsVerified, Rotated};
 use crate::point::{TrustMark, Verification};
 use crate::policy::Cut;
 use crate::repository::SealMark;
+use crate::run::LostRecords;
 
 /// What a mover says when it ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +71,8 @@ pub enum Report {
     },
     /// What was held against the last known good.
     Audited(Box<Audited>),
+    /// Lost records were counted, and their ids stored.
+    LossCounted(LostRecords),
     /// The point was restored; every byte was held against its digest.
     Restored(Restored),
     /// The restored volume was held against the point.

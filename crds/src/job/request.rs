@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuditRequest, CaptureSource, HeldDatabase, RepositoryAccess, RepositoryPlace, Revoked, Rotation,
-    Snapshots, Turn,
+    AuditRequest, CaptureSource, HeldDatabase, LossRequest, RepositoryAccess, RepositoryPlace, Revoked,
+    Rotation, Snapshots, Turn,
 };
 use crate::point::{TrustReason, TrustWord};
 use crate::policy::{ChromaCount, Cut, Endpoint, Hook, ServerAuth};
@@ -222,6 +222,10 @@ pub enum Request {
         /// StorageClass of these claims; absent: the one that the lost claim had.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         storage_class: Option<String>,
+        /// The sandbox that everything but the claims to restore into is created in, tamed: nothing in it is reached from outside, runs by
+        /// itself or touches its node. Absent: all is created in the namespace.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sandbox: Option<String>,
     },
     /// Write what people need to see of a component besides its volumes and objects into [`EVIDENCE_DIR`](super::EVIDENCE_DIR), for a container
     /// of the same pod that has a key: the logs of its pods, and what the cluster says. Nodes and volumes come in
@@ -266,6 +270,9 @@ pub enum Request {
     /// Hold what emergency captures took of components against their last known good, and store all that an audit found in the repository. Volumes are
     /// looked at in copies in [`SCRATCH_DIR`](super::SCRATCH_DIR). What can't be looked at is told, and is no failure.
     Audit(Box<AuditRequest>),
+    /// Count the records that a replaced volume has and the restored point does not, and store their ids in the repository. The volume is read plainly; both
+    /// states are looked at as copies in [`SCRATCH_DIR`](super::SCRATCH_DIR).
+    CountLoss(Box<LossRequest>),
     /// Restore volumes of a point into those mounted below [`TARGET_DIR`](super::TARGET_DIR), which hold nothing but what an earlier attempt
     /// of the same step left.
     Restore {
@@ -351,6 +358,7 @@ impl Request {
             | Self::VerifyOffline { repository, .. }
             | Self::Validate { repository, .. } => Some(repository),
             Self::Audit(asked) => Some(&asked.repository),
+            Self::CountLoss(asked) => Some(&asked.repository),
             Self::Cut { .. }
             | Self::Hook { .. }
             | Self::Diagnose { .. }

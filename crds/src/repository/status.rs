@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::RepositoryMode;
+use super::{Coverage, RepositoryMode};
 use crate::job::HeldPoint;
 use crate::point::TrustWord;
 
@@ -61,8 +61,12 @@ pub struct RecoveryRepositoryStatus {
     /// The maintenance under way or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceRound>,
+    /// What of the namespace no policy covers, as it was seen last; absent where it has no policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
     /// Conditions: Ready, BackendReachable, CredentialsValid, KeyVerified, KeyEscrowed, ConditionalWrites,
-    /// ImmutabilityEnforced, MaintenanceHealthy, CatalogueCurrent, MarksRecorded, RequestAccepted, Sealed.
+    /// ImmutabilityEnforced, MaintenanceHealthy, CatalogueCurrent, MarksRecorded, RequestAccepted, Sealed,
+    /// CoverageComplete.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -95,7 +95,8 @@ pub enum DesiredState {
     /// It is.
     #[default]
     Running,
-    /// It ends as soon as its claims are whole, and what it stopped runs again. Once volumes are exchanged it is too late.
+    /// It ends as soon as its claims are whole, and what it stopped runs again, on the volumes of before: an exchange is taken back, and what was restored is
+    /// kept. After a breach, and where a volume of before is lost, it is too late for that once volumes are exchanged.
     Cancelled,
 }
 

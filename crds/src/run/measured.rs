@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::DataLoss;
 use crate::Span;
 
 /// Measured recovery time and data loss of a component.
@@ -30,6 +31,9 @@ pub struct Measured {
     /// What can't be measured from inside the cluster.
     #[schemars(length(max = 8))]
     pub not_measured: Vec<String>,
+    /// What was written after the point; absent where nothing was restored, and of a SecurityBreach, whose audit tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_loss: Option<DataLoss>,
 }
 
 /// A part of the recovery time.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Assessed, AuditStatus, ChosenPoint, ExecStatus, FreshCapture, GateStatus, IsolationStatus, LostPod,
-    Measured, NoticeStatus, ObjectivesStatus, OfflineStatus, PreservedPoint, ReportStatus, RotationStatus,
-    SandboxStatus,
+    Measured, NoticeStatus, ObjectivesStatus, OfflineStatus, PreservedPoint, QuarantinedVolume, ReportStatus,
+    RotationStatus, SandboxStatus, Swap,
 };
 use crate::reference::WorkloadRef;
 
@@ -229,41 +229,6 @@ pub struct StoppedWorkload {
     pub replicas: i32,
 }
 
-/// Two volumes exchanged under a claim's name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Swap {
-    /// Policy.
-    #[schemars(length(max = 253))]
-    pub policy: String,
-    /// Claim that the workload names.
-    #[schemars(length(max = 253))]
-    pub claim: String,
-    /// Uid of that claim while it held the old volume; absent: there was none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    pub claim_uid: Option<String>,
-    /// Claim that the new volume was restored under.
-    #[schemars(length(max = 253))]
-    pub restore_claim: String,
-    /// Uid of that claim.
-    #[schemars(length(max = 64))]
-    pub restore_claim_uid: String,
-    /// Claim that keeps the old volume afterwards, where there is one.
-    #[schemars(length(max = 253))]
-    pub quarantine_claim: String,
-    /// The old PersistentVolume; absent: it was lost with its claim.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub old_volume: Option<String>,
-    /// The new PersistentVolume.
-    #[schemars(length(max = 253))]
-    pub new_volume: String,
-    /// Reclaim policy of the new volume before it was set to Retain; put back at the end.
-    #[schemars(length(max = 16))]
-    pub new_reclaim_policy: String,
-}
-
 /// A step of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -311,6 +276,8 @@ pub enum StepPhase {
     Skipped,
     /// Ended badly.
     Failed,
+    /// Ended well, and taken back by a run that was cancelled later.
+    Undone,
 }
 
 /// A line of the validation checklist.
@@ -348,37 +315,6 @@ pub enum CheckGroup {
     ApplicationFunctions,
     /// Access, credentials, audit.
     Security,
-}
-
-/// A replaced volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct QuarantinedVolume {
-    /// Claim that keeps it.
-    #[schemars(length(max = 253))]
-    pub claim: String,
-    /// Policy.
-    #[schemars(length(max = 253))]
-    pub policy: String,
-    /// PersistentVolume.
-    #[schemars(length(max = 253))]
-    pub volume: String,
-    /// Its capacity, which it takes for as long as it is kept.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 32))]
-    pub size: String,
-    /// Until when it is kept; absent: until somebody deletes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Time>")]
-    pub keep_until: Option<Timestamp>,
-    /// Why it is kept although its time has come.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub kept_because: Option<String>,
-    /// When it was deleted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Time>")]
-    pub released: Option<Timestamp>,
 }
 
 /// The state of the world after a run that ended without success.

@@ -68,8 +68,8 @@ async fn play(stage: &Stage) -> Result<()> {
 }
 
 /// What there was before the loss.
-struct Before {
-    points: BTreeMap<&'static str, RecoveryPoint>,
+pub(super) struct Before {
+    pub(super) points: BTreeMap<&'static str, RecoveryPoint>,
     ledger: Ledger,
     papers: Vec<Truth>,
     queue: Vec<Value>,
@@ -81,7 +81,7 @@ struct Before {
 }
 
 /// The system at work, and a point of each component; the database's is the youngest, so that no other knows of what it hasn't.
-async fn whole(stage: &Stage) -> Result<Before> {
+pub(super) async fn whole(stage: &Stage) -> Result<Before> {
     let image = &stage.place.images.chromadb;
     let objects = [arxiv::mail_server(image), arxiv::objects(image)].concat();
     let (address, _, ()) = tokio::try_join!(stage.chromadb(), stage.repository(), stage.apply(&objects))?;

@@ -72,7 +72,7 @@ async fn play(stage: &Stage) -> Result<()> {
 
     let bucket = stage.bucket().await?;
     let of_bad = bucket.listing().await?.into_keys().filter(|name| !before.contains(name));
-    bucket.damage(of_bad.filter(|name| name.starts_with("packs/")).collect()).await?;
+    bucket.damage_largest(of_bad.filter(|name| name.starts_with("packs/")).collect()).await?;
     stage.say("somebody damaged an object that only the newest point needs");
     let result = asked(stage).await?;
     ensure!(

@@ -14,6 +14,11 @@ mod catalogue_from_bucket;
 mod complete_failure;
 mod controller_killed_midway;
 mod drill_backup_verification;
+mod drill_database;
+mod drill_detects;
+mod drill_full_system;
+mod drill_inconclusive;
+mod drill_scenarios;
 mod dry_run;
 mod emergency_capture;
 mod killed_at_every_write;
@@ -52,6 +57,15 @@ pub const ALL: &[&Story] = &[
     &complete_failure::STORY,
     &security_breach::STORY,
     &security_breach::UNENFORCED,
+    &drill_full_system::STORY,
+    &drill_scenarios::SWEPT,
+    &drill_database::STORY,
+    &drill_scenarios::BREACH,
+    &drill_scenarios::NETWORK,
+    &drill_detects::SILENT,
+    &drill_detects::CORRUPTION,
+    &drill_detects::STALE,
+    &drill_inconclusive::STORY,
     &bad_input::STORY,
     &catalogue_from_bucket::STORY,
     &swap_is_safe::STORY,

@@ -28,23 +28,7 @@ const ARCHIVE: &str = "archive";
 const FETCH: &str = "scholar-fetch";
 
 async fn play(stage: &Stage) -> Result<()> {
-    let image = &stage.place.images.chromadb;
-    let objects = [scholar::objects(image), archive(image)].concat();
-    tokio::try_join!(stage.apply(&objects), stage.repository())?;
-    // Its owner lets it be switched.
-    stage
-        .kubectl(&["label", "configmap", CONFIG, &format!("{}=true", crds::reference::OFFLINE_SWITCH_LABEL)])
-        .await?;
-    let mut policy = scholar::policy(REPOSITORY);
-    policy["spec"]["offline"] = json!({
-        "endpoints": [{"host": format!("{ARCHIVE}.{}.svc", stage.namespace), "port": 8000}],
-        "switch": {"configMapRef": {"name": CONFIG}, "key": "OFFLINE_MODE", "online": "false", "offline": "true"},
-        "suspend": [{"kind": "CronJob", "name": FETCH}], "restart": "Required",
-    });
-    stage.apply(&[policy]).await?;
-    scholar::serving(stage).await?;
-    archive_scaled(stage, 1).await?;
-    stage.armed(SCHOLAR).await?;
+    offline_scholar(stage).await?;
     let before = as_it_is(stage).await?;
     false_alarm(stage, &before).await?;
 
@@ -75,6 +59,28 @@ async fn play(stage: &Stage) -> Result<()> {
     ensure!(told["offlineMode"] == "false", "the scholar says {told}");
     let ready = wait::condition(&status.conditions, "Ready").context("no condition Ready")?;
     stage.say(format!("it says: {}", ready.message));
+    Ok(())
+}
+
+/// A scholar with an offline mode, and what it needs from outside.
+pub(super) async fn offline_scholar(stage: &Stage) -> Result<()> {
+    let image = &stage.place.images.chromadb;
+    let objects = [scholar::objects(image), archive(image)].concat();
+    tokio::try_join!(stage.apply(&objects), stage.repository())?;
+    // Its owner lets it be switched.
+    stage
+        .kubectl(&["label", "configmap", CONFIG, &format!("{}=true", crds::reference::OFFLINE_SWITCH_LABEL)])
+        .await?;
+    let mut policy = scholar::policy(REPOSITORY);
+    policy["spec"]["offline"] = json!({
+        "endpoints": [{"host": format!("{ARCHIVE}.{}.svc", stage.namespace), "port": 8000}],
+        "switch": {"configMapRef": {"name": CONFIG}, "key": "OFFLINE_MODE", "online": "false", "offline": "true"},
+        "suspend": [{"kind": "CronJob", "name": FETCH}], "restart": "Required",
+    });
+    stage.apply(&[policy]).await?;
+    scholar::serving(stage).await?;
+    archive_scaled(stage, 1).await?;
+    stage.armed(SCHOLAR).await?;
     Ok(())
 }
 

@@ -171,7 +171,7 @@ fn collection(change: &CollectionChange) -> Vec<String> {
 }
 
 /// What somebody else wrote, without what a terminal would take for commands.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 

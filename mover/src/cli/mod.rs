@@ -13,6 +13,7 @@ mod import;
 mod key;
 mod keys;
 mod lock;
+mod lost;
 mod member;
 mod objects;
 mod output;
@@ -22,6 +23,7 @@ mod prune;
 mod repo;
 mod report;
 mod restore;
+mod review;
 mod trust;
 mod unpack;
 mod verify;
@@ -90,6 +92,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Write the report of an incident, from the RecoveryRun that dealt with it or from the repository that keeps it
     Report(report::ReportArgs),
+    /// Write the review of a month, a quarter or a year from the cluster's objects: backups, recoveries, tests, promises, coverage
+    Review(review::ReviewArgs),
     /// Make keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -147,6 +151,7 @@ pub async fn run(cli: Cli, environment: Environment) -> Exit {
     let archives = match &command {
         Command::Export(_) | Command::Objects(_) => true,
         Command::Report(args) => args.prints(),
+        Command::Review(args) => args.prints(),
         _ => false,
     };
     let done = tokio::select! {
@@ -191,6 +196,7 @@ async fn answer(
         Command::Objects(args) => objects::run(args, environment).await,
         Command::Check(args) => check::run(args, output, environment, telling).await,
         Command::Report(args) => report::run(args, output, environment).await,
+        Command::Review(args) => review::run(&args, output),
         Command::Key(command) => key::run(&command, output),
         Command::Job(_) => {
             Err(Failure::new(FailureReason::InvalidRequest, "`holdfast job` was handled before"))

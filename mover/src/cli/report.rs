@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::output::row;
-use super::{Output, RepositoryArgs};
+use super::{Output, RepositoryArgs, lost};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result, is_full};
@@ -18,6 +18,7 @@ use crate::incident::{self, Format, Run};
 
 /// What no run comes near: the API server takes objects of 1.5 MB.
 const LONGEST: u64 = 16 << 20;
+const WANTED: &str = "a RecoveryRun as JSON, kubectl get hfrun NAME -o json";
 
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
@@ -34,6 +35,10 @@ pub struct ReportArgs {
     /// Number of the report in the repository; left out: the newest
     #[arg(long, value_name = "NUMBER", requires = "repo")]
     revision: Option<u32>,
+    /// Print which records were lost instead, by collection: `lost` ones have to be ingested again, `altered` ones were written over or
+    /// damaged, and those that were removed or damaged there are `back`
+    #[arg(long, requires_all = ["repo", "run"], conflicts_with_all = ["revision", "format", "write"])]
+    lost_records: bool,
     /// How to write it
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
@@ -45,7 +50,7 @@ pub struct ReportArgs {
 impl ReportArgs {
     /// Whether standard output is the report's.
     pub fn prints(&self) -> bool {
-        self.write.is_none() && self.run.is_some()
+        self.write.is_none() && self.run.is_some() && !self.lost_records
     }
 }
 
@@ -76,6 +81,10 @@ pub async fn run(args: ReportArgs, output: Output, environment: &Environment) ->
         args.repo.clone().map(|repo| RepositoryArgs { repo, password_file: args.password_file.clone() });
     let (name, report) = match (&repository, &args.run) {
         (Some(repository), None) => return list(&repository.open(environment).await?, output).await,
+        (Some(repository), Some(run)) if args.lost_records => {
+            let repository = repository.open(environment).await?;
+            return lost::list(&repository, &run.display().to_string(), output).await;
+        }
         (Some(repository), Some(run)) => {
             let repository = repository.open(environment).await?;
             let name = run.display().to_string();
@@ -83,7 +92,7 @@ pub async fn run(args: ReportArgs, output: Output, environment: &Environment) ->
             (stored.run, report)
         }
         (None, run) => {
-            let (text, place) = given(run.as_deref().unwrap_or(Path::new("-")))?;
+            let (text, place) = given(run.as_deref().unwrap_or(Path::new("-")), LONGEST, WANTED)?;
             let run = Run::read(&text, &place)?;
             (run.name.clone(), incident::render(run, args.format))
         }
@@ -93,14 +102,7 @@ pub async fn run(args: ReportArgs, output: Output, environment: &Environment) ->
         let _ = stdout().write_all(report.as_bytes());
         return Ok(Exit::Done);
     };
-    write(file, &report).map_err(|e| {
-        let reason = if is_full(&e) { FailureReason::NoSpaceLeft } else { FailureReason::TargetNotEmpty };
-        let why = format!(
-            "the report of {name} can't be written to {}: {e}; name a file that can be, or leave out --write",
-            file.display()
-        );
-        Failure::new(reason, why)
-    })?;
+    put(file, &report, &format!("the report of {name}"))?;
     let (format, file, bytes) = (args.format.as_str(), file.display().to_string(), report.len());
     let written = Written { run: &name, format, file: file.clone(), bytes };
     output.print(&written, &[row(["RUN", "FORMAT", "FILE"]), row([&name, format, &file])]);
@@ -120,28 +122,36 @@ async fn list(repository: &Repository, output: Output) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What was given, and how to call it.
-fn given(from: &Path) -> Result<(Vec<u8>, String)> {
+/// What was given, and how to call it. More than `longest` bytes are not what is `wanted`.
+pub(super) fn given(from: &Path, longest: u64, wanted: &str) -> Result<(Vec<u8>, String)> {
     let standard = from == Path::new("-");
     let place = if standard { "standard input".to_owned() } else { from.display().to_string() };
     let mut text = Vec::new();
     let read = match standard {
-        true => stdin().lock().take(LONGEST + 1).read_to_end(&mut text),
-        false => std::fs::File::open(from).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut text)),
+        true => stdin().lock().take(longest + 1).read_to_end(&mut text),
+        false => std::fs::File::open(from).and_then(|file| file.take(longest + 1).read_to_end(&mut text)),
     };
     read.map_err(|e| {
-        let why = format!(
-            "{place} can't be read: {e}; give a file with a RecoveryRun as JSON, or - for standard input"
-        );
+        let why = format!("{place} can't be read: {e}; give a file with {wanted}, or - for standard input");
         Failure::new(FailureReason::SourceUnreadable, why)
     })?;
-    if text.len() as u64 > LONGEST {
-        let why = format!(
-            "{place} is longer than any RecoveryRun: print one alone, kubectl get hfrun NAME -o json"
-        );
+    if text.len() as u64 > longest {
+        let why = format!("{place} is too long; wanted is {wanted}");
         return Err(Failure::new(FailureReason::InvalidRequest, why));
     }
     Ok((text, place))
+}
+
+/// Writes what `it` is called into the file.
+pub(super) fn put(file: &Path, text: &str, it: &str) -> Result<()> {
+    write(file, text).map_err(|e| {
+        let reason = if is_full(&e) { FailureReason::NoSpaceLeft } else { FailureReason::TargetNotEmpty };
+        let why = format!(
+            "{it} can't be written to {}: {e}; name a file that can be, or leave out --write",
+            file.display()
+        );
+        Failure::new(reason, why)
+    })
 }
 
 /// Writes the file whole or not at all; what is no plain file, such as a pipe, is written to as it is.

@@ -1,6 +1,7 @@
 //! A report as a reader meets it, before it is written down in a format: sections of paragraphs, tables and lists. Both formats
 //! write the same document, so neither says what the other doesn't.
 
+use super::bars::Bars;
 use super::timeline::Timeline;
 
 /// How something is meant: a colour in one format, words in all.
@@ -172,6 +173,8 @@ pub enum Block {
     Command(String),
     /// The picture.
     Timeline(Timeline),
+    /// A picture of what a table says.
+    Bars(Bars),
 }
 
 impl Block {

@@ -1,10 +1,10 @@
 //! The third section: what was promised, what was measured, and what is lost.
 
 use crds::Span;
-use crds::run::{Measured, ObjectiveVerdict, ObjectiveVerdicts, QuarantinedVolume};
+use crds::run::{LostRecords, Measured, ObjectiveVerdict, ObjectiveVerdicts, QuarantinedVolume};
 
 use super::cause;
-use super::document::{Block, Cell, Section, Table, Text, Tone, field, section};
+use super::document::{Block, Cell, Field, Section, Table, Text, Tone, field, section};
 use super::facts::{Facts, Stage};
 use super::words::{between, count, minutes, seconds, time, whole_seconds};
 
@@ -205,8 +205,14 @@ fn loss(facts: &Facts) -> Vec<Block> {
         return vec![Block::paragraph(text)];
     }
     if facts.stage == Stage::Ended && facts.clocks.recovered.is_none() && !facts.replaced() {
-        let text =
-            "This run lost nothing: no volume was replaced. What the failure itself damaged is not measured.";
+        let text = match facts.undone() {
+            true => {
+                "This run lost nothing: it was cancelled, and the volumes of before serve again. What was written to the restored ones meanwhile is kept with them, in quarantine. What the failure itself damaged is not measured."
+            }
+            false => {
+                "This run lost nothing: no volume was replaced. What the failure itself damaged is not measured."
+            }
+        };
         return vec![Block::paragraph(text)];
     }
     if status.points.is_empty() {
@@ -252,14 +258,59 @@ fn loss(facts: &Facts) -> Vec<Block> {
         );
         fields.push(field(format!("Time, {}", point.policy), text));
     }
-    let counted = "their number is not known, for they are not counted. What was written in that time has to be ingested again from its source";
-    fields.push(field("Records", Text::from(counted).toned(Tone::Quiet)));
+    fields.extend(records(facts));
     let kept = match status.quarantine.len() {
         0 => "no volume was put into quarantine yet",
         _ => "in the volumes in quarantine, which are as they were found: whatever of it is not damaged",
     };
     fields.push(field("Where it may still be", kept));
     vec![Block::Fields(fields)]
+}
+
+/// How many records were lost, as far as somebody has counted them.
+fn records(facts: &Facts) -> Vec<Field> {
+    let again = "What was written in that time has to be ingested again from its source";
+    let measured = facts.run.status.measured.iter();
+    let of = |measured: &Measured| {
+        let loss = measured.data_loss.as_ref()?;
+        let text: Cell = match (&loss.count, &loss.unknown) {
+            (Some(count), _) => counted(facts, count).into(),
+            (None, Some(why)) => {
+                let why = why.strip_prefix("not counted: ").unwrap_or(why);
+                Text::from(format!("not counted: {why}. {again}")).toned(Tone::Warn)
+            }
+            (None, None) => {
+                Text::from("they are being counted in the volume in quarantine").toned(Tone::Quiet)
+            }
+        };
+        Some(field(format!("Records, {}", measured.policy), text))
+    };
+    let told: Vec<Field> = measured.filter_map(of).collect();
+    if !told.is_empty() {
+        return told;
+    }
+    let unknown = format!("their number is not known, for they are not counted. {again}");
+    vec![field("Records", Text::from(unknown).toned(Tone::Quiet))]
+}
+
+fn counted(facts: &Facts, count: &LostRecords) -> Text {
+    let LostRecords { added, altered, removed, collections, rounded, digest } = count;
+    let lost = added.saturating_add(*altered);
+    if lost == 0 && *removed == 0 {
+        return "none: the volume in quarantine and the restored point hold the same".into();
+    }
+    let rounded = match rounded {
+        0 => String::new(),
+        n => format!(" (up to {n} of them by the last bit of a vector alone)"),
+    };
+    let text = format!(
+        "{lost}, in {collections} collections: {added} were written after the point, {altered} are others there, written over or damaged{rounded}; {removed} that were removed or damaged there are back"
+    );
+    match digest {
+        Some(_) => Text::from(format!("{text}. Their ids: "))
+            .code(format!("holdfast report {} --repo URL --lost-records", facts.run.name)),
+        None => text.into(),
+    }
 }
 
 fn points(facts: &Facts) -> Block {

@@ -3,7 +3,9 @@
 
 use crds::Span;
 use crds::condition::{get, is_true};
-use crds::run::{CheckStatus, Incident, RunMode, RunPhase, Scenario, StepPhase, StepStatus, Verdict};
+use crds::run::{
+    CheckStatus, Direction, Incident, RunMode, RunPhase, Scenario, StepPhase, StepStatus, Verdict,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::document::Tone;
@@ -133,9 +135,15 @@ impl Facts {
         words::between(self.clocks.detected, at)
     }
 
+    /// Whether all volumes that were exchanged have their places again.
+    pub fn undone(&self) -> bool {
+        let swaps = &self.run.status.swaps;
+        !swaps.is_empty() && swaps.iter().all(|swap| swap.direction == Direction::Back)
+    }
+
     /// Whether restored volumes have taken the place of others.
     pub fn replaced(&self) -> bool {
-        !self.run.status.quarantine.is_empty()
+        (!self.run.status.quarantine.is_empty() && !self.undone())
             || self.run.status.left_as.as_ref().is_some_and(|left| left.claims != "Original")
     }
 }

@@ -80,6 +80,12 @@ fn written(number: usize, section: &Section) -> String {
             }
             Block::Table(rows) => write!(html, "{}", table(rows)),
             Block::Command(command) => writeln!(html, "<pre><code>{}</code></pre>", escape_lines(command)),
+            Block::Bars(bars) => writeln!(
+                html,
+                "<figure>\n{}<figcaption>{}</figcaption>\n</figure>",
+                bars.svg(),
+                escape(&bars.caption)
+            ),
             Block::Timeline(timeline) => {
                 writeln!(html, "<figure>\n{}{}</figure>", timeline.svg(), legend(timeline))
             }

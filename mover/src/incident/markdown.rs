@@ -54,7 +54,7 @@ fn written(number: usize, section: &Section) -> String {
                 write!(page, "{fence}sh\n{command}\n{fence}\n\n")
             }
             // The table beside it says the same.
-            Block::Timeline(_) => Ok(()),
+            Block::Timeline(_) | Block::Bars(_) => Ok(()),
         };
     }
     page

@@ -5,19 +5,20 @@
 mod aftermath;
 mod assessment;
 mod audit;
+pub mod bars;
 mod cause;
 mod checklist;
-mod document;
+pub mod document;
 mod effectiveness;
 mod facts;
-mod html;
-mod markdown;
+pub mod html;
+pub mod markdown;
 mod read;
 pub mod stored;
 mod story;
 mod summary;
 mod timeline;
-mod words;
+pub mod words;
 
 #[cfg(test)]
 mod tests;

@@ -193,6 +193,7 @@ fn phase(phase: StepPhase) -> Cell {
         StepPhase::Done => ("done", Tone::Good),
         StepPhase::Skipped => ("skipped", Tone::Quiet),
         StepPhase::Failed => ("failed", Tone::Bad),
+        StepPhase::Undone => ("undone", Tone::Warn),
     };
     Text::from(word).toned(tone)
 }

@@ -368,6 +368,43 @@ fn a_run_that_failed_when_its_volumes_were_exchanged_says_what_is_lost_and_where
 }
 
 #[test]
+fn a_run_that_took_its_exchange_back_has_replaced_and_lost_nothing() {
+    let mut run = object("succeeded");
+    run["status"]["phase"] = json!("Cancelled");
+    run["status"]["leftAs"] = json!({"workloads": "Running", "data": "Untouched", "claims": "Original"});
+    run["status"]["conditions"] = json!([{"type": "Failed", "status": "True", "reason": "Cancelled", "message": "cancelled at Report", "lastTransitionTime": "2026-11-23T09:36:44Z"}]);
+    run["status"].as_object_mut().unwrap().remove("measured");
+    run["status"].as_object_mut().unwrap().remove("objectives");
+    run["status"]["swaps"] = json!([{"policy": "chromadb", "claim": "data", "claimUid": "u", "restoreClaim": "q", "restoreClaimUid": "v",
+        "quarantineClaim": "data-restored", "oldVolume": "new", "newVolume": "old", "newReclaimPolicy": "Retain", "direction": "Back"}]);
+    let text = markdown(&run);
+    assert!(text.contains("it was cancelled, and the volumes of before serve again"), "{text}");
+}
+
+#[test]
+fn lost_records_are_told_as_they_were_counted_or_why_they_were_not() {
+    let mut run = object("succeeded");
+    let of = |run: &mut Value, extra: Value| {
+        let mut loss = json!({"from": "2026-11-23T09:00:03Z", "to": "2026-11-23T09:33:22Z", "attempt": 1});
+        loss.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        run["status"]["measured"][0]["dataLoss"] = loss;
+        markdown(run)
+    };
+    let count = json!({"added": 300, "altered": 11, "removed": 5, "collections": 2, "digest": "sha256:0f"});
+    let told = of(&mut run, json!({"records": 311, "countedIn": "Quarantine", "count": count}));
+    for said in
+        ["311, in 2 collections: 300 were written after the point, 11 are others there", "--lost-records`"]
+    {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    let told = of(&mut run, json!({"unknown": "not counted: SourceUnreadable: it is too damaged"}));
+    assert!(told.contains("not counted: SourceUnreadable: it is too damaged. What was written"), "{told}");
+    assert!(of(&mut run, json!({})).contains("they are being counted"));
+    let none = json!({"added": 0, "altered": 0, "removed": 0, "collections": 0});
+    assert!(of(&mut run, json!({"records": 0, "count": none})).contains("hold the same"));
+}
+
+#[test]
 fn a_missed_promise_is_told_for_whom_and_shown_where_it_ended() {
     let mut run = object("succeeded");
     let missed = json!({"rpo": "30m", "rpoVerdict": "Met", "rto": "5m", "rtoVerdict": "Missed"});

@@ -53,6 +53,7 @@ impl Timeline {
                 let (tone, said) = match step.phase {
                     StepPhase::Failed => (Tone::Bad, Some("failed")),
                     StepPhase::Skipped => (Tone::Quiet, Some("skipped")),
+                    StepPhase::Undone => (Tone::Warn, Some("undone")),
                     StepPhase::Running => (Tone::Plain, Some("running")),
                     StepPhase::Waiting | StepPhase::Done => (Tone::Good, None),
                 };
@@ -203,24 +204,24 @@ const ROUND: [i64; 19] =
     [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 604_800];
 
 /// Where what stands in a row.
-struct Form {
-    class: &'static str,
-    row: f64,
+pub(super) struct Form {
+    pub(super) class: &'static str,
+    pub(super) row: f64,
     /// Base line of the text, from the row's top.
-    text: f64,
+    pub(super) text: f64,
     /// Top of the bar, from the row's top.
-    bar: f64,
+    pub(super) bar: f64,
     /// Edges of the time, in percent.
-    left: f64,
-    right: f64,
+    pub(super) left: f64,
+    pub(super) right: f64,
     /// Letters that a label may have.
-    letters: usize,
+    pub(super) letters: usize,
     ticks: i64,
 }
 
-const WIDE: Form =
+pub(super) const WIDE: Form =
     Form { class: "wide", row: 24.0, text: 17.0, bar: 7.0, left: 24.0, right: 89.0, letters: 30, ticks: 5 };
-const NARROW: Form = Form {
+pub(super) const NARROW: Form = Form {
     class: "narrow",
     row: 38.0,
     text: 15.0,
@@ -232,7 +233,7 @@ const NARROW: Form = Form {
 };
 
 /// A label of at most so many letters.
-fn shortened(label: &str, letters: usize) -> String {
+pub(super) fn shortened(label: &str, letters: usize) -> String {
     if label.chars().count() <= letters {
         return label.to_owned();
     }

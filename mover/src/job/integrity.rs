@@ -53,7 +53,13 @@ fn checked_nothing(source: &Path) -> crds::job::Checked {
 }
 
 /// Copies Chroma's own files, the journal included: it belongs to the state that is judged.
-fn copy_dir(from: &Path, within: &Path, to: &Path, depth: usize, unread: &mut Vec<Finding>) -> Result<()> {
+pub(super) fn copy_dir(
+    from: &Path,
+    within: &Path,
+    to: &Path,
+    depth: usize,
+    unread: &mut Vec<Finding>,
+) -> Result<()> {
     fs::create_dir_all(to.join(within)).map_err(|e| unwritable(to, &e))?;
     let entries = match fs::read_dir(from.join(within)) {
         Ok(entries) => entries,

@@ -17,6 +17,7 @@ mod hook;
 mod integrity;
 pub(crate) mod inventory;
 mod isolation;
+mod losses;
 mod maintain;
 mod mark;
 mod preserve;
@@ -165,9 +166,11 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Extract { repository, point, run } => {
             extract::extract(desk, &repository, &point, &run).await
         }
-        Request::Recreate { namespace, run, labels, storage_class } => {
+        Request::Recreate { namespace, run, labels, storage_class, sandbox } => {
             let storage_class = storage_class.as_deref();
-            let asked = recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class };
+            let sandbox = sandbox.as_deref();
+            let asked =
+                recreate::Asked { namespace: &namespace, run: &run, labels: &labels, storage_class, sandbox };
             recreate::recreate(desk, asked).await
         }
         Request::Rotate { namespace, run, keeper, owner, rotations } => {
@@ -193,6 +196,7 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         }
         Request::Inventory { namespace, within } => inventory::list(desk, &namespace, within).await,
         Request::Audit(asked) => audit::audit(desk, *asked).await,
+        Request::CountLoss(asked) => losses::count(desk, &asked).await,
         Request::Restore { repository, point, claims, run } => {
             restore::restore(desk, &repository, &point, &claims, &run).await
         }

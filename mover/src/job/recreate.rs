@@ -1,5 +1,7 @@
 //! Creates what is missing of a component, from objects that the container before this one has left: what exists is never changed.
 
+mod tame;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use kube::{Api, Client, Error};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::tame::Tamed;
 use super::Desk;
 use crate::cluster;
 use crate::failure::{Failure, Result, sentence};
@@ -39,6 +42,15 @@ pub(super) struct Asked<'a> {
     pub(super) run: &'a str,
     pub(super) labels: &'a BTreeMap<String, String>,
     pub(super) storage_class: Option<&'a str>,
+    /// The sandbox that everything but claims to restore into is created in.
+    pub(super) sandbox: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Where the component is.
+    fn home(&self) -> &str {
+        self.sandbox.unwrap_or(self.namespace)
+    }
 }
 
 pub(super) async fn recreate(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
@@ -48,7 +60,10 @@ pub(super) async fn recreate(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
     let bytes = fs::read(&file).map_err(|e| unreadable(&e))?;
     let bundle: Bundle = serde_json::from_slice(&bytes).map_err(|e| unreadable(&e))?;
     let client = cluster::of_this_pod(&desk.environment, &desk.places).await?;
-    void(&client, &asked, &bundle).await?;
+    // What was revoked does no harm where nobody can be reached.
+    if asked.sandbox.is_none() {
+        void(&client, &asked, &bundle).await?;
+    }
     let (mut done, mut refused) =
         (Recreated { created: Vec::new(), created_count: 0, existing: 0 }, Vec::new());
     for object in &bundle.objects {
@@ -56,15 +71,23 @@ pub(super) async fn recreate(desk: &Desk, asked: Asked<'_>) -> Result<Report> {
         let name = format!("{kind} {}", text(&object["metadata"]["name"]));
         let restored =
             kind == "PersistentVolumeClaim" && bundle.volumes.contains(&text(&object["metadata"]["name"]));
-        if restored && exists(&client, asked.namespace, object).await? {
+        if restored && exists(&client, asked.home(), object).await? {
             done.existing += 1;
             continue;
         }
-        let wanted = match restored {
-            true => stand_in(object, &asked),
-            false => anew(object, &workloads(&bundle.objects), &asked),
+        let (place, wanted) = match (restored, asked.sandbox) {
+            (true, _) => (asked.namespace, stand_in(object, &asked)),
+            (false, None) => (asked.namespace, anew(object, &workloads(&bundle.objects), &asked)),
+            (false, Some(sandbox)) => match tame::tame(object) {
+                Tamed::Fit(object) => (sandbox, anew(&object, &workloads(&bundle.objects), &asked)),
+                Tamed::LeftOut => continue,
+                Tamed::Unfit(why) => {
+                    refused.push(format!("{name}: {why}"));
+                    continue;
+                }
+            },
         };
-        match create(&client, asked.namespace, &wanted, &PostParams::default()).await? {
+        match create(&client, place, &wanted, &PostParams::default()).await? {
             Created::Now => {
                 desk.telling.say(format!("{name} is created"));
                 done.created_count += 1;
@@ -119,7 +142,7 @@ fn workloads(objects: &[Value]) -> Vec<(String, String)> {
 /// An object as it is created: in this namespace, marked, and stopped if it is a workload of the component.
 fn anew(object: &Value, workloads: &[(String, String)], asked: &Asked<'_>) -> Value {
     let mut wanted = object.clone();
-    wanted["metadata"]["namespace"] = asked.namespace.into();
+    wanted["metadata"]["namespace"] = asked.home().into();
     wanted["metadata"]["annotations"][RECREATED_BY] = asked.run.into();
     let own = (text(&object["kind"]), text(&object["metadata"]["name"]));
     if !workloads.contains(&own) {

@@ -5,8 +5,8 @@ use crds::policy::{ActiveCapture, LastAttempt, PolicyMode, SnapshotStage};
 
 use super::job::job;
 use super::{
-    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, fresh, hooks, job_name, offline, points,
-    snapshot,
+    ATTEMPTS, CONFIRMS, Observed, Plan, capture_job, conditions, counts, fresh, hooks, job_name, offline,
+    points, snapshot,
 };
 use crate::backoff;
 use crate::effect::{Event, JobState, OTHER_ANSWER};
@@ -152,6 +152,7 @@ pub(super) fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCap
     conditions::captured(seen, plan, whole, reason, &message);
     plan.status.consecutive_failures =
         if whole { 0 } else { plan.status.consecutive_failures.saturating_add(1) };
+    counts::count(plan.status.captures.get_or_insert_default(), whole, seen.now);
     ended(seen, plan, active, reason, Some(pause));
     fresh::answer(seen, plan, active, reason, whole.then_some(point.name.as_str()));
     plan.record = Some(Box::new(point));
@@ -216,6 +217,7 @@ fn failed(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCapture, reason: 
     };
     conditions::captured(seen, plan, false, reason, &message);
     plan.status.consecutive_failures = plan.status.consecutive_failures.saturating_add(1);
+    counts::count(plan.status.captures.get_or_insert_default(), false, seen.now);
     ended(seen, plan, active, reason, None);
     fresh::answer(seen, plan, active, reason, None);
 }

@@ -241,15 +241,24 @@ pub(super) fn findings(captured: &Captured) -> String {
     format!("the captured bytes are not whole: {}", told.join("; "))
 }
 
+/// Whether a point was restored and compared, and found to be what it should be.
+fn is_verified(point: &RecoveryPoint) -> bool {
+    let verification = point.status.as_ref().and_then(|status| status.verification.as_ref());
+    verification.is_some_and(|verification| verification.verdict == Verdict::Passed)
+}
+
 /// Counts the points, the one being recorded included, and names the newest Available one.
 pub(super) fn summarize(seen: &Observed<'_>, plan: &mut Plan) {
     let policy = seen.policy.metadata.name.as_deref().unwrap_or_default();
     let known = seen.points.iter().filter(|point| point.spec.policy == policy);
     let mut count = known.clone().count();
-    let mut newest = available(seen.points, policy).first().map(|(point, time)| LastPoint {
+    let last = |(point, time): &(&RecoveryPoint, Timestamp)| LastPoint {
         name: point.metadata.name.clone().unwrap_or_default(),
         consistency_time: *time,
-    });
+    };
+    let available = available(seen.points, policy);
+    let mut newest = available.first().map(last);
+    plan.status.last_verified_point = available.iter().find(|(point, _)| is_verified(point)).map(last);
     let new = |recorded: &&NewPoint| !known.clone().any(|point| point.spec.id == recorded.spec.id);
     count += plan.record.iter().chain(&plan.preserved).map(AsRef::as_ref).filter(new).count();
     if let Some(recorded) = &plan.record {

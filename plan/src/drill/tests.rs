@@ -237,6 +237,7 @@ pub(super) fn measured(policy: &str, rto: &str) -> crds::run::Measured {
         rto: rto.into(),
         breakdown: vec![],
         not_measured: vec![],
+        data_loss: None,
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>) -> bool {
     let seen = draft.seen;
     match look(seen, draft.now) {
         First::Clear(choices) => {
-            let table = steps::table(seen.run.spec.scenario, &seen.components);
+            let table = steps::table(&seen.run.spec, &seen.components);
             draft.status.steps = table
                 .iter()
                 .map(|step| steps::waiting(step, &dry_run::foretell(seen, step, &choices)))
@@ -102,7 +102,9 @@ fn look(seen: &Observed, now: Timestamp) -> First {
         return First::Refuse(refused.0, refused.1);
     }
     let verifies = spec.scenario == Scenario::BackupVerification;
+    let rehearsal = spec.sandbox().is_some();
     if spec.mode == RunMode::Run
+        && !rehearsal
         && !verifies
         && let Some(rival) = seen.others.iter().find(|other| {
             let shared = other.policies.iter().any(|policy| seen.component(policy).is_some());
@@ -161,8 +163,8 @@ fn look(seen: &Observed, now: Timestamp) -> First {
             Err((reason, message)) => return First::Refuse(reason, message),
         };
     }
-    // What a complete failure finds missing it creates first.
-    let as_it_is = spec.scenario != Scenario::CompleteFailure;
+    // What a complete failure finds missing it creates first, and a rehearsal begins with nothing.
+    let as_it_is = spec.scenario != Scenario::CompleteFailure && !rehearsal;
     for component in seen.restored().filter(|_| as_it_is) {
         if let Err(why) = current(seen, component) {
             return First::Refuse("StepFailed", why);
@@ -186,7 +188,8 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
     let network = run.spec.scenario == Scenario::NetworkFailure;
     let confirm = run.spec.in_place().map(|target| target.confirm.as_str());
     let verifies = run.spec.scenario == Scenario::BackupVerification;
-    if !network && !verifies && confirm != Some(namespace.as_str()) {
+    let in_place = !network && !verifies && run.spec.sandbox().is_none();
+    if in_place && confirm != Some(namespace.as_str()) {
         return Some((
             "ConfirmMismatch",
             format!(
@@ -316,7 +319,8 @@ fn catalogue(seen: &Observed) -> Option<String> {
 
 fn executed_by_another(seen: &Observed) -> Option<(&'static str, String)> {
     let executed = seen.executed.as_ref().filter(|executed| executed.uid != seen.run.uid)?;
-    if seen.run.spec.mode == RunMode::DryRun {
+    // What changes nothing may be done again.
+    if seen.run.spec.mode == RunMode::DryRun || seen.run.spec.sandbox().is_some() {
         return None;
     }
     Some((
@@ -410,6 +414,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
             "TargetTerminating",
             format!("namespace {} is being deleted", run.namespace),
         );
+    }
+    if run.spec.sandbox().is_some() {
+        return Progress::Done(format!("rehearsed in namespace {}; production is not touched", seen.home()));
     }
     if seen.executed.is_some() {
         let found = match draft.status.assessment.as_slice() {

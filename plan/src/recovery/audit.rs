@@ -10,7 +10,7 @@ use crds::policy::ObjectKind;
 use crds::reference::AUDIT_ROLE;
 use crds::run::{
     AuditCounts, AuditDocument, AuditFinding, AuditKind, AuditSeverity, AuditStatus, MAX_AUDIT_FINDINGS,
-    MAX_COMPONENTS, Scenario,
+    MAX_COMPONENTS,
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -330,7 +330,7 @@ pub fn audits(run: &super::seen::RunSeen) -> bool {
         Kind::Protect,
         Kind::Report,
     ];
-    run.spec.scenario == Scenario::SecurityBreach
+    run.spec.is_breach()
         && super::walk::frontier(&run.status).into_iter().any(|index| {
             let word = run.status.steps[index].name.split('/').next().unwrap_or_default();
             due.iter().any(|kind| kind.as_str() == word)

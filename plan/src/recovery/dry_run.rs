@@ -113,6 +113,7 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
             ))
         ),
         Kind::Assess
+        | Kind::Sandbox
         | Kind::Isolate
         | Kind::Seal
         | Kind::Stop
@@ -216,6 +217,13 @@ fn whole(seen: &Observed, kind: Kind) -> String {
             "look at workloads, claims, volumes, points and the repository; undo: none needed".to_owned()
         }
         Kind::Isolate => isolation::foretell(seen),
+        Kind::Sandbox => format!(
+            "make namespace {}, deny all in it but what the rehearsal needs, and prove it with a probe that connected before; undo: remove it, as the run does in the end",
+            seen.home()
+        ),
+        Kind::Stop if seen.run.spec.sandbox().is_some() => {
+            "remember what is to be started in the sandbox; nothing of production is stopped".to_owned()
+        }
         Kind::Stop => format!("stop {}; undo: start them", replicas()),
         Kind::RotateCredentials => rotate::foretell(seen),
         Kind::Audit => audit::foretell(seen),
@@ -262,7 +270,7 @@ fn whole(seen: &Observed, kind: Kind) -> String {
 
 /// StorageClass of a new volume.
 pub(crate) fn class<'a>(seen: &'a Observed, old: Option<&'a str>) -> Option<&'a str> {
-    seen.run.spec.in_place().and_then(|target| target.storage_class_name.as_deref()).or(old)
+    seen.run.spec.storage_class().map(String::as_str).or(old)
 }
 
 /// The plan in short.

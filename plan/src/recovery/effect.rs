@@ -106,6 +106,23 @@ pub enum Effect {
         /// The value.
         value: String,
     },
+    /// Makes the namespace of the run's sandbox.
+    CreateSandbox {
+        /// Its name.
+        name: String,
+    },
+    /// Gives the sandbox its quota, and those rights in it that the run needs.
+    FurnishSandbox {
+        /// Its name.
+        name: String,
+    },
+    /// Deletes a sandbox, and all that is in it.
+    DeleteSandbox {
+        /// Its name.
+        name: String,
+        /// Uid that was seen, with the label of a sandbox.
+        uid: String,
+    },
     /// Creates a claim.
     CreateClaim(NewClaim),
     /// Writes or removes the annotation [`crds::reference::BINDING`] of a claim, so that whoever binds claims looks at it.
@@ -151,7 +168,8 @@ pub enum Effect {
         /// Uid that is recorded.
         uid: String,
     },
-    /// Deletes a claim that keeps a replaced volume, and with it the volume, whose reclaim policy is Delete by now.
+    /// Deletes a claim that keeps a replaced volume, or one that was restored into in a rehearsal, and with it the volume, whose reclaim policy is
+    /// Delete by now.
     ReleaseClaim {
         /// Name.
         name: String,
@@ -160,7 +178,7 @@ pub enum Effect {
     },
     /// Says on a point that it was verified, and what came out.
     StampPoint(Box<Stamp>),
-    /// Reserves a volume for a claim of the run's namespace that does not exist yet.
+    /// Reserves a volume for a claim that does not exist yet, where the components of the run are.
     PatchVolume {
         /// Name of the volume.
         volume: String,
@@ -174,6 +192,8 @@ pub enum Effect {
 /// A claim to create.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewClaim {
+    /// Namespace: the run's, or its sandbox.
+    pub namespace: String,
     /// Name.
     pub name: String,
     /// Labels.
@@ -230,6 +250,9 @@ impl Effect {
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
             Self::Scale(_) => "Scale".into(),
             Self::SetSwitch { .. } => "SetSwitch".into(),
+            Self::CreateSandbox { .. } => "CreateSandbox".into(),
+            Self::FurnishSandbox { .. } => "FurnishSandbox".into(),
+            Self::DeleteSandbox { .. } => "DeleteSandbox".into(),
             Self::CreateClaim(_) => "CreateClaim".into(),
             Self::AnnotateClaim { .. } => "AnnotateClaim".into(),
             Self::CreateJob { step, .. } => format!("CreateJob/{step}"),

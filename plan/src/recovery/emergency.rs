@@ -120,6 +120,7 @@ fn wanted(policy: &str, job: MoverJob) -> Wanted {
         targets: job.targets,
         place: job.place,
         identity: job.identity,
+        namespace: job.namespace,
     }
 }
 

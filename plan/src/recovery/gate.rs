@@ -1,12 +1,12 @@
-//! Where a run waits for a human, and how a human ends it. A decision counts once: what stands in the status stands, whatever becomes of
+//! Where a run waits for a human. A decision counts once: what stands in the status stands, whatever becomes of
 //! the spec.
 
 use crds::condition::{Status, clear};
-use crds::run::{Answer, Decision, DesiredState, GateName, GateStatus, StepPhase};
+use crds::run::{Answer, Decision, GateName, GateStatus};
 use jiff::Timestamp;
 
-use super::steps::{self, Kind, Step};
-use super::{Draft, evidence, isolation, texts, walk};
+use super::steps::{Kind, Step};
+use super::{Draft, evidence, isolation};
 use crate::effect::Event;
 
 /// Whether a step may begin.
@@ -145,7 +145,9 @@ fn required(draft: &Draft<'_>, name: GateName, step: &Step) -> Option<String> {
     if run.spec.gates.iter().any(|gate| gate.name == name) {
         return Some("run".to_owned());
     }
-    let asking = draft.seen.components.iter().find(|component| component.approval);
+    // What is done to a component in production needs approval; a rehearsal does nothing to it.
+    let rehearsal = run.spec.sandbox().is_some();
+    let asking = draft.seen.components.iter().find(|component| component.approval && !rehearsal);
     asking.map(|component| format!("policy/{}", component.policy))
 }
 
@@ -171,31 +173,4 @@ pub(crate) fn how_to_approve(draft: &Draft<'_>, gate: GateName, digest: &str) ->
         "kubectl patch hfrun {} -n {} --type=merge -p '{{\"spec\":{{\"decisions\":[{{\"gate\":\"{gate}\",\"answer\":\"Approved\",\"by\":\"YOUR USER NAME\",\"planDigest\":\"{digest}\"}}]}}}}'",
         run.name, run.namespace,
     )
-}
-
-/// Ends a run that is cancelled, unless a volume was exchanged already or is about to be. Returns whether it does.
-pub(crate) fn cancel(draft: &mut Draft<'_>) -> bool {
-    if draft.seen.run.spec.desired_state != DesiredState::Cancelled {
-        return false;
-    }
-    if draft.status.steps.is_empty() {
-        let step = Step { kind: Kind::Assess, policy: None };
-        draft.status.steps = vec![steps::waiting(&step, "")];
-    }
-    let is_swap = |step: &&crds::run::StepStatus| Step::of(step).is_some_and(|step| step.kind == Kind::Swap);
-    if draft.status.steps.iter().filter(is_swap).any(|step| step.phase != StepPhase::Waiting) {
-        let message = "it was cancelled when its volumes were being exchanged: it goes on to its end, and the old volumes are kept in quarantine";
-        draft.condition("Cancelled", Status::False, "TooLate", message);
-        return false;
-    }
-    let at = walk::frontier(&draft.status);
-    if at.is_empty() {
-        return false;
-    }
-    for index in at {
-        let message = texts::bounded(&format!("cancelled at {}", draft.status.steps[index].name));
-        draft.condition("Cancelled", Status::True, "Cancelled", message.clone());
-        steps::fail(draft, index, "Cancelled", &message);
-    }
-    true
 }

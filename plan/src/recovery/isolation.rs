@@ -4,16 +4,16 @@
 //! cancelled run and by a deleted one, never without the record. What a cluster enforces is found out by a probe that connected before and is never
 //! assumed. A connection that was open before may go on, and a pod on its node's network is bound by no policy: both end with their pods.
 
+mod probe;
+
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
-use crds::job::{IsolationProbed, MAX_ENDPOINTS, PROBE_PORT, Report, RepositoryPlace, Request};
+use crds::job::{MAX_ENDPOINTS, PROBE_PORT, RepositoryPlace, Request};
 use crds::names;
 use crds::policy::Endpoint;
 use crds::reference::{ISOLATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, MOVER_LABEL};
-use crds::run::{
-    HeldConnection, Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES, RecoveryRunStatus,
-};
+use crds::run::{Isolation, IsolationState, IsolationStatus, MAX_NETWORK_POLICIES, RecoveryRunStatus};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -22,16 +22,12 @@ use super::mover::{self, Wanted};
 use super::seen::{NetworkPolicySeen, Observed};
 use super::steps::Kind;
 use super::{Draft, Progress, lift, texts};
-use crate::effect::{Event, JobState};
+use crate::effect::Event;
 
-/// How long the probe is waited for before anything is changed: who broke in must not be let be because no pod starts.
-const CONTROL: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) use probe::{Control, Judged, control, judged, reason};
+
 /// How long a probe waits until nothing connects any more.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
-/// How long what connects must have had to be blocked before it counts as not enforced.
-const SETTLED: SignedDuration = SignedDuration::from_secs(10);
-/// How often the probe is tried.
-const MAX_PROBES: u32 = 3;
+pub(super) const PATIENCE: SignedDuration = SignedDuration::from_secs(20);
 /// Most records that are written: whoever goes on adding policies while they are removed is waited out.
 const MAX_RECORDS: u32 = 16;
 /// Most bytes of a record, so that it fits an object.
@@ -195,22 +191,10 @@ fn probe(draft: &mut Draft<'_>, index: usize, known: &IsolationStatus) -> Progre
     let attempt = draft.status.steps[index].attempts.max(1);
     let name = mover::job_name(draft, Kind::Isolate, mover::WHOLE, attempt);
     let since = draft.status.steps[index].start.unwrap_or(draft.now);
-    let until = since.checked_add(CONTROL).unwrap_or(jiff::Timestamp::MAX);
-    let job = seen.jobs.get(&name);
-    let control = match job.map(|job| &job.state) {
-        None | Some(JobState::Absent) if draft.now < until => {
-            return mover::make(draft, attempt, name, wanted(draft, true));
-        }
-        Some(JobState::Running { waiting }) => match job.is_some_and(|job| job.ready) {
-            true => true,
-            false if draft.now < until => {
-                let note = waiting.clone().unwrap_or_else(|| "probing what connects now".to_owned());
-                return Progress::Polling { effects: Vec::new(), note, at: until };
-            }
-            false => false,
-        },
-        Some(JobState::Ended(Report::IsolationProbed(probed))) => !probed.connected.is_empty(),
-        None | Some(JobState::Absent | JobState::Ended(_) | JobState::Silent { .. }) => false,
+    let control = match control(seen.jobs.get(&name), since, draft.now) {
+        Control::Make => return mover::make(draft, attempt, name, wanted(draft, true)),
+        Control::Waits { note, until } => return Progress::Polling { effects: Vec::new(), note, at: until },
+        Control::Known(control) => control,
     };
     if !seen.network.records.contains_key(&1) {
         return match record(foreign(seen).cloned().collect()) {
@@ -329,57 +313,17 @@ fn judge(draft: &mut Draft<'_>, index: usize, known: &IsolationStatus) -> Progre
     let seen = draft.seen;
     let attempt = draft.status.steps[index].attempts.max(1);
     let name = mover::job_name(draft, Kind::Isolate, mover::WHOLE, attempt);
-    let job = seen.jobs.get(&name);
-    let early = |ended: Option<jiff::Timestamp>| {
-        let settled = known.since.and_then(|since| since.checked_add(SETTLED).ok());
-        ended.zip(settled).is_some_and(|(ended, settled)| ended < settled)
-    };
-    let unproved = |why: &str| (Isolation::ControlFailed, HeldConnection::Unknown, why.to_owned());
-    let (result, held, text) = match job.map(|job| &job.state) {
-        // Where nothing connected before, nothing that does not connect now says anything.
-        _ if !known.control => {
-            let why = match job.map(|job| &job.state) {
-                Some(JobState::Ended(Report::IsolationProbed(probed))) => probed.message.clone(),
-                Some(JobState::Ended(Report::Failed(failure))) => failure.message.clone(),
-                Some(JobState::Silent { why }) => why.clone(),
-                Some(JobState::Running { waiting: Some(why) }) => why.clone(),
-                _ => "the probe did not get ready".to_owned(),
-            };
-            unproved(&format!("nothing connected before either ({why}), so nothing is proved"))
-        }
-        Some(JobState::Running { waiting }) => {
-            let note =
-                waiting.clone().unwrap_or_else(|| "probing whether what connected still does".to_owned());
-            return Progress::acting(Vec::new(), note);
-        }
-        Some(JobState::Ended(Report::IsolationProbed(probed))) if probed.open.is_empty() => {
-            (Isolation::ProbeBlocked, probed.held, blocked(probed))
-        }
-        Some(JobState::Ended(Report::IsolationProbed(probed))) => {
-            if early(job.and_then(|job| job.ended)) && attempt < MAX_PROBES {
-                return Progress::Again {
-                    why: "the probe ended before the isolation was complete".to_owned(),
-                };
-            }
-            (Isolation::NotEnforced, probed.held, open(probed))
-        }
-        None | Some(JobState::Absent) if attempt > 1 => {
-            return mover::make(draft, attempt, name, wanted(draft, false));
-        }
-        _ if attempt < MAX_PROBES => {
-            return Progress::Again { why: "the probe ended without a report".to_owned() };
-        }
-        _ => unproved("the probe ended without a report each time, so nothing is proved"),
+    let (result, held, text) = match judged(seen.jobs.get(&name), known.control, known.since, attempt) {
+        Judged::Make => return mover::make(draft, attempt, name, wanted(draft, false)),
+        Judged::Waits(note) => return Progress::acting(Vec::new(), note),
+        Judged::Again(why) => return Progress::Again { why },
+        Judged::Said { result, held, text } => (result, held, text),
     };
     let status = match result {
         Isolation::ProbeBlocked => Status::True,
         Isolation::NotEnforced | Isolation::ControlFailed => Status::False,
     };
-    let reason = match result {
-        Isolation::ProbeBlocked => "ProbeBlocked",
-        Isolation::NotEnforced => "NotEnforced",
-        Isolation::ControlFailed => "ControlFailed",
-    };
+    let reason = reason(result);
     let removed = match known.policies.len() as u64 {
         0 => "no NetworkPolicy was there to remove".to_owned(),
         1 => "1 NetworkPolicy recorded and removed".to_owned(),
@@ -393,24 +337,6 @@ fn judge(draft: &mut Draft<'_>, index: usize, known: &IsolationStatus) -> Progre
     draft.status.isolation =
         Some(IsolationStatus { result: Some(result), held: Some(held), ..known.clone() });
     Progress::Done(message)
-}
-
-fn blocked(probed: &IsolationProbed) -> String {
-    let held = match probed.held {
-        HeldConnection::Ended => "; a connection that was opened before is cut as well",
-        HeldConnection::StillOpen => "; a connection that was opened before goes on until its pod is stopped",
-        HeldConnection::Unknown => {
-            "; nothing is known of connections that were opened before: they end with their pods"
-        }
-    };
-    format!("what connected before does not any more: {}{held}", probed.connected.join(", "))
-}
-
-fn open(probed: &IsolationProbed) -> String {
-    format!(
-        "{} still connects from a pod that every NetworkPolicy denies: this cluster's network enforces none, or not all of them. Nothing but the stop of the workloads keeps anybody out; isolate the nodes from outside if that is needed",
-        probed.open.join(", ")
-    )
 }
 
 /// What no isolation by NetworkPolicies reaches, or what somebody should look at.

@@ -8,7 +8,7 @@ use crds::run::{LeftAs, NextAction, Scenario, StoppedWorkload};
 use super::seen::{Component, Observed, PointState};
 use super::swap::{between, bound, swapped};
 use super::walk::{Stretch, lane};
-use super::{Draft, choice, evidence, lift, network, rotate, stop, texts};
+use super::{Draft, choice, evidence, lift, network, rotate, stop, texts, undo};
 
 /// The components that were not recovered.
 fn lost<'a>(draft: &Draft<'a>) -> Vec<&'a Component> {
@@ -90,7 +90,10 @@ fn told(draft: &Draft<'_>, component: &Component) -> String {
     };
     match left.claims.as_str() {
         "Original" if claims.is_empty() => format!("Nothing was replaced: {workloads}"),
-        "Original" => format!("Nothing was replaced: {claims} is the old volume, {workloads}"),
+        "Original" => match undo::told(draft, component) {
+            Some(kept) => format!("{claims} is the old volume again, {kept}; {workloads}"),
+            None => format!("Nothing was replaced: {claims} is the old volume, {workloads}"),
+        },
         "Swapped" => {
             format!("{claims} is the restored volume, the old one is kept in quarantine, {workloads}")
         }
@@ -102,8 +105,9 @@ fn told(draft: &Draft<'_>, component: &Component) -> String {
                 .iter()
                 .filter(|swap| swap.policy == component.policy)
                 .map(|swap| {
-                    let old = swap.old_volume.as_deref().unwrap_or("none");
-                    format!("{}: old {old}, new {}", swap.claim, swap.new_volume)
+                    let named = |volume: Option<&str>| volume.unwrap_or("none").to_owned();
+                    let (old, new) = (named(swap.original_volume()), named(swap.restored_volume()));
+                    format!("{}: old {old}, new {new}", swap.claim)
                 })
                 .collect::<Vec<_>>()
                 .join("; ")
@@ -189,13 +193,14 @@ fn on(namespace: &str, left: &LeftAs, stopped: &StoppedWorkload) -> Option<NextA
 /// Removing what was restored in vain.
 fn unfinished(draft: &Draft<'_>, component: &Component) -> Option<NextAction> {
     let claims = stop::claims_of(draft.seen, component).into_iter();
+    let names = [names::restore_claim, names::restored_claim];
     let made: Vec<String> = claims
-        .map(|claim| names::restore_claim(claim, &draft.seen.run.uid))
+        .flat_map(|claim| names.map(|name| name(claim, &draft.seen.run.uid)))
         .filter(|claim| draft.seen.claims.contains_key(claim))
         .collect();
     (!made.is_empty()).then(|| NextAction {
         name: format!("remove-{}", texts::cut(&component.policy, 50)),
-        message: "removes the unfinished copy; the old volume stays".into(),
+        message: "removes the copy that was restored; the old volume stays".into(),
         command: texts::cut(
             &format!("kubectl delete pvc -n {} {}", draft.seen.run.namespace, made.join(" ")),
             1024,

@@ -12,7 +12,7 @@ use super::assess::declared;
 use super::seen::{Component, Role};
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, network, security, verification};
+use super::{Draft, Progress, losses, network, security, verification};
 use crate::effect::Event;
 
 /// Measures, and completes the run.
@@ -23,7 +23,8 @@ pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
     let numbers = measure(draft);
     security::conclude(draft);
     draft.status.verdict.get_or_insert(Verdict::Passed);
-    if draft.seen.run.spec.scenario == Scenario::NetworkFailure {
+    let rehearsal = draft.seen.run.spec.sandbox().is_some();
+    if draft.seen.run.spec.scenario == Scenario::NetworkFailure && !rehearsal {
         return network::report(draft, numbers);
     }
     let numbers = numbers.unwrap_or_default();
@@ -33,7 +34,8 @@ pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
         .iter()
         .map(|point| format!("{} serves point {}", point.policy, point.name))
         .collect();
-    let message = format!("{}; {numbers}", served.join(", "));
+    let place = if rehearsal { format!(" in sandbox {}", draft.seen.home()) } else { String::new() };
+    let message = format!("{}{place}; {numbers}", served.join(", "));
     draft.condition("Ready", Status::True, "Recovered", message.clone());
     draft.condition("Complete", Status::True, "Recovered", message.clone());
     draft.events.push(Event::normal("Recovered", numbers.clone()));
@@ -67,6 +69,7 @@ pub(crate) fn measure(draft: &mut Draft<'_>) -> Option<String> {
             rto: Span::floor(rto).to_string(),
             breakdown: breakdown(draft, &component.policy, start, end),
             not_measured: not_measured(draft),
+            data_loss: consistent.and_then(|from| losses::foreseen(draft, component, from)),
         });
     }
     if measured.is_empty() {
@@ -173,8 +176,11 @@ fn not_measured(draft: &Draft<'_>) -> Vec<String> {
     if draft.seen.run.spec.incident.as_ref().and_then(|incident| incident.detected_at).is_none() {
         list.push("anything before the run was created: incident.detectedAt was not given".to_owned());
     }
-    if draft.seen.run.spec.scenario != Scenario::NetworkFailure {
-        list.push("records written after the point: their number is not counted".to_owned());
+    if draft.seen.run.spec.sandbox().is_some() {
+        list.push(
+            "what people decide, and what lies outside of the cluster: names, proxies, clients".to_owned(),
+        );
+        list.push("stopping what still runs in production".to_owned());
     }
     if draft.status.verdict == Some(Verdict::Inconclusive) {
         list.push("validation: no replica ran".to_owned());

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
-use crds::job::{Checked, Failure, Finding, Report, Request, RunMark, Verified};
+use crds::job::{Checked, Failure, Finding, Report, RepositoryAccess, Request, RunMark, Verified};
 use crds::names;
-use crds::reference::{POLICY_LABEL, RUN_LABEL};
+use crds::reference::{POLICY_LABEL, RUN_LABEL, SANDBOX_LABEL};
 use crds::run::{LiveLevels, Scenario};
 
 use super::assess::{deadline, policy_gone};
@@ -129,14 +129,15 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
         Kind::Emergency | Kind::Audit => emergency::of_a_job(&seen.run),
         Kind::Assess => ASSESSED,
         // A look that takes longer is none.
-        Kind::Diagnose | Kind::Watch | Kind::Isolate => SignedDuration::from_mins(3),
+        Kind::Diagnose | Kind::Watch | Kind::Isolate | Kind::Sandbox => SignedDuration::from_mins(3),
         _ => end.duration_since(draft.now),
     };
     let deadline = crds::Span::from_secs(crds::Span::floor(left).as_secs().max(60));
     let of_policy = (wanted.policy != WHOLE).then(|| (POLICY_LABEL.to_owned(), label_value(&wanted.policy)));
     let of_run = (RUN_LABEL.to_owned(), label_value(&seen.run.name));
+    let of_sandbox = wanted.namespace.as_ref().map(|_| (SANDBOX_LABEL.to_owned(), seen.run.uid.clone()));
     let job = MoverJob {
-        labels: BTreeMap::from_iter(of_policy.into_iter().chain([of_run])),
+        labels: BTreeMap::from_iter(of_policy.into_iter().chain([of_run]).chain(of_sandbox)),
         before: wanted.before,
         service_account: wanted.account,
         keys: wanted.keys,
@@ -145,6 +146,7 @@ pub(crate) fn make(draft: &Draft<'_>, attempt: u32, name: String, wanted: Wanted
         targets: wanted.targets,
         place: wanted.place,
         identity: wanted.identity,
+        namespace: wanted.namespace,
         ..MoverJob::bare(name.clone(), wanted.request, deadline)
     };
     Progress::acting(
@@ -168,6 +170,12 @@ pub(crate) fn mark(draft: &Draft<'_>) -> RunMark {
         uid: run.uid.clone(),
         spec_hash: run.spec.identity_hash(),
     }
+}
+
+/// How the repository is opened that something is restored from: a rehearsal writes nothing into it.
+pub(crate) fn opened(draft: &Draft<'_>, access: &Access) -> RepositoryAccess {
+    let rehearsal = draft.seen.run.spec.sandbox().is_some();
+    RepositoryAccess { read_only: access.access.read_only || rehearsal, ..access.access.clone() }
 }
 
 /// What a step about `policy` needs to know of its component.
@@ -270,7 +278,7 @@ pub(crate) fn restore(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         ..Wanted::bare(
             Kind::Restore,
             policy.to_owned(),
-            Request::Restore { repository: access.access.clone(), point, claims, run: mark(draft) },
+            Request::Restore { repository: opened(draft, access), point, claims, run: mark(draft) },
         )
     };
     match drive(draft, index, wanted) {
@@ -320,7 +328,7 @@ pub(crate) fn verify(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progr
         ..Wanted::bare(
             Kind::VerifyOffline,
             policy.to_owned(),
-            Request::VerifyOffline { repository: access.access.clone(), point, claims, data_path },
+            Request::VerifyOffline { repository: opened(draft, access), point, claims, data_path },
         )
     };
     let refused = |draft: &mut Draft<'_>, reason: String, message: String| {
@@ -471,6 +479,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Collected(_) => "Collected",
         Report::Inventoried { .. } => "Inventoried",
         Report::Audited(_) => "Audited",
+        Report::LossCounted(_) => "LossCounted",
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",

@@ -4,13 +4,15 @@
 use crds::condition::Status;
 use crds::job::{Diagnosed, EndpointSeen, Report, Request};
 use crds::policy::Endpoint;
-use crds::run::{EndpointState, EndpointStatus, NextAction, OfflineState, OfflineStatus, SwitchMemory};
+use crds::run::{
+    EndpointState, EndpointStatus, NextAction, OfflineState, OfflineStatus, SwitchMemory, Verdict,
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::mover::{self, Outcome, Wanted};
 use super::seen::{Component, Observed};
 use super::steps::Kind;
-use super::{Draft, Progress, assess, offline, texts};
+use super::{Draft, Progress, assess, offline, texts, validate};
 use crate::effect::{Event, JobState};
 
 /// The wait between two looks: at first, and once it has doubled as often as it may.
@@ -65,9 +67,10 @@ fn listed(endpoints: &[Endpoint]) -> String {
 }
 
 /// The Job that looks: as nobody, with nothing, wherever the component may run.
-fn wanted(component: &Component, kind: Kind) -> Option<Wanted> {
+fn wanted(seen: &Observed, component: &Component, kind: Kind) -> Option<Wanted> {
     let endpoints = component.offline.as_ref()?.endpoints.clone();
     Some(Wanted {
+        namespace: seen.run.spec.sandbox().map(|_| seen.home()),
         place: component.source.as_ref().map(|source| source.anywhere.clone()).unwrap_or_default(),
         ..Wanted::bare(kind, component.policy.clone(), Request::Diagnose { endpoints })
     })
@@ -89,7 +92,8 @@ fn gone(draft: &Draft<'_>, policy: &str) -> Progress {
 /// The step Diagnose. A failure was declared: when nothing can be seen, offline mode is entered as for endpoints that don't answer.
 pub(crate) fn diagnose(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progress {
     let component = draft.seen.component(policy);
-    let Some((component, wanted)) = component.and_then(|c| Some((c, wanted(c, Kind::Diagnose)?))) else {
+    let Some((component, wanted)) = component.and_then(|c| Some((c, wanted(draft.seen, c, Kind::Diagnose)?)))
+    else {
         return gone(draft, policy);
     };
     let endpoints = component.offline.iter().flat_map(|mode| &mode.endpoints);
@@ -103,6 +107,12 @@ pub(crate) fn diagnose(draft: &mut Draft<'_>, index: usize, policy: &str) -> Pro
         Outcome::Said(other) => return mover::unexpected(&other),
         Outcome::GaveUp(failure) => (Vec::new(), format!("nothing could be seen: {}", failure.message)),
     };
+    if all_answer(&seen) && draft.seen.run.spec.sandbox().is_some() {
+        validate::worse(draft, Verdict::Inconclusive);
+        let message =
+            format!("{message} from the sandbox, which is to reach nobody: no outage is rehearsed like that");
+        return Progress::failed("IsolationNotEnforced", message);
+    }
     let state = if all_answer(&seen) { OfflineState::NotNeeded } else { OfflineState::Needed };
     draft.status.offline.retain(|known| known.policy != policy);
     draft.status.offline.push(OfflineStatus {
@@ -181,7 +191,8 @@ pub(crate) fn watch(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progre
         return Progress::Skipped("all endpoints answer".to_owned());
     }
     let component = draft.seen.component(policy);
-    let Some((component, wanted)) = component.and_then(|c| Some((c, wanted(c, Kind::Watch)?))) else {
+    let Some((component, wanted)) = component.and_then(|c| Some((c, wanted(draft.seen, c, Kind::Watch)?)))
+    else {
         return gone(draft, policy);
     };
     let look = draft.status.steps[index].attempts.max(1);

@@ -62,9 +62,10 @@ impl Notice {
 /// The notice that is due, and the mark that it was told.
 pub(crate) fn due(draft: &mut Draft<'_>) -> Option<Notice> {
     let (seen, now) = (draft.seen, draft.now);
-    // Nothing has happened where points are verified, and nobody waits.
-    let happened = seen.run.spec.scenario != Scenario::BackupVerification;
-    if seen.run.spec.mode != RunMode::Run || !happened || seen.run.deleting || !begun(&draft.status) {
+    // Nobody waits for a rehearsal, nor where points are verified.
+    let spec = &seen.run.spec;
+    let rehearsal = spec.sandbox().is_some() || spec.scenario == Scenario::BackupVerification;
+    if rehearsal || seen.run.spec.mode != RunMode::Run || seen.run.deleting || !begun(&draft.status) {
         return None;
     }
     let known = draft.status.notices.clone();

@@ -33,7 +33,7 @@ pub(crate) fn claims(seen: &Observed, component: &Component) -> Result<Vec<Claim
             missing.kind.as_str(),
             missing.name,
             component.policy,
-            seen.run.namespace
+            seen.home()
         ));
     }
     let of = |name: &String| match seen.claims.contains_key(name) {
@@ -50,7 +50,8 @@ fn lost(seen: &Observed, component: &Component, name: &str) -> Result<ClaimSeen,
     let Some((claim, told)) = told else {
         return Err(format!(
             "claim {name} of policy {} does not exist in namespace {}, and the point does not tell what it was; create it, then create a new run",
-            component.policy, seen.run.namespace
+            component.policy,
+            seen.home()
         ));
     };
     let told: StandsFor = serde_json::from_str(told).unwrap_or_default();
@@ -76,9 +77,12 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     };
     let Some(point) = mover::chosen(draft, policy) else { return mover::no_point(policy) };
     let run = &seen.run;
-    let in_place = run.spec.in_place();
     let wanted = Wanted {
-        before: vec![Request::Extract { repository: access.access.clone(), point, run: mover::mark(draft) }],
+        before: vec![Request::Extract {
+            repository: mover::opened(draft, access),
+            point,
+            run: mover::mark(draft),
+        }],
         account: Some(Account {
             name: names::recreator(&run.uid),
             role: RECREATE_ROLE,
@@ -96,7 +100,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
                     (POLICY_LABEL.to_owned(), label_value(policy)),
                     (MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned()),
                 ]),
-                storage_class: in_place.and_then(|target| target.storage_class_name.clone()),
+                storage_class: run.spec.storage_class().cloned(),
+                sandbox: run.spec.sandbox().map(|_| seen.home()),
             },
         )
     };

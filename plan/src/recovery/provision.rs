@@ -13,12 +13,13 @@ use crate::effect::label_value;
 
 /// Why nothing can be restored onto the StorageClass that the run names: there is none of that name. Else claims would be Pending until its deadline.
 pub(crate) fn no_such_class(seen: &Observed) -> Option<(&'static str, String)> {
-    let named = seen.run.spec.in_place()?.storage_class_name.as_ref()?;
+    let named = seen.run.spec.storage_class()?;
     let have = seen.storage_classes.as_ref().filter(|have| !have.contains(named))?;
     let have =
         if have.is_empty() { "there is none".to_owned() } else { format!("there are: {}", have.join(", ")) };
+    let target = if seen.run.spec.sandbox().is_some() { "sandbox" } else { "inPlace" };
     let message = format!(
-        "spec.target.inPlace.storageClassName is {named}, which does not exist in this cluster ({have}). Create a new run"
+        "spec.target.{target}.storageClassName is {named}, which does not exist in this cluster ({have}). Create a new run"
     );
     Some(("InvalidSpec", message))
 }
@@ -69,6 +70,7 @@ fn new(draft: &Draft<'_>, policy: &str, old: &ClaimSeen, name: String) -> NewCla
         .filter(|_| only)
         .map_or(0, |point| point.bytes);
     NewClaim {
+        namespace: seen.run.namespace.clone(),
         name,
         labels: BTreeMap::from([
             (RUN_LABEL.to_owned(), label_value(&seen.run.name)),

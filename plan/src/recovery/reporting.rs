@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::effect::Effect;
 use super::seen::Access;
-use super::{Draft, mover, settle, texts};
+use super::{Draft, mover, sandbox, settle, texts};
 use crate::backoff;
 use crate::effect::{Event, JobState, MoverJob, label_value};
 
@@ -117,7 +117,7 @@ pub(crate) fn write(draft: &mut Draft<'_>) {
 
 /// Whether there is something to tell: the run has done what it is for, or has touched something.
 fn tells(status: &RecoveryRunStatus) -> bool {
-    is_true(&status.conditions, "Complete") || settle::begun(status)
+    is_true(&status.conditions, "Complete") || settle::begun(status) || status.sandbox.is_some()
 }
 
 /// The next attempt, once its time has come; that follows from the end of the Job, which stays until then.
@@ -196,7 +196,7 @@ fn hash(draft: &Draft<'_>) -> String {
         .status
         .conditions
         .iter()
-        .filter(|found| found.type_ != "Reported")
+        .filter(|found| found.type_ != "Reported" && found.type_ != "SandboxCleaned")
         .map(|found| (&found.type_, &found.status, &found.reason))
         .collect();
     let status = RecoveryRunStatus {
@@ -204,6 +204,8 @@ fn hash(draft: &Draft<'_>) -> String {
         epoch: 0,
         report: None,
         notices: None,
+        // How long it is kept, and when it went.
+        sandbox: draft.status.sandbox.clone().map(sandbox::as_rehearsed),
         quarantine: Vec::new(),
         fenced: Vec::new(),
         conditions: Vec::new(),

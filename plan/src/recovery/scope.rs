@@ -46,6 +46,9 @@ pub fn scope(
         list.iter().filter(|policy| asked(policy, lost)).map(|policy| policy.name.clone()).collect()
     };
     let mut restored: BTreeSet<String> = of(policies, false).into_iter().collect();
+    if spec.sandbox().is_some() {
+        return with_what_they_need(restored, policies);
+    }
     if spec.scenario == Scenario::CompleteFailure {
         restored.extend(of(forgotten, true));
     }
@@ -65,19 +68,38 @@ pub fn scope(
     if spec.scenario == Scenario::SecurityBreach {
         concerned.extend(policies.iter().map(|policy| policy.name.clone()));
     }
+    let role = |policy: &String| match restored.contains(policy) {
+        true if network => Role::Offline,
+        true if verified => Role::Verified,
+        true => Role::Restored,
+        false => Role::Dependent,
+    };
+    let members = concerned.iter().map(|policy| Member { role: role(policy), policy: policy.clone() });
+    by_urgency(members.collect(), policies)
+}
+
+/// The members of a rehearsal: in a sandbox nothing is there yet, so what somebody depends on is restored as well, and nobody else is concerned.
+fn with_what_they_need(mut restored: BTreeSet<String>, policies: &[PolicySeen]) -> Vec<Member> {
+    let needs = |policy: &PolicySeen, restored: &BTreeSet<String>| {
+        policy
+            .depends_on
+            .iter()
+            .find(|name| !restored.contains(*name) && policies.iter().any(|p| p.name == **name))
+            .cloned()
+    };
+    while let Some(more) = policies
+        .iter()
+        .filter(|policy| restored.contains(&policy.name))
+        .find_map(|policy| needs(policy, &restored))
+    {
+        restored.insert(more);
+    }
+    let members = restored.into_iter().map(|policy| Member { policy, role: Role::Restored });
+    by_urgency(members.collect(), policies)
+}
+
+fn by_urgency(mut members: Vec<Member>, policies: &[PolicySeen]) -> Vec<Member> {
     let urgency = urgency(policies);
-    let mut members: Vec<Member> = concerned
-        .into_iter()
-        .map(|policy| Member {
-            role: match restored.contains(&policy) {
-                true if network => Role::Offline,
-                true if verified => Role::Verified,
-                true => Role::Restored,
-                false => Role::Dependent,
-            },
-            policy,
-        })
-        .collect();
     members.sort_by_key(|member| {
         let urgency = urgency.get(member.policy.as_str()).copied().unwrap_or_default();
         (urgency, member.policy.clone())

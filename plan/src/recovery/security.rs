@@ -3,7 +3,7 @@
 
 use crds::condition::Status;
 use crds::job::CheckResult;
-use crds::run::{AuditFinding, AuditKind, AuditSeverity, CheckGroup, CheckStatus, Scenario, Verdict};
+use crds::run::{AuditFinding, AuditKind, AuditSeverity, CheckGroup, CheckStatus, Verdict};
 
 use super::{Draft, audit, checklist, manual, room, validate};
 
@@ -29,7 +29,7 @@ pub(crate) fn lines(draft: &mut Draft<'_>) {
 
 /// Looks for the last time, when the run ends.
 pub(crate) fn conclude(draft: &mut Draft<'_>) {
-    if draft.seen.run.spec.scenario != Scenario::SecurityBreach {
+    if !draft.seen.run.spec.is_breach() {
         return;
     }
     lines(draft);
@@ -62,7 +62,7 @@ fn access(draft: &Draft<'_>) -> CheckResult {
         observed,
     };
     let seen = draft.seen;
-    if seen.run.spec.scenario != Scenario::SecurityBreach {
+    if !seen.run.spec.is_breach() {
         return line(Verdict::Skipped, ELSEWHERE.to_owned());
     }
     let Some(around) = &seen.audit else { return line(Verdict::Inconclusive, "nobody looked".to_owned()) };
@@ -84,7 +84,7 @@ fn access(draft: &Draft<'_>) -> CheckResult {
 
 fn logs(draft: &Draft<'_>) -> CheckStatus {
     let expected = "the API server's audit log and the applications' logs were read";
-    if draft.seen.run.spec.scenario != Scenario::SecurityBreach {
+    if !draft.seen.run.spec.is_breach() {
         return checklist::whole(CheckResult {
             name: LOGS.to_owned(),
             verdict: Verdict::Skipped,

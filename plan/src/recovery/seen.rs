@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::claims::{ClaimOf, ClaimSeen, Memory, Proof, UsedBy, VolumeSeen};
 pub use super::force_stop::NodeState;
+pub use super::sandbox::{NamespaceSeen, SandboxSeen};
 pub use super::surroundings::{NodeSeen, NodeUsage, PodLook, Surroundings, Warning};
 use crate::backup::source::{Readable, Source};
 use crate::effect::{Identity, JobState, RepositoryKeys};
@@ -74,6 +75,8 @@ pub struct Observed {
     pub readers: BTreeMap<String, Vec<String>>,
     /// What isolates the namespace, and what allows in it; only of a SecurityBreach.
     pub network: NetworkSeen,
+    /// The sandbox; only of a run that rehearses.
+    pub sandbox: SandboxSeen,
     /// What somebody may have left in it; only where [`audits`](super::audits) says so.
     pub audit: Option<crate::audit::Seen>,
 }
@@ -154,6 +157,15 @@ impl Observed {
     #[must_use]
     pub fn component(&self, policy: &str) -> Option<&Component> {
         self.components.iter().find(|component| component.policy == policy)
+    }
+
+    /// The namespace in which the components are, and their claims: the run's, or its sandbox. What is restored into is the run's.
+    #[must_use]
+    pub fn home(&self) -> String {
+        match self.run.spec.sandbox() {
+            Some(_) => crds::names::sandbox(&self.run.namespace, &self.run.uid),
+            None => self.run.namespace.clone(),
+        }
     }
 
     /// Pods that mount `claim`.

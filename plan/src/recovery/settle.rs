@@ -10,8 +10,8 @@ use super::seen::{ClaimSeen, Observed};
 use super::steps::{self, Kind, Step};
 use super::swap::{self, between, bound, swapped};
 use super::{
-    Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, measure, mover,
-    offline, reporting, rotate, start, stop,
+    Draft, Progress, binding, check_jobs, evidence, exec_checks, isolation, left, lift, losses, measure,
+    mover, offline, reporting, rotate, sandbox, start, stop, undo,
 };
 
 /// Whether the run has ended; nothing changes its status any more.
@@ -56,7 +56,7 @@ pub(crate) fn delete_spent_jobs(draft: &mut Draft<'_>) {
 fn holding(draft: &Draft<'_>) -> bool {
     let deletes =
         draft.seen.components.iter().flat_map(|c| &c.workloads).any(|workload| workload.deletes_claims);
-    if offline::owes(&draft.status) || isolation::holds(&draft.status) {
+    if offline::owes(&draft.status) || isolation::holds(&draft.status) || sandbox::holds(&draft.status) {
         return true;
     }
     let stopping = draft
@@ -68,7 +68,7 @@ fn holding(draft: &Draft<'_>) -> bool {
         |step| match step.phase {
             StepPhase::Running | StepPhase::Failed => true,
             StepPhase::Waiting => deletes && stopping,
-            StepPhase::Done | StepPhase::Skipped => false,
+            StepPhase::Done | StepPhase::Skipped | StepPhase::Undone => false,
         },
     )
 }
@@ -84,7 +84,8 @@ fn delete_jobs(draft: &mut Draft<'_>, needed: &[String]) {
 /// After the end: Jobs, fence and finalizer go. The fence stays while a claim is between two volumes, the finalizer while the namespace is
 /// isolated: a run that failed leaves it so until somebody lifts that.
 pub(crate) fn tidy(draft: &mut Draft<'_>) {
-    delete_jobs(draft, reporting::job(draft).as_slice());
+    let needed: Vec<String> = reporting::job(draft).into_iter().chain(losses::jobs(draft)).collect();
+    delete_jobs(draft, &needed);
     let seen = draft.seen;
     if !between(seen, &draft.status, None) {
         lift(draft);
@@ -93,6 +94,9 @@ pub(crate) fn tidy(draft: &mut Draft<'_>) {
         return;
     }
     lift::forget(draft);
+    if !sandbox::cleaned(draft) {
+        return;
+    }
     if seen.run.finalizer {
         draft.effects.push(Effect::RemoveFinalizer);
     }
@@ -116,14 +120,19 @@ pub(crate) fn leave(draft: &mut Draft<'_>) {
         return;
     }
     delete_jobs(draft, &[]);
+    let rehearsal = seen.run.spec.sandbox().is_some();
     if !seen.namespace_terminating
+        && !rehearsal
         && !(make_whole(draft) & offline::give_back_all(draft, false) & lift::given_back(draft))
     {
         return;
     }
-    lift(draft);
-    lift::forget(draft);
-    draft.effects.push(Effect::RemoveFinalizer);
+    // What claims looked like is needed until the sandbox is gone.
+    if sandbox::cleaned(draft) {
+        lift(draft);
+        lift::forget(draft);
+        draft.effects.push(Effect::RemoveFinalizer);
+    }
 }
 
 /// Goes on with what has been taken apart. Returns whether all is whole, or as whole as it gets.
@@ -136,22 +145,7 @@ fn make_whole(draft: &mut Draft<'_>) -> bool {
         };
         let running = draft.status.steps[index].phase == StepPhase::Running;
         if running && between(draft.seen, &draft.status, Some(&policy)) {
-            match swap::advance(draft, index, &policy) {
-                Progress::Done(message) | Progress::Skipped(message) => {
-                    steps::end(draft, index, StepPhase::Done, &message);
-                }
-                Progress::Failed { reason, message } => steps::fail(draft, index, &reason, &message),
-                Progress::Again { .. } | Progress::Another { .. } => {}
-                Progress::Acting { effects, .. } => {
-                    draft.effects.extend(effects);
-                    whole = false;
-                }
-                Progress::Polling { effects, at, .. } => {
-                    draft.effects.extend(effects);
-                    draft.next = draft.next.or_at(at);
-                    whole = false;
-                }
-            }
+            whole &= !exchange(draft, index, &policy);
             continue;
         }
         match put_back(draft, &policy) {
@@ -163,6 +157,30 @@ fn make_whole(draft: &mut Draft<'_>) -> bool {
         }
     }
     whole
+}
+
+/// Goes on with an exchange that is under way. Returns whether it waits for something.
+pub(crate) fn exchange(draft: &mut Draft<'_>, index: usize, policy: &str) -> bool {
+    match swap::advance(draft, index, policy) {
+        Progress::Done(message) | Progress::Skipped(message) => {
+            steps::end(draft, index, StepPhase::Done, &message);
+            false
+        }
+        Progress::Failed { reason, message } => {
+            steps::fail(draft, index, &reason, &message);
+            false
+        }
+        Progress::Again { .. } | Progress::Another { .. } => false,
+        Progress::Acting { effects, .. } => {
+            draft.effects.extend(effects);
+            true
+        }
+        Progress::Polling { effects, at, .. } => {
+            draft.effects.extend(effects);
+            draft.next = draft.next.or_at(at);
+            true
+        }
+    }
 }
 
 enum Back {
@@ -214,7 +232,7 @@ fn put_one_back(draft: &mut Draft<'_>, claim: &ClaimSeen) -> Back {
     if let Some(retain) = swap::reclaim(volume, "Retain") {
         return Back::Acting(vec![retain]);
     }
-    match swap::reserve(seen, volume, &claim.name, &claim.uid) {
+    match swap::reserve(seen, volume, &claim.name, undo::last_owner(draft, claim)) {
         Ok(Some(effect)) => Back::Acting(vec![effect]),
         Ok(None) if volume.phase == "Available" => {
             Back::Acting(vec![Effect::CreateClaim(swap::like(seen, claim, old))])
@@ -235,7 +253,13 @@ fn doomed(seen: &Observed, claim: &ClaimSeen) -> bool {
 pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     delete_jobs(draft, &[]);
     let seen = draft.seen;
+    if seen.run.spec.sandbox().is_some() {
+        return finish_rehearsal(draft);
+    }
     if !seen.namespace_terminating {
+        if !undo::advance(draft) {
+            return;
+        }
         let (mut open, mut effects) = (false, Vec::new());
         for policy in seen.restored().map(|component| component.policy.clone()).collect::<Vec<_>>() {
             if let Back::Acting(more) = put_back(draft, &policy) {
@@ -259,7 +283,8 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
     if !back && !seen.namespace_terminating {
         return;
     }
-    if in_vain {
+    // On a claim that is between two volumes nothing is started.
+    if in_vain && !between(seen, &draft.status, None) {
         let effects = start::scale_up(draft);
         if !effects.is_empty() {
             draft.effects.extend(effects);
@@ -270,8 +295,21 @@ pub(crate) fn finish_failed(draft: &mut Draft<'_>) {
         message = format!("{message}. {}", left::world(draft));
         draft.status.next_actions = left::next_actions(draft);
     }
-    measure::measure(draft);
+    undo::conclude(draft);
     draft.status.left_as = Some(left::left_as(draft));
+    end_failed(draft, reason, message);
+}
+
+/// Something failed in a rehearsal. Nothing is to be given back: all that it did lies in its sandbox.
+fn finish_rehearsal(draft: &mut Draft<'_>) {
+    let failed: Vec<StepStatus> =
+        draft.status.steps.iter().filter(|step| step.phase == StepPhase::Failed).cloned().collect();
+    let (reason, message) = why(&failed);
+    end_failed(draft, reason, format!("{message}. Production is not touched"));
+}
+
+fn end_failed(draft: &mut Draft<'_>, reason: String, message: String) {
+    measure::measure(draft);
     draft.status.verdict.get_or_insert(Verdict::Failed);
     draft.condition("Ready", false, &reason, message.clone());
     draft.condition("Stalled", Status::True, &reason, message.clone());
@@ -296,10 +334,11 @@ fn in_vain(scenario: Scenario, reason: &str) -> bool {
     }
 }
 
-/// Reason and message of a run whose steps failed so. A cancelled one is Cancelled, whatever else went wrong.
+/// Reason and message of a run whose steps failed so. A cancelled one is Cancelled, whatever else went wrong, unless what it did could not be undone.
 fn why(failed: &[StepStatus]) -> (String, String) {
     let of = |step: &StepStatus| step.reason.clone().unwrap_or_else(|| "StepFailed".to_owned());
-    let first = failed.iter().find(|step| step.reason.as_deref() == Some("Cancelled")).or(failed.first());
+    let by = |reason: &str| failed.iter().find(|step| step.reason.as_deref() == Some(reason));
+    let first = by(undo::NOT_UNDONE).or_else(|| by("Cancelled")).or(failed.first());
     let reason = first.map_or_else(|| "StepFailed".to_owned(), of);
     let several = failed.len() > 1;
     let say =

@@ -6,7 +6,7 @@ use super::effect::Effect;
 use super::seen::Component;
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, assess, isolation, stop};
+use super::{Draft, Progress, assess, isolation, sandbox, stop};
 use crate::workload;
 
 /// Effects that give back the remembered replicas to what has fewer.
@@ -19,6 +19,9 @@ pub(crate) fn scale_up(draft: &Draft<'_>) -> Vec<Effect> {
 /// Waits for what the component depends on, scales back to the remembered replicas and waits until they are ready.
 pub(crate) fn advance(draft: &mut Draft<'_>, policy: &str) -> Progress {
     let Some(component) = draft.seen.component(policy) else { return assess::policy_gone(draft, policy) };
+    if let Some(why) = sandbox::unproved(draft) {
+        return Progress::failed("IsolationNotEnforced", why);
+    }
     if let Some(progress) = needed(draft, component) {
         return progress;
     }

@@ -1,11 +1,11 @@
 //! The steps of the scenario as a table, and what every step has in common: its clock, its message, how it ends.
 
-use crds::run::{Scenario, StepPhase, StepStatus};
+use crds::run::{RecoveryRunSpec, Scenario, StepPhase, StepStatus};
 
 use super::seen::{Component, Role};
 use super::{
     Draft, Progress, audit, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
-    protect, provision, rotate, start, stop, swap, texts, validate, verification,
+    protect, provision, rotate, sandbox, start, stop, swap, texts, validate, verification,
 };
 use crate::effect::Event;
 
@@ -21,6 +21,7 @@ pub(crate) struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Assess,
+    Sandbox,
     Isolate,
     Seal,
     Stop,
@@ -51,8 +52,9 @@ pub(crate) enum Kind {
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 28] = [
+const WORDS: [(Kind, &str); 29] = [
     (Kind::Assess, "Assess"),
+    (Kind::Sandbox, "Sandbox"),
     (Kind::Isolate, "Isolate"),
     (Kind::Seal, "Seal"),
     (Kind::Stop, "Stop"),
@@ -166,6 +168,7 @@ impl Kind {
     fn is_whole(self) -> bool {
         match self {
             Self::Assess
+            | Self::Sandbox
             | Self::Isolate
             | Self::Seal
             | Self::Stop
@@ -200,6 +203,7 @@ impl Kind {
     pub(crate) fn part(self) -> &'static str {
         match self {
             Self::Assess => "assess",
+            Self::Sandbox => "sandbox",
             Self::Isolate => "isolate",
             Self::Seal => "seal",
             Self::Stop => "stop",
@@ -254,9 +258,13 @@ impl Step {
     }
 }
 
-/// The steps of a scenario for these components.
-pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
+/// The steps of a run about these components.
+pub(crate) fn table(spec: &RecoveryRunSpec, components: &[Component]) -> Vec<Step> {
+    let scenario = spec.scenario;
     let whole = |kind| Step { kind, policy: None };
+    if spec.sandbox().is_some() {
+        return rehearsal(scenario, components);
+    }
     let of_all = |kinds: fn(Scenario, Role) -> &'static [Kind]| {
         let of = move |component: &Component| {
             let policy = component.policy.clone();
@@ -294,6 +302,34 @@ pub(crate) fn table(scenario: Scenario, components: &[Component]) -> Vec<Step> {
     steps
 }
 
+/// The steps of a rehearsal: a recovery from nothing but the points, into a namespace of its own.
+fn rehearsal(scenario: Scenario, components: &[Component]) -> Vec<Step> {
+    let whole = |kind| Step { kind, policy: None };
+    let of = |component: &Component, kinds: &[Kind]| {
+        let step = |kind: &Kind| Step { kind: *kind, policy: Some(component.policy.clone()) };
+        kinds.iter().map(step).collect::<Vec<_>>()
+    };
+    let mut steps = vec![whole(Kind::Assess), whole(Kind::Sandbox)];
+    for component in components {
+        steps.extend(of(component, &[Kind::SelectPoint, Kind::Objects]));
+    }
+    steps.push(whole(Kind::Stop));
+    for component in components {
+        steps.extend(of(
+            component,
+            &[Kind::Provision, Kind::Restore, Kind::VerifyOffline, Kind::Swap, Kind::Start],
+        ));
+        // Nothing outside answers in a sandbox: an outage as it will be. What works in offline mode is validated in it, and the way back after that.
+        let offline = scenario == Scenario::NetworkFailure && component.offline.is_some();
+        steps.extend(match offline {
+            true => of(component, &[Kind::Diagnose, Kind::EnterOffline, Kind::Validate, Kind::LeaveOffline]),
+            false => of(component, &[Kind::Validate]),
+        });
+    }
+    steps.push(whole(Kind::Report));
+    steps
+}
+
 /// A step that was not begun.
 pub(crate) fn waiting(step: &Step, message: &str) -> StepStatus {
     StepStatus {
@@ -312,6 +348,7 @@ pub(crate) fn waiting(step: &Step, message: &str) -> StepStatus {
 pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progress {
     match (step.kind, &step.policy) {
         (Kind::Assess, _) => super::assess::advance(draft),
+        (Kind::Sandbox, _) => sandbox::advance(draft, index),
         (Kind::Isolate, _) => isolation::advance(draft, index),
         (Kind::Seal | Kind::Unseal, _) => evidence::seal(draft, index, step.kind),
         (Kind::Stop, _) => stop::advance(draft),

@@ -82,6 +82,15 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
     if !running.is_empty() || !pods.is_empty() {
         return Progress::acting(running, workload::waiting(pods));
     }
+    if seen.run.spec.sandbox().is_some() {
+        let each = draft.status.stopped.iter().filter(|owed| owed.replicas > 0);
+        let each: Vec<String> =
+            each.map(|owed| format!("{} {}", owed.workload.name, owed.replicas)).collect();
+        return Progress::Done(format!(
+            "nothing runs in the sandbox yet; to be started in it: {}",
+            each.join(", ")
+        ));
+    }
     let text = workload::stopped(&draft.status.stopped);
     // One of which nothing is known holds up its own component: see `quarantine`.
     match workload::unknown(mounting(seen)) {

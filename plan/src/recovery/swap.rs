@@ -6,14 +6,14 @@
 //! their new claims and see them Available (the PV controller then knows of it when it hears of the claims); create both
 //! claims; see both Bound, `binding` makes haste; put the new volume's reclaim policy back; lift the fence. Every state in
 //! between is told by what exists, so that whoever comes next goes on. A volume is touched only while it belongs to a
-//! recorded claim.
+//! recorded claim. A record that is turned (`undo`) is carried out alike, and puts the old volume back.
 
 use std::collections::BTreeMap;
 
 use crds::condition::Status;
 use crds::names;
 use crds::reference::{BINDING, MANAGED_BY, MANAGED_BY_LABEL, POLICY_LABEL, QUARANTINE_LABEL};
-use crds::run::{QuarantinedVolume, RecoveryRunStatus, Swap};
+use crds::run::{Direction, QuarantinedVolume, RecoveryRunStatus, Swap};
 use jiff::SignedDuration;
 
 use super::assess::{owned, soon};
@@ -45,7 +45,7 @@ pub(crate) fn bound(seen: &Observed, claim: &str, volume: &str) -> bool {
 }
 
 /// Whether nothing was taken apart yet: the claim is the old one, or, where that is lost, the one that was restored into is still there.
-fn untouched(seen: &Observed, swap: &Swap) -> bool {
+pub(crate) fn untouched(seen: &Observed, swap: &Swap) -> bool {
     let (name, uid) = match &swap.claim_uid {
         Some(uid) => (&swap.claim, uid),
         None => (&swap.restore_claim, &swap.restore_claim_uid),
@@ -59,10 +59,10 @@ pub(crate) fn between(seen: &Observed, status: &RecoveryRunStatus, policy: Optio
     concerned.into_iter().any(|swap| !untouched(seen, swap) && !bound(seen, &swap.claim, &swap.new_volume))
 }
 
-/// Whether claim `claim` holds its new volume.
+/// Whether claim `claim` holds the volume that was restored.
 pub(crate) fn swapped(seen: &Observed, status: &RecoveryRunStatus, claim: &str) -> bool {
     let swap = status.swaps.iter().find(|swap| swap.claim == claim);
-    swap.is_some_and(|swap| bound(seen, &swap.claim, &swap.new_volume))
+    swap.is_some_and(|swap| swap.restored_volume().is_some_and(|volume| bound(seen, claim, volume)))
 }
 
 /// A swap and its volumes as they are now.
@@ -131,7 +131,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
         return progress;
     }
     let open: Vec<&Swap> = swaps.iter().filter(|swap| !draft.status.fenced.contains(&swap.claim)).collect();
-    if !open.is_empty() {
+    // Production's claims of these names are nobody's business, and in a sandbox nobody else makes any.
+    if !open.is_empty() && seen.run.spec.sandbox().is_none() {
         let names: Vec<String> = open.iter().map(|swap| swap.claim.clone()).collect();
         let note = format!("fencing claim {}", names.join(", "));
         draft.status.fenced.extend(names);
@@ -175,7 +176,12 @@ fn record(draft: &mut Draft<'_>, policy: &str, claims: &[ClaimSeen]) -> Progress
             restore_claim_uid: restored.uid.clone(),
             old_volume: old.map(|old| old.name.clone()),
             new_volume: new.name.clone(),
-            new_reclaim_policy: new.reclaim.clone(),
+            // What is restored into a sandbox goes with it, whoever removes that.
+            new_reclaim_policy: match seen.run.spec.sandbox() {
+                Some(_) => "Delete".to_owned(),
+                None => new.reclaim.clone(),
+            },
+            direction: Direction::Forth,
         });
     }
     let say = |swap: &Swap| match &swap.old_volume {
@@ -239,6 +245,7 @@ fn take_apart(draft: &mut Draft<'_>, index: usize, swaps: &[Swap]) -> Option<Pro
             let message = format!("no pod may mount claim {names} and nobody else may create it");
             draft.condition("Fenced", Status::True, "FenceHeld", message);
         }
+        Proof::NotTried | Proof::Open(_) if seen.run.spec.sandbox().is_some() => {}
         Proof::NotTried => return Some(polling(draft, "trying whether the fence holds".to_owned())),
         Proof::Open(why) => {
             let since = draft.status.steps[index].start.unwrap_or(draft.now);
@@ -341,14 +348,12 @@ pub(crate) fn reserve(
         claim: claim.to_owned(),
     };
     let Some(owner) = &volume.claim else { return Ok(Some(patch())) };
-    let for_us = owner.namespace == seen.run.namespace && owner.name == claim;
+    let for_us = owner.namespace == seen.home() && owner.name == claim;
     match &owner.uid {
         None if for_us => Ok(None),
         // The recorded claim, or one of ours that somebody deleted again; or reserved by us for its other name.
         Some(uid) if uid == before || for_us => Ok(Some(patch())),
-        None if owner.namespace == seen.run.namespace && !seen.claims.contains_key(&owner.name) => {
-            Ok(Some(patch()))
-        }
+        None if owner.namespace == seen.home() && !seen.claims.contains_key(&owner.name) => Ok(Some(patch())),
         Some(_) | None => Err(format!(
             "volume {} now belongs to claim {}/{}, not to the recorded one; it is not touched",
             volume.name, owner.namespace, owner.name
@@ -356,13 +361,19 @@ pub(crate) fn reserve(
     }
 }
 
-/// The claim as it was, on another volume, whose class and size it takes: a claim binds to no volume of another class,
-/// nor to a smaller one.
-fn successor(seen: &Observed, model: &ClaimSeen, volume: &VolumeSeen) -> NewClaim {
-    let mut claim = like(seen, model, &volume.name);
-    claim.class.clone_from(&volume.class);
-    claim.size.clone_from(&volume.size);
-    claim
+/// The claim as it was, on that volume or another one.
+pub(crate) fn successor(seen: &Observed, model: &ClaimSeen, volume: &VolumeSeen) -> NewClaim {
+    let (class, size) = fitted(model, volume);
+    NewClaim { class, size, ..like(seen, model, &volume.name) }
+}
+
+/// Class and size of a claim to `volume`. On another volume than its own it takes those of the volume: a claim binds to no volume of another class, nor to a
+/// smaller one.
+fn fitted(model: &ClaimSeen, volume: &VolumeSeen) -> (Option<String>, String) {
+    match model.volume.as_deref() == Some(&volume.name) {
+        true => (model.class.clone(), model.size.clone()),
+        false => (volume.class.clone(), volume.size.clone()),
+    }
 }
 
 /// The claim as it was, on `volume`.
@@ -372,6 +383,7 @@ pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim
         seen.components.iter().flat_map(|component| &component.workloads).any(|workload| workload.uid == uid)
     };
     NewClaim {
+        namespace: seen.home(),
         name: model.name.clone(),
         labels: model.labels.clone(),
         annotations: model
@@ -390,9 +402,11 @@ pub(crate) fn like(seen: &Observed, model: &ClaimSeen, volume: &str) -> NewClaim
     }
 }
 
-/// The claim that keeps the old volume.
+/// The claim that keeps what is replaced.
 fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen, old: &VolumeSeen) -> NewClaim {
+    let (class, size) = fitted(model, old);
     NewClaim {
+        namespace: seen.run.namespace.clone(),
         name: swap.quarantine_claim.clone(),
         labels: BTreeMap::from([
             (QUARANTINE_LABEL.to_owned(), label_value(&seen.run.name)),
@@ -402,8 +416,8 @@ fn keeper(seen: &Observed, swap: &Swap, model: &ClaimSeen, old: &VolumeSeen) -> 
         annotations: BTreeMap::from([binding::begun(seen.now)]),
         owners: Vec::new(),
         volume: Some(old.name.clone()),
-        class: model.class.clone(),
-        size: model.size.clone(),
+        class,
+        size,
         access_modes: model.access_modes.clone(),
         volume_mode: model.volume_mode.clone(),
     }
@@ -436,7 +450,9 @@ fn whole(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Progress {
             ));
             continue;
         };
-        draft.status.quarantine.retain(|kept| kept.claim != swap.quarantine_claim);
+        // Turned, what was restored into is the quarantine claim of the way forth, which is gone.
+        let stale = [&swap.quarantine_claim, &swap.restore_claim];
+        draft.status.quarantine.retain(|kept| !stale.contains(&&kept.claim));
         draft.status.quarantine.push(QuarantinedVolume {
             claim: swap.quarantine_claim.clone(),
             policy: swap.policy.clone(),
@@ -446,8 +462,12 @@ fn whole(draft: &mut Draft<'_>, pairs: &[Pair<'_>]) -> Progress {
             kept_because: None,
             released: None,
         });
+        let (is, other) = match swap.direction {
+            Direction::Forth => ("now", "old"),
+            Direction::Back => ("again", "restored"),
+        };
         exchanged.push(format!(
-            "{} is now {}; the old volume {} is kept as {}",
+            "{} is {is} {}; the {other} volume {} is kept as {}",
             swap.claim, swap.new_volume, old.name, swap.quarantine_claim
         ));
     }

@@ -66,7 +66,11 @@ fn running(draft: &mut Draft<'_>) {
     let running: Vec<&StepStatus> =
         draft.status.steps.iter().filter(|step| step.phase == StepPhase::Running).collect();
     if walk::has_failed(&draft.status) {
-        let message = "the run failed; its claims are made whole before it ends";
+        let undoing = get(&draft.status.conditions, "Cancelled").is_some_and(|said| said.reason == "Undoing");
+        let message = match undoing {
+            true => "the run was cancelled; what it exchanged is taken back before it ends",
+            false => "the run failed; its claims are made whole before it ends",
+        };
         draft.condition("Reconciling", true, "Progressing", message);
         return;
     }

@@ -9,7 +9,7 @@ use super::mover::{self, Outcome, Wanted, chosen};
 use super::seen::{Component, Observed, Role};
 use super::steps::{Kind, Step};
 use super::{
-    Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, rotated, security,
+    Draft, Progress, assess, check_jobs, checklist, exec_checks, manual, room, rotated, sandbox, security,
     status_checks,
 };
 use crate::backup::source::{Address, Source};
@@ -29,14 +29,12 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     // Of what is around it, not of what was restored.
     let (around, mut checks): (Vec<CheckResult>, Vec<_>) =
         checks.into_iter().partition(|check| check.name == room::NETWORK);
-    match check_jobs::look(draft, component) {
-        Ok(jobs) => checks.extend(jobs),
+    let rehearsal = draft.seen.run.spec.sandbox().is_some();
+    match if rehearsal { Ok(sandbox::left_out(component)) } else { inside(draft, component) } {
+        Ok(made) => checks.extend(made),
         Err(progress) => return progress,
     }
-    match exec_checks::look(draft, component).and_then(|made| {
-        checks.extend(made);
-        status_checks::look(draft, index, component)
-    }) {
+    match status_checks::look(draft, index, component) {
         Ok(made) => checks.extend(made),
         Err(progress) => return progress,
     }
@@ -44,16 +42,28 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, policy: &str) -> Prog
     let several = draft.seen.components.len() > 1;
     let lines = checks.into_iter().map(|check| checklist::line(several, component, check));
     let mut checks: Vec<CheckStatus> = lines.collect();
-    checks.extend(manual::lines(draft, component));
+    if !rehearsal {
+        checks.extend(manual::lines(draft, component));
+    }
     draft.events.extend(open_to_everybody(policy, &checks));
     draft.status.checks.retain(|known| checks.iter().all(|check| check.name != known.name));
     draft.status.checks.extend(checks.iter().cloned());
-    rotated::line(draft);
-    room::nodes(draft);
-    security::lines(draft);
-    around.into_iter().for_each(|check| room::network(draft, component, check));
-    manual::tell(draft);
+    // A rehearsal tells nothing of the nodes, the network and who has access.
+    if !rehearsal {
+        rotated::line(draft);
+        room::nodes(draft);
+        security::lines(draft);
+        around.into_iter().for_each(|check| room::network(draft, component, check));
+        manual::tell(draft);
+    }
     verdict(draft, &checks)
+}
+
+/// What is done inside of the component: Jobs of its own, and commands in its pods.
+fn inside(draft: &mut Draft<'_>, component: &Component) -> Result<Vec<CheckResult>, Progress> {
+    let mut checks = check_jobs::look(draft, component)?;
+    checks.extend(exec_checks::look(draft, component)?);
+    Ok(checks)
 }
 
 /// What ran nowhere before the run runs nowhere after it.
@@ -132,17 +142,18 @@ fn verdict(draft: &mut Draft<'_>, checks: &[CheckStatus]) -> Progress {
 /// What a mover sees of the running component: a ChromaDB that was restored is held against its point, and the policy's own checks are made.
 fn look(draft: &Draft<'_>, index: usize, component: &Component) -> Result<Vec<CheckResult>, Progress> {
     let (answers, unasked) = asked(draft.seen, component);
-    let endpoints = component.offline.as_ref().map(|mode| mode.endpoints.clone()).unwrap_or_default();
+    // From a sandbox nothing outside is reached, and whether production could is not asked.
+    let offline = component.offline.as_ref().filter(|_| draft.seen.run.spec.sandbox().is_none());
+    let endpoints = offline.map(|mode| mode.endpoints.clone()).unwrap_or_default();
     let restored = component.role == Role::Restored && !component.application;
     if !restored && answers.is_empty() && endpoints.is_empty() {
         return Ok(unasked);
     }
     let (request, keys, place) = if restored {
         let (_, access, source) = mover::parts(draft, &component.policy)?;
-        let url = url(&draft.seen.run.namespace, source)
-            .map_err(|why| Progress::failed("ValidationFailed", why))?;
+        let url = url(&draft.seen.home(), source).map_err(|why| Progress::failed("ValidationFailed", why))?;
         let request = Request::Validate {
-            repository: access.access.clone(),
+            repository: mover::opened(draft, access),
             point: chosen(draft, &component.policy).unwrap_or_default(),
             url,
             auth: component.auth.clone(),
@@ -195,7 +206,7 @@ fn asked(seen: &Observed, component: &Component) -> (Vec<Answer>, Vec<CheckResul
         match port {
             Ok(port) => answers.push(Answer {
                 name: check.name.clone(),
-                url: format!("http://{service}.{}.svc:{port}{}", seen.run.namespace, http.path),
+                url: format!("http://{service}.{}.svc:{port}{}", seen.home(), http.path),
                 status: http.status,
                 patience: check.timeout.to_duration(),
             }),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crds::run::{RecoveryRunStatus, Scenario, StepPhase, StepStatus};
+use crds::run::{Direction, RecoveryRunStatus, Scenario, StepPhase, StepStatus};
 use jiff::Timestamp;
 
 use super::steps::{self, Kind, Step};
@@ -39,12 +39,13 @@ pub(crate) enum Stretch {
     Open,
     /// All are.
     Done,
-    /// One has failed.
+    /// One has failed, or was undone.
     Failed,
 }
 
 fn stretch<'a>(steps: impl Iterator<Item = &'a StepStatus> + Clone) -> Stretch {
-    if steps.clone().any(|step| step.phase == StepPhase::Failed) {
+    // What was taken back is no more there than what failed.
+    if steps.clone().any(|step| matches!(step.phase, StepPhase::Failed | StepPhase::Undone)) {
         Stretch::Failed
     } else if steps.clone().all(through) {
         Stretch::Done
@@ -64,8 +65,11 @@ pub(crate) fn lane(status: &RecoveryRunStatus, policy: &str) -> Option<Stretch> 
     Some(stretch(own))
 }
 
-/// Whether something has failed and nothing else can go on.
+/// Whether something has failed and nothing else can go on, or the way back has begun.
 pub(crate) fn has_failed(status: &RecoveryRunStatus) -> bool {
+    if status.swaps.iter().any(|swap| swap.direction == Direction::Back) {
+        return true;
+    }
     let whole = status.steps.iter().filter(|step| step.policy.is_none());
     if stretch(whole) == Stretch::Failed {
         return true;
@@ -131,7 +135,7 @@ fn carry(draft: &mut Draft<'_>, indices: &[usize], deadline: Timestamp) -> Stret
     for &index in indices {
         match draft.status.steps[index].phase {
             StepPhase::Done | StepPhase::Skipped => continue,
-            StepPhase::Failed => return Stretch::Failed,
+            StepPhase::Failed | StepPhase::Undone => return Stretch::Failed,
             StepPhase::Running => {}
             StepPhase::Waiting => {
                 if let Some(step) = Step::of(&draft.status.steps[index]) {

@@ -21,6 +21,8 @@ pub(crate) struct Wanted {
     pub(crate) targets: BTreeMap<String, Volume>,
     pub(crate) place: Place,
     pub(crate) identity: Identity,
+    /// The sandbox that it runs in; absent: the run's namespace.
+    pub(crate) namespace: Option<String>,
 }
 
 impl Wanted {
@@ -38,6 +40,7 @@ impl Wanted {
             targets: BTreeMap::new(),
             place: Place::default(),
             identity: Identity::default(),
+            namespace: None,
         }
     }
 }

@@ -48,6 +48,7 @@ pub(super) fn alone(repository: &RecoveryRepository, now: Timestamp) -> Observed
         maintenance: JobState::Absent,
         run: None,
         sealing: None,
+        coverage: crate::coverage::Look::NotNow,
         ended_jobs: vec![],
         policies: &[],
         points: &[],

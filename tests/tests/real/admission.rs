@@ -579,3 +579,122 @@ fn the_fence_holds_again_after_the_policies_were_removed_and_made_anew() {
     fence(&server, &after, "db-2026-11-23", &["data-chromadb-0"]);
     assert!(comes_into_force(&server, &after), "the fence is blind after an uninstall and an install");
 }
+
+/// A namespace as the controller makes it for a rehearsal of the run with this uid.
+fn sandbox(name: &str, uid: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
+        "labels": {"holdfast.dev/sandbox": uid, "app.kubernetes.io/managed-by": "holdfast"}}})
+}
+
+fn cluster_wide(verb: &str, user: &str, object: &Value) -> Answer {
+    server().kubectl_reading(&format!("{verb} --as={user} -f -"), &object.to_string())
+}
+
+#[test]
+fn the_controller_makes_and_removes_sandboxes_and_no_other_namespace() {
+    let theirs = server().namespace("theirs");
+    let said =
+        server().kubectl(&format!("delete namespace {theirs} --as={CONTROLLER} --wait=false")).refusal();
+    assert!(said.contains("Holdfast makes and removes no namespace but sandboxes of its own"), "{said}");
+    let mut plain = sandbox(&format!("{theirs}-plain"), "u-1");
+    plain["metadata"]["labels"] = json!({"app.kubernetes.io/managed-by": "holdfast"});
+    let said = cluster_wide("create", CONTROLLER, &plain).refusal();
+    assert!(said.contains("makes and removes no namespace but sandboxes"), "{said}");
+    let name = format!("{theirs}-drill-1");
+    let _ = cluster_wide("create", CONTROLLER, &sandbox(&name, "u-1")).success();
+    let _ = server().kubectl(&format!("delete namespace {name} --as={CONTROLLER} --wait=false")).success();
+}
+
+#[test]
+fn nobody_else_calls_a_namespace_a_sandbox() {
+    let theirs = server().namespace("unmarked");
+    let marked = server().kubectl(&format!("label namespace {theirs} holdfast.dev/sandbox=u-1"));
+    let said = marked.refusal();
+    assert!(said.contains("nobody else sets it"), "{said}");
+    let said = server()
+        .kubectl_reading("create -f -", &sandbox(&format!("{theirs}-drill"), "u-1").to_string())
+        .refusal();
+    assert!(said.contains("marks a namespace that Holdfast has made for a rehearsal"), "{said}");
+    let _ = server().kubectl(&format!("label namespace {theirs} team=search")).success();
+}
+
+#[test]
+fn in_a_sandbox_rights_are_given_to_its_run_and_to_the_controller_alone() {
+    let theirs = server().namespace("rights");
+    let (name, uid) = (format!("{theirs}-drill-2"), "9c3f0000-0000-4000-8000-000000000002");
+    let _ = cluster_wide("create", CONTROLLER, &sandbox(&name, uid)).success();
+    let binding = |of: &str, role: &str, (account, namespace): (&str, &str)| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": of},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}]})
+    };
+    let mover = format!("hf-recreate-{uid}");
+    let own = ("holdfast-controller", "holdfast-system");
+    let give = |namespace: &str, binding: &Value| create(server(), namespace, CONTROLLER, binding);
+    let sandboxer = binding(&format!("hf-sandbox-{uid}"), "holdfast-sandbox", own);
+    let recreator = binding(&mover, "holdfast-recreate", (&mover, &theirs));
+    // In a namespace that is none, and to anybody else.
+    for (namespace, wrong) in [
+        (&theirs, sandboxer.clone()),
+        (&theirs, recreator.clone()),
+        (&name, binding(&format!("hf-sandbox-{uid}"), "holdfast-sandbox", ("thief", "holdfast-system"))),
+        (&name, binding("hf-recreate-other", "holdfast-recreate", ("hf-recreate-other", &theirs))),
+        (&name, binding(&format!("hf-sandbox-{uid}"), "holdfast-isolate", own)),
+    ] {
+        let said = give(namespace, &wrong).refusal();
+        assert!(said.contains("nothing else (RoleBinding"), "{said}");
+    }
+    let _ = give(&name, &sandboxer).success();
+    let _ = give(&name, &recreator).success();
+    // What its mover may make it makes there, and not in a sandbox of another run.
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "env"}});
+    let as_mover = format!("system:serviceaccount:{theirs}:{mover}");
+    let _ = create(server(), &name, &as_mover, &secret).success();
+    let other = format!("{theirs}-drill-3");
+    let _ = cluster_wide("create", CONTROLLER, &sandbox(&other, "9c3f0000-0000-4000-8000-000000000003"))
+        .success();
+    let wide = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "by-mistake"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "holdfast-recreate"},
+        "subjects": [{"kind": "ServiceAccount", "name": mover, "namespace": theirs}]});
+    let _ = server().kubectl_reading(&format!("create -n {other} -f -"), &wide.to_string()).success();
+    let said = create(server(), &other, &as_mover, &secret).refusal();
+    assert!(said.contains("does nothing outside its own namespace"), "{said}");
+    for namespace in [&name, &other] {
+        let _ = server()
+            .kubectl(&format!("delete namespace {namespace} --as={CONTROLLER} --wait=false"))
+            .success();
+    }
+}
+
+#[test]
+fn a_rehearsal_makes_nothing_in_production_but_the_claims_that_it_restores_into() {
+    let namespace = server().namespace("rehearsal");
+    let object = json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "RecoveryRun", "metadata": {"name": "drill"},
+        "spec": {"scenario": "DatabaseCorruption", "target": {"sandbox": {}}}});
+    let _ = server().kubectl_reading(&format!("create -n {namespace} -f -"), &object.to_string()).success();
+    let get =
+        |path: &str| server().kubectl(&format!("get hfrun drill -n {namespace} --output={path}")).success();
+    let uid = get("jsonpath={.metadata.uid}");
+    let mut object: Value = serde_json::from_str(&get("json")).expect("kubectl prints JSON");
+    object["status"] =
+        json!({"steps": [{"name": "Objects/chromadb", "policy": "chromadb", "phase": "Running"}]});
+    let replace = format!("replace -n {namespace} --subresource=status -f -");
+    let _ = server().kubectl_reading(&replace, &object.to_string()).success();
+    let account = format!("hf-recreate-{uid}");
+    let bound = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": account},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "holdfast-recreate"},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}]});
+    let _ = server().kubectl_reading(&format!("create -n {namespace} -f -"), &bound.to_string()).success();
+    let as_mover = format!("system:serviceaccount:{namespace}:{account}");
+    let marked = |mut object: Value| {
+        object["metadata"]["annotations"] = json!({"holdfast.dev/recreated-by": uid});
+        object
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !create(server(), &namespace, &as_mover, &marked(claim("data-restore"))).ok {
+        assert!(Instant::now() < deadline, "the claim is not taken");
+    }
+    let secret = marked(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "env"}}));
+    let said = create(server(), &namespace, &as_mover, &secret).refusal();
+    assert!(said.contains("is not at its step Objects, or this is not marked"), "{said}");
+}

@@ -69,12 +69,12 @@ fn helm_finds_nothing_to_complain_about() {
 fn every_object_is_accepted_by_the_api_server_in_every_shape() {
     let plain = objects("");
     assert_eq!(of_kind(&plain, "CustomResourceDefinition").count(), 5);
-    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 17);
+    assert_eq!(of_kind(&plain, "ValidatingAdmissionPolicyBinding").count(), 18);
     assert_eq!(of_kind(&plain, "PodDisruptionBudget").count(), 0);
     // Commands in pods are a right that somebody has to ask for.
     assert!(!template("").contains("pods/exec"));
     let hooked = objects("--set hooks.enabled=true");
-    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 19);
+    assert_eq!(of_kind(&hooked, "ValidatingAdmissionPolicyBinding").count(), 20);
     let full = objects(EVERYTHING);
     assert_eq!(of_kind(&full, "PodDisruptionBudget").count(), 1);
     assert_eq!(of_kind(&full, "NetworkPolicy").count(), 1);
@@ -118,7 +118,7 @@ fn the_controller_gets_what_it_reads_from_its_environment() {
 fn no_role_holds_a_wildcard_a_secret_or_a_way_around() {
     let objects = objects(EVERYTHING);
     let roles: Vec<&Value> = of_kind(&objects, "ClusterRole").chain(of_kind(&objects, "Role")).collect();
-    assert_eq!(roles.len(), 12);
+    assert_eq!(roles.len(), 13);
     for role in roles {
         for rule in role["rules"].as_array().unwrap() {
             for field in ["apiGroups", "resources", "verbs"] {
@@ -179,6 +179,8 @@ fn a_value_that_does_not_exist_is_refused_by_its_name() {
         ("--set controller.replicas=0", "replicas"),
         ("--set crds.mode=Maybe", "mode"),
         ("--set metrics.serviceMonitor.enable=true", "enable"),
+        ("--set metrics.prometheusRule.verifiedWithinDays=0", "verifiedWithinDays"),
+        ("--set metrics.dashboard.folder=x", "folder"),
         ("--set controller.image.digest=latest", "digest"),
     ] {
         let said = helm(&format!("template holdfast CHART {values}")).refusal();

@@ -99,6 +99,7 @@ impl Run {
             run: self.uid.clone(),
             labels: BTreeMap::from([("holdfast.dev/run".to_owned(), "total".to_owned())]),
             storage_class: storage_class.map(str::to_owned),
+            sandbox: None,
         }
     }
 }

@@ -25,8 +25,22 @@ fn reports() -> (TempDir, Vec<PathBuf>) {
         assert!(command.output().unwrap().status.success(), "{}", run.display());
         report
     });
-    let written: Vec<PathBuf> = written.collect();
+    let written: Vec<PathBuf> =
+        written.chain(["month", "quarter", "year"].map(|period| review(&directory, period))).collect();
     (directory, written)
+}
+
+/// The review of a period, as the program writes it.
+fn review(directory: &TempDir, period: &str) -> PathBuf {
+    let written = directory.path().join(period).with_extension("html");
+    let mut command = Command::new(holdfast());
+    command.arg("review").arg(repository().join("mover/src/review/golden/objects.json"));
+    command
+        .args(["--period", period, "--at", "2026-12-01T08:00:00Z", "--format", "html", "--write"])
+        .arg(&written);
+    let said = command.output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    written
 }
 
 #[test]
@@ -51,6 +65,11 @@ fn every_report_can_be_read_at_a_desk_on_a_tablet_and_on_a_telephone_fetches_not
         "{:?}",
         shown.headings
     );
+    let quarter = reports.iter().find(|report| report.ends_with("quarter.html")).unwrap();
+    let shown = &look(quarter, &[1280], false).unwrap()[0];
+    assert!(shown.picture_texts > 15, "the pictures of a review have {} texts", shown.picture_texts);
+    let pages = print(quarter).unwrap();
+    assert!((1..=8).contains(&pages), "{pages} pages of a review");
     let pages = print(succeeded).unwrap();
     assert!((2..=12).contains(&pages), "{pages} pages");
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn asked(labels: &BTreeMap<String, String>) -> Asked<'_> {
-    Asked { namespace: "arxiv", run: "u-1", labels, storage_class: None }
+    Asked { namespace: "arxiv", run: "u-1", labels, storage_class: None, sandbox: None }
 }
 
 fn policy() -> Value {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use crds::reference::WorkloadKind;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::kube_name::name;
 use crate::effect::Place;
@@ -22,6 +23,26 @@ pub enum Workload {
 }
 
 impl Workload {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> WorkloadKind {
+        match self {
+            Self::StatefulSet(_) => WorkloadKind::StatefulSet,
+            Self::Deployment(_) => WorkloadKind::Deployment,
+            Self::CronJob(_) => WorkloadKind::CronJob,
+        }
+    }
+
+    /// Its name, labels and annotations.
+    #[must_use]
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::StatefulSet(set) => &set.metadata,
+            Self::Deployment(deployment) => &deployment.metadata,
+            Self::CronJob(job) => &job.metadata,
+        }
+    }
+
     /// What its pods are made from.
     #[must_use]
     pub fn pods(&self) -> Option<&PodTemplateSpec> {

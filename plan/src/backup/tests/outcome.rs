@@ -41,6 +41,8 @@ fn what_was_not_committed_is_captured_again_three_times_at_most() {
     }
     world.is("LastCaptureSucceeded", "False", "MoverFailed");
     assert_eq!(world.status().consecutive_failures, 1);
+    let captures = world.status().captures.as_ref().unwrap();
+    assert_eq!((captures.succeeded, captures.failed), (0, 1), "three attempts are one capture");
     assert_eq!(world.status().last_attempt.as_ref().unwrap().attempts, 3);
     assert_eq!(world.status().active, None);
     assert!(world.jobs.is_empty(), "{:?}", world.jobs);

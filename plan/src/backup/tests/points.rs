@@ -76,6 +76,39 @@ fn a_capture_with_findings_is_quarantined_and_never_the_newest_good_point() {
     assert_eq!(last.name, "chromadb-20261123-090003");
     assert_eq!(world.status().points, 2);
     assert_eq!(world.status().consecutive_failures, 1);
+    let captures = world.status().captures.as_ref().unwrap();
+    assert_eq!(
+        (captures.succeeded, captures.failed),
+        (0, 1),
+        "a point that nobody may restore is no success"
+    );
+}
+
+#[test]
+fn the_newest_point_that_was_verified_is_told_beside_the_newest_one() {
+    let mut world = World::new(CREATED);
+    let verified = |id: &str, time: &str, verdict: Verdict, phase: PointPhase| {
+        let mut point = stored(id, time, phase);
+        let verification =
+            Verification { verdict, time: at(CREATED), by: "run/weekly".into(), recorded: false };
+        point.status.as_mut().unwrap().verification = Some(verification);
+        point
+    };
+    world.points = vec![
+        verified("p1", "2026-11-20T09:00:03Z", Verdict::Passed, PointPhase::Available),
+        verified("p2", "2026-11-21T09:00:03Z", Verdict::Passed, PointPhase::Available),
+        verified("p3", "2026-11-22T09:00:03Z", Verdict::Passed, PointPhase::Quarantined),
+        verified("p4", "2026-11-22T10:00:03Z", Verdict::Inconclusive, PointPhase::Available),
+        stored("p5", "2026-11-23T09:00:03Z", PointPhase::Available),
+    ];
+    world.settle();
+    let verified = world.status().last_verified_point.as_ref().unwrap();
+    assert_eq!(verified.name, "chromadb-20261121-090003");
+    assert_eq!(world.status().last_point.as_ref().unwrap().name, "chromadb-20261123-090003");
+    world.points.remove(1);
+    world.points.remove(0);
+    world.settle();
+    assert_eq!(world.status().last_verified_point, None);
 }
 
 #[test]

@@ -115,6 +115,8 @@ fn i5_killed_after_any_write_no_point_is_lost_or_recorded_twice_and_no_pod_runs_
         let ids: Vec<_> = world.points.iter().map(|point| point.spec.id.clone()).collect();
         assert_eq!(ids, (0..8).map(|n| format!("p{n}")).collect::<Vec<_>>(), "killed after {killed} writes");
         assert_eq!(world.requests.len(), 1);
+        let captures = world.status().captures.as_ref().unwrap();
+        assert_eq!((captures.succeeded, captures.failed), (8, 0), "killed after {killed} writes");
     }
 }
 

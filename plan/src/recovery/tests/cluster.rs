@@ -21,6 +21,8 @@ pub(super) struct Log {
     pub(super) jobs: Vec<String>,
     /// Jobs that write reports, which come after the end.
     pub(super) reports: Vec<String>,
+    /// Jobs that count lost records, likewise.
+    pub(super) counts: Vec<String>,
     pub(super) claims_deleted: Vec<String>,
     pub(super) scaled: Vec<(String, i32)>,
     pub(super) marks: Vec<String>,
@@ -150,6 +152,12 @@ impl Cluster {
                 }
                 point.verification = Some(stamp.verification.clone());
             }
+            Effect::CreatePolicy(_) if self.seen.run.spec.sandbox().is_some() => {
+                super::sandbox::apply(self, effect);
+            }
+            Effect::CreateSandbox { .. } | Effect::FurnishSandbox { .. } | Effect::DeleteSandbox { .. } => {
+                super::sandbox::apply(self, effect);
+            }
             Effect::GrantIsolation { .. }
             | Effect::RevokeIsolation { .. }
             | Effect::RecordPolicies { .. }
@@ -199,6 +207,7 @@ impl Cluster {
                     .for_each(|seen| (seen.replicas, seen.ready, seen.pods) = (*replicas, 0, None));
             }
             Effect::CreateClaim(new) => {
+                super::sandbox::placed(self, new);
                 let uid = self.next("claim");
                 self.seen.claims.entry(new.name.clone()).or_insert(ClaimSeen {
                     name: new.name.clone(),
@@ -226,6 +235,7 @@ impl Cluster {
             Effect::CreateJob { job, step } => {
                 if !self.seen.jobs.contains_key(&job.name) {
                     match job.request {
+                        Request::CountLoss(_) => self.log.counts.push(job.name.clone()),
                         Request::WriteReport { .. } => self.log.reports.push(job.name.clone()),
                         _ => self.log.jobs.push(job.name.clone()),
                     }
@@ -249,6 +259,7 @@ impl Cluster {
                         other => kind(other),
                     };
                     let whole = format!("{step}/{policy}");
+                    super::sandbox::no_key_inside(self.seen.home(), job);
                     let key = if self.answers.contains_key(whole.as_str()) { &whole } else { step };
                     let state = match self.answers.get_mut(key).filter(|list| !list.is_empty()) {
                         Some(list) => list.remove(0),
@@ -310,17 +321,15 @@ impl Cluster {
             }
             Effect::ReleaseClaim { name, uid } => {
                 let claim = self.seen.claims.get_mut(name).unwrap();
-                assert!(
-                    claim.uid == *uid && claim.labels.contains_key(crds::reference::QUARANTINE_LABEL),
-                    "{name}"
-                );
+                assert!(claim.uid == *uid && super::sandbox::may_go(claim), "{name}");
                 claim.deleting = true;
             }
             Effect::PatchVolume { volume, resource_version, claim } => {
+                let home = self.seen.home();
                 let version = self.next("v");
                 let volume = self.seen.volumes.get_mut(volume).unwrap();
                 assert_eq!(*resource_version, volume.resource_version);
-                volume.claim = Some(ClaimOf { namespace: "arxiv".into(), name: claim.clone(), uid: None });
+                volume.claim = Some(ClaimOf { namespace: home, name: claim.clone(), uid: None });
                 volume.resource_version = version;
             }
         }
@@ -384,7 +393,11 @@ impl Cluster {
                 "{volume} would be deleted with its claim"
             );
         }
-        assert!(self.fence_works && self.status().fenced.contains(&swap.claim), "the fence does not hold");
+        let rehearsal = self.seen.run.spec.sandbox().is_some();
+        assert!(
+            rehearsal || self.fence_works && self.status().fenced.contains(&swap.claim),
+            "the fence does not hold"
+        );
         assert!(self.seen.pods_of(name).next().is_none(), "a pod uses the claim");
     }
 
@@ -392,6 +405,7 @@ impl Cluster {
     pub(super) fn settle(&mut self) -> bool {
         let before = self.seen.clone();
         super::isolation::settle(self);
+        super::sandbox::settle(self);
         super::protect::settle(self);
         // The controllers of workloads: one pod each, on all claims of its component.
         for component in 0..self.seen.components.len() {
@@ -412,8 +426,7 @@ impl Cluster {
             if let Some(volume) = claim.volume.as_ref().and_then(|name| self.seen.volumes.get_mut(name))
                 && volume.claim.as_ref().and_then(|owner| owner.uid.clone()) == Some(claim.uid.clone())
             {
-                if claim.labels.contains_key(crds::reference::QUARANTINE_LABEL) && volume.reclaim == "Delete"
-                {
+                if super::sandbox::may_go(&claim) && volume.reclaim == "Delete" {
                     let name = volume.name.clone();
                     self.seen.volumes.remove(&name);
                     continue;

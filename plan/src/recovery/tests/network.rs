@@ -54,6 +54,20 @@ fn outage(restart: Restart, looks: Vec<JobState>) -> Cluster {
     cluster
 }
 
+/// Gives the scholar an offline mode, in what its points hold as well.
+pub(super) fn offline_scholar(cluster: &mut Cluster) {
+    cluster.seen.policies.iter_mut().for_each(|policy| policy.offline = policy.name == "scholar");
+    for world in [&mut cluster.seen, &mut cluster.recorded] {
+        world.components.retain(|component| component.policy != "mailer");
+        world.components[1].offline = Some(mode(Restart::Required));
+    }
+    let recorded = &cluster.recorded.components[1].workloads;
+    cluster.seen.offline.workloads = recorded.clone();
+    let values = [("OFFLINE_MODE".to_owned(), "false".to_owned())];
+    let map = SwitchSeen { resource_version: "1".into(), labelled: true, values: values.into() };
+    cluster.seen.offline.switches.insert("scholar-config".into(), map);
+}
+
 /// Silent at first, it comes back once in between.
 fn flapping() -> Vec<JobState> {
     let mut looks = silent(2);

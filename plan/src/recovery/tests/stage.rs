@@ -214,6 +214,7 @@ pub(super) fn corrupted() -> Observed {
         cron_jobs: Vec::new(),
         network: NetworkSeen::default(),
         readers: BTreeMap::new(),
+        sandbox: SandboxSeen::default(),
         audit: None,
     }
 }
@@ -306,6 +307,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Revoke { .. } => "Revoke",
         Request::Audit(_) => "Audit",
         Request::VerifyPoints { .. } => "VerifyPoints",
+        Request::CountLoss(_) => "CountLoss",
         _ => panic!("no request of a recovery"),
     }
 }
@@ -415,6 +417,7 @@ pub(super) fn good(request: &Request) -> Report {
         }
         Request::Audit(_) => super::audit::answer(),
         Request::VerifyPoints { points, .. } => super::verification::answer(points),
+        Request::CountLoss(asked) => super::losses::answer(asked),
         Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {
             checks: ["chromadb-responds", "collections-accessible", "counts", "corruption"]

@@ -77,7 +77,26 @@ pub(super) fn refused_on_creation() -> Vec<Refusal> {
             "RecoveryRun",
             json!({"target": {"inPlace": null}}),
             "spec.target",
-            "set inPlace: {confirm: NAMESPACE}; it is the target that this version knows",
+            "set exactly one of inPlace: {confirm: NAMESPACE}, sandbox: {}",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"target": {"sandbox": {}}}),
+            "spec.target",
+            "set exactly one of inPlace: {confirm: NAMESPACE}, sandbox: {}",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"scenario": "StorageFailure", "target": {"inPlace": null, "sandbox": {}}}),
+            "spec.target.sandbox",
+            "a failing disk can't be rehearsed in a sandbox: rehearse DatabaseCorruption or CompleteFailure, with sandbox.storageClassName of the other storage",
+        ),
+        case(
+            "RecoveryRun",
+            json!({"scenario": "SecurityBreach", "target": {"inPlace": null, "sandbox": {}}, "incident": {"suspectedSince": "2026-11-21T03:00:00Z"},
+                "credentialRotations": [{"name": "api", "secretRef": {"name": "env"}, "generate": {"key": "TOKEN"}}]}),
+            "spec.credentialRotations",
+            "a rehearsal in a sandbox replaces no credentials; leave it out",
         ),
     ]
 }
