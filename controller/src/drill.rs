@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crds::reference::{DRILL_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
-use crds::{BackupPolicy, DrDrill, RecoveryRun};
+use crds::{BackupPolicy, DrDrill, RecoveryPoint, RecoveryRun};
 use kube::api::{ListParams, ObjectMeta};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::controllers::{action, measured};
 use crate::error::Error;
 use crate::fail_point::fail_point;
-use crate::{events, execute, observe, status};
+use crate::{events, execute, observe, points, status};
 
 /// One reconciliation.
 ///
@@ -35,9 +35,16 @@ async fn step(cached: &DrDrill, ctx: &Context) -> Result<Action, Error> {
         object.metadata.deletion_timestamp.is_some() || observe::is_terminating(ctx, &namespace).await?;
     let policies: Vec<BackupPolicy> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let runs: Vec<RecoveryRun> = observe::list(ctx, &namespace, &ListParams::default()).await?;
+    let known: Vec<RecoveryPoint> = observe::list(ctx, &namespace, &ListParams::default()).await?;
     let now = (ctx.now)();
-    let plan =
-        drill::plan(&drill::Observed { drill: &object, terminating, policies: &policies, runs: &runs, now });
+    let plan = drill::plan(&drill::Observed {
+        drill: &object,
+        terminating,
+        policies: &policies,
+        runs: &runs,
+        points: &known,
+        now,
+    });
 
     let before = object.status.replace(plan.status.clone());
     let api: Api<DrDrill> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -48,6 +55,9 @@ async fn step(cached: &DrDrill, ctx: &Context) -> Result<Action, Error> {
         fail_point("before", Some("CreateDrillRun"));
         execute::ensure(&of_namespace, &run(&object, child)?, "RecoveryRun").await?;
         fail_point("after", Some("CreateDrillRun"));
+    }
+    for stamp in &plan.stamps {
+        points::stamp(ctx, &namespace, stamp).await?;
     }
     for (name, uid) in &plan.remove {
         fail_point("before", Some("DeleteDrillRun"));

@@ -123,6 +123,7 @@ fn mark(request: &Request) -> &'static str {
         Request::Audit(_) => "Audit",
         Request::CountLoss(_) => "CountLoss",
         Request::Restore { .. } => "Restore",
+        Request::VerifyPoints { .. } => "VerifyPoints",
         Request::VerifyOffline { .. } => "VerifyOffline",
         Request::Validate { .. } | Request::Check { .. } => "Validate",
     }

@@ -211,8 +211,9 @@ pub fn held_by(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<String> {
 
 fn holder<'a>(runs: &'a [RecoveryRun], policy: &BackupPolicy) -> Option<&'a RecoveryRun> {
     let restarts = |run: &&RecoveryRun| recovery::restarts(run, &policy.name_any());
-    // A rehearsal touches nothing of production.
-    let touches = |run: &&RecoveryRun| is_active(run) && run.spec.sandbox().is_none();
+    // A rehearsal touches nothing of production, and what reads points holds up no capture.
+    let verifies = |run: &&RecoveryRun| run.spec.scenario == Scenario::BackupVerification;
+    let touches = |run: &&RecoveryRun| is_active(run) && !verifies(run) && run.spec.sandbox().is_none();
     let holds = |run: &&RecoveryRun| touches(run) && names(run, policy) || restarts(run);
     runs.iter().find(holds)
 }
@@ -226,7 +227,7 @@ pub fn fresh(runs: &[RecoveryRun], policy: &BackupPolicy) -> Option<Asked> {
     Some(Asked { run: run.uid()?, at: asked.requested_at })
 }
 
-/// Whether a run has yet to end. One that only looks works on nothing, and a network failure on no point and no volume: captures go on.
+/// Whether a run that may need any point has yet to end. One that only looks works on nothing, and a network failure on no point and no volume.
 #[must_use]
 pub fn is_active(run: &RecoveryRun) -> bool {
     if run.spec.mode != RunMode::Run || run.spec.scenario == Scenario::NetworkFailure {

@@ -13,6 +13,7 @@ use kube::{Api, ResourceExt};
 use plan::backup::points::NewPoint;
 use plan::effect::{Event, label_value};
 use plan::repository::deletion;
+use plan::verification::Stamp;
 
 use crate::context::Context;
 use crate::controllers::measured;
@@ -129,6 +130,20 @@ pub async fn judge(
         // It was deleted meanwhile.
         Err(Error::Api { source, .. }) if is_code(&source, 404) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Says on a point that it was verified. One that is gone has no stamp.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn stamp(ctx: &Context, namespace: &str, stamp: &Stamp) -> Result<(), Error> {
+    let Some(point) = observe::get::<RecoveryPoint>(ctx, namespace, &stamp.name).await? else {
+        return Ok(());
+    };
+    match plan::verification::stamped(&point, stamp, (ctx.now)()) {
+        Some(status) => judge(ctx, namespace, &point, &status).await,
+        None => Ok(()),
     }
 }
 

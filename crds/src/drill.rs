@@ -52,6 +52,12 @@ pub use status::*;
     "rule": "self.test == oldSelf.test", "fieldPath": ".test",
     "message": "can't be changed, the results would be of two tests; create a new drill"
 }, {
+    "rule": "self.test != 'BackupVerification' || !has(self.sandbox)", "fieldPath": ".sandbox",
+    "message": "BackupVerification restores into scratch space of its movers and starts nothing; leave out sandbox"
+}, {
+    "rule": "self.test != 'BackupVerification' || !has(self.objectives) || !has(self.objectives.rto)", "fieldPath": ".objectives.rto",
+    "message": "BackupVerification recovers nothing, so no recovery time is measured; leave out rto"
+}, {
     "rule": "self.test != 'NetworkFailure' || !has(self.objectives) || !has(self.objectives.rpo)", "fieldPath": ".objectives.rpo",
     "message": "NetworkFailure restores nothing, so no data loss is measured; leave out rpo"
 }]))]
@@ -70,7 +76,7 @@ pub struct DrDrillSpec {
     /// When the run gives up; omitted: as a RecoveryRun of the scenario does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Span>,
-    /// The sandbox in which everything is restored.
+    /// The sandbox in which everything is restored. BackupVerification has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
     /// How old the last passed drill may be for EvidenceFresh; omitted: one and a half times the longest wait of the schedule.
@@ -87,6 +93,8 @@ pub struct DrDrillSpec {
 /// What a drill rehearses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum DrillTest {
+    /// Points are restored into scratch space and held against what was recorded of them.
+    BackupVerification,
     /// The database is damaged: a healthy point is restored, served and validated in a sandbox.
     DatabaseRecovery,
     /// All is lost: every component comes back in a sandbox.
@@ -102,6 +110,7 @@ impl DrillTest {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::BackupVerification => "BackupVerification",
             Self::DatabaseRecovery => "DatabaseRecovery",
             Self::FullSystemRecovery => "FullSystemRecovery",
             Self::SecurityBreach => "SecurityBreach",
@@ -113,6 +122,7 @@ impl DrillTest {
     #[must_use]
     pub fn scenario(self) -> Scenario {
         match self {
+            Self::BackupVerification => Scenario::BackupVerification,
             Self::DatabaseRecovery => Scenario::DatabaseCorruption,
             Self::FullSystemRecovery => Scenario::CompleteFailure,
             Self::SecurityBreach => Scenario::SecurityBreach,

@@ -15,6 +15,7 @@ mod report;
 mod request;
 mod rotation;
 mod source;
+mod verified;
 
 pub use access::{RepositoryAccess, RepositoryPlace};
 pub use audit::{AuditRequest, Audited, AuditedComponent};
@@ -25,9 +26,10 @@ pub use report::{
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,
     LockTried, Probed, Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
-pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, Request, RunMark, TestMail};
+pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, Request, RunMark, TestMail, VerifiedPoint};
 pub use rotation::{Change, NotRotated, Revoked, Rotated, Rotation};
 pub use source::{CaptureSource, HeldDatabase, Snapshots, SourceContent, Turn};
+pub use verified::{PointVerified, PointsVerified};
 
 /// Environment variable that carries the [`Request`] as JSON.
 pub const REQUEST_ENV: &str = "HOLDFAST_REQUEST";
@@ -97,6 +99,8 @@ pub const MAX_COLLECTIONS: usize = 8;
 pub const MAX_CHECKS: usize = 12;
 /// Most points named in a Report.
 pub const MAX_POINTS: usize = 64;
+/// Most points that one verification looks at, and its Report names.
+pub const MAX_VERIFIED: usize = 16;
 /// Most objects named in a Report.
 pub const MAX_OBJECTS: usize = 6;
 /// Most credentials that could not be replaced, named in a Report.

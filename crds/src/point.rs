@@ -131,6 +131,8 @@ pub enum TrustReason {
     SuspectedBreach,
     /// A person said so.
     ByUser,
+    /// It was restored, and is not what was captured.
+    VerificationFailed,
 }
 
 impl TrustReason {
@@ -140,6 +142,7 @@ impl TrustReason {
         match self {
             Self::SuspectedBreach => "SuspectedBreach",
             Self::ByUser => "ByUser",
+            Self::VerificationFailed => "VerificationFailed",
         }
     }
 }
@@ -310,7 +313,7 @@ pub struct ApplicationContent {
 }
 
 /// A verification of a point.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// What came out.
@@ -321,4 +324,7 @@ pub struct Verification {
     /// Who: `Capture`, or `run/<name>`.
     #[schemars(length(max = 260))]
     pub by: String,
+    /// The repository says so too, so that it is known when the cluster is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
 }

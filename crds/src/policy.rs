@@ -62,6 +62,7 @@ pub use run_capture::RunCapture;
         json_path = r#".status.conditions[?(@.type=="RPOMet")].status"#
     ),
     printcolumn(name = "Last-Point", type_ = "date", json_path = ".status.lastPoint.consistencyTime"),
+    printcolumn(name = "Verified", type_ = "date", json_path = ".status.lastVerified"),
     printcolumn(name = "Points", type_ = "integer", json_path = ".status.points"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
     printcolumn(
@@ -256,6 +257,10 @@ pub struct BackupPolicyStatus {
     /// The newest Available point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_point: Option<LastPoint>,
+    /// When a point of it was last restored and found as captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
+    pub last_verified: Option<Timestamp>,
     /// The newest Available point that was restored and compared, by a drill for instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verified_point: Option<LastPoint>,
@@ -271,7 +276,7 @@ pub struct BackupPolicyStatus {
     /// How captures came out so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captures: Option<Captures>,
-    /// Conditions: Ready, RepositoryReady, SourceReady, LastCaptureSucceeded, RPOMet, RetentionEnforced,
+    /// Conditions: Ready, RepositoryReady, SourceReady, LastCaptureSucceeded, RPOMet, Verified, RetentionEnforced,
     /// AnomalyDetected, EmergencyCaptured.
     #[serde(default)]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -104,7 +104,10 @@ pub use swap::{Direction, QuarantinedVolume, Swap};
     "fieldPath": ".target.inPlace.storageClassName",
     "message": "required: StorageFailure restores onto other storage than what fails; name another StorageClass (kubectl get storageclass)"
 }, {
-    "rule": "self.scenario == 'NetworkFailure' || self.mode == 'Assess' || has(self.target)", "fieldPath": ".target",
+    "rule": "self.scenario != 'BackupVerification' || (!has(self.point) && !has(self.target) && self.mode != 'Assess')", "fieldPath": ".scenario",
+    "message": "BackupVerification restores nothing into the cluster; leave out point and target, and write mode: Run or DryRun"
+}, {
+    "rule": "self.scenario in ['NetworkFailure', 'BackupVerification'] || self.mode == 'Assess' || has(self.target)", "fieldPath": ".target",
     "message": "required: volumes are replaced; write target: {inPlace: {confirm: NAMESPACE}} with the namespace typed out"
 }, {
     "rule": "self.scenario != 'SecurityBreach' || self.mode == 'Assess' || (has(self.incident) && has(self.incident.suspectedSince))", "fieldPath": ".incident.suspectedSince",
@@ -143,7 +146,8 @@ pub struct RecoveryRunSpec {
     /// Which point to restore; omitted: latest, of SecurityBreach lastKnownGood. NetworkFailure restores none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point: Option<PointChoice>,
-    /// Where to restore it to. NetworkFailure replaces nothing and has none, and whoever only looks needs none; everything else does.
+    /// Where to restore it to. NetworkFailure replaces nothing and BackupVerification restores nothing, and whoever only looks needs none;
+    /// everything else does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
     /// Run; or DryRun: the plan is written to status and nothing is changed; or Assess: so is what is seen, without a plan.
@@ -249,6 +253,9 @@ pub enum Scenario {
     /// Somebody broke in: isolate the namespace and prove it, stop everything, keep the volumes as they are, restore the last point from before
     /// it, start and validate it while isolated, and lift the isolation when a human says so.
     SecurityBreach,
+    /// Nothing happened: points are restored into scratch space of movers and held against what was recorded of them. Nothing of the cluster is
+    /// touched.
+    BackupVerification,
 }
 
 impl Scenario {
@@ -261,6 +268,7 @@ impl Scenario {
             Self::StorageFailure => "StorageFailure",
             Self::NetworkFailure => "NetworkFailure",
             Self::SecurityBreach => "SecurityBreach",
+            Self::BackupVerification => "BackupVerification",
         }
     }
 
@@ -273,6 +281,7 @@ impl Scenario {
             Self::StorageFailure => (Span::from_hours(3), Some(Span::from_hours(1))),
             Self::NetworkFailure => (Span::from_hours(1), None),
             Self::SecurityBreach => (Span::from_hours(1), Some(Span::from_secs(0))),
+            Self::BackupVerification => (Span::from_mins(30), None),
         }
     }
 
@@ -283,7 +292,8 @@ impl Scenario {
             Self::CompleteFailure
             | Self::DatabaseCorruption
             | Self::StorageFailure
-            | Self::SecurityBreach => Span::from_secs(self.objectives().0.as_secs().saturating_mul(2)),
+            | Self::SecurityBreach
+            | Self::BackupVerification => Span::from_secs(self.objectives().0.as_secs().saturating_mul(2)),
             Self::NetworkFailure => Span::from_hours(24),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use engine::store::{S3Credentials, S3Options, S3Store, Store};
 use secrecy::SecretString;
 
@@ -30,6 +30,23 @@ impl Bucket {
     pub async fn listing(&self) -> Result<BTreeMap<String, String>> {
         let objects = self.store.list("").await?;
         Ok(objects.into_iter().map(|o| (o.name, format!("{} bytes, {:?}", o.size, o.modified))).collect())
+    }
+
+    /// Damages the largest of these objects: one bit in its middle, as a bad disk does behind the store's back.
+    pub async fn damage_largest(&self, names: Vec<String>) -> Result<()> {
+        let mut largest: Option<(String, Vec<u8>)> = None;
+        for name in names {
+            let bytes = self.store.get(&name, None).await?.to_vec();
+            if largest.as_ref().is_none_or(|(_, known)| bytes.len() > known.len()) {
+                largest = Some((name, bytes));
+            }
+        }
+        let (name, mut bytes) = largest.context("there is nothing to damage")?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x20;
+        self.store.delete(&name).await?;
+        self.store.put(&name, bytes.into()).await?;
+        Ok(())
     }
 
     /// Flips a bit in the middle of every object below `prefix`, as a disk does that nobody checks.

@@ -28,6 +28,7 @@ mod seal;
 mod snapshots;
 mod telling;
 mod trust;
+mod verified;
 mod void;
 mod words;
 

@@ -12,8 +12,6 @@ use crate::failure::Result;
 use crate::holds::Holds;
 use crate::trust::Trust;
 
-/// The kind of mark that says that a point was verified in full and passed. Its name is the point's id.
-pub const VERIFIED: &str = "verified";
 /// How long what nothing needs any more lies condemned before it is deleted: longer than any capture lasts.
 pub const WAIT: SignedDuration = SignedDuration::from_hours(24);
 /// A pack of which more than this, in percent, is waste is written anew.
@@ -27,8 +25,7 @@ pub async fn judge(
     held: impl Fn(&Point) -> bool,
     now: Timestamp,
 ) -> Result<Vec<(Point, BTreeSet<Reason>)>> {
-    let verified: BTreeSet<String> =
-        repository.marks(VERIFIED).await?.into_iter().map(|mark| mark.name).collect();
+    let verified = crate::verified::all(repository).await?;
     let holds = Holds::of(repository).await?;
     let trust = Trust::of(repository).await?;
     let candidate = |point: &Point| {
@@ -39,7 +36,7 @@ pub async fn judge(
             said: point.attributes.consistency_time,
             // What nobody may restore never stands for the newest that could be.
             good: !quarantined && Body::of(point).is_ok_and(|body| body.is_good()),
-            verified: !quarantined && verified.contains(&point.id.to_string()),
+            verified: !quarantined && verified.contains_key(&point.id.to_string()),
             held: held(point) || quarantined || holds.reason(&point.id).is_some(),
         }
     };

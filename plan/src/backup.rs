@@ -260,6 +260,7 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
         "SourceReady",
         "LastCaptureSucceeded",
         "RPOMet",
+        "Verified",
         "RequestAccepted",
         "RetentionEnforced",
         "EmergencyCaptured",

@@ -6,17 +6,19 @@ mod child;
 mod conditions;
 mod history;
 mod results;
+mod stamps;
 pub mod verdict;
 
 use crds::DrDrill;
 use crds::drill::{DrDrillStatus, DrillMode};
 use crds::reference::REQUESTED_AT;
-use crds::{BackupPolicy, RecoveryRun};
+use crds::{BackupPolicy, RecoveryPoint, RecoveryRun};
 use jiff::Timestamp;
 
 use crate::effect::{Event, Next, transitions};
 use crate::request;
 use crate::schedule::{NotASchedule, Slots};
+use crate::verification::Stamp;
 
 pub use child::{Child, is_of};
 
@@ -31,17 +33,21 @@ pub struct Observed<'a> {
     pub policies: &'a [BackupPolicy],
     /// Every run of the namespace.
     pub runs: &'a [RecoveryRun],
+    /// Every point of the namespace.
+    pub points: &'a [RecoveryPoint],
     /// The time.
     pub now: Timestamp,
 }
 
-/// What to do, in this order: write the status, create the run, delete those that are over.
+/// What to do, in this order: write the status, create the run, stamp points, delete runs that are over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The status as it has to be.
     pub status: DrDrillStatus,
     /// A run to create unless it exists. Its name stands in the status.
     pub create: Option<Box<Child>>,
+    /// Points that its runs have restored and validated.
+    pub stamps: Vec<Stamp>,
     /// Runs to delete, by name and uid: there are newer ones.
     pub remove: Vec<(String, String)>,
     /// What to tell.
@@ -57,8 +63,14 @@ pub struct Plan {
 pub fn plan(seen: &Observed<'_>) -> Plan {
     let drill = seen.drill;
     let before = drill.status.clone().unwrap_or_default();
-    let mut plan =
-        Plan { status: before.clone(), create: None, remove: vec![], events: vec![], next: Next::OnChange };
+    let mut plan = Plan {
+        status: before.clone(),
+        create: None,
+        stamps: vec![],
+        remove: vec![],
+        events: vec![],
+        next: Next::OnChange,
+    };
     if seen.terminating {
         // Its runs go with it, each with what is in its sandbox.
         return plan;
@@ -72,7 +84,11 @@ pub fn plan(seen: &Observed<'_>) -> Plan {
     results::refresh(seen, &mut plan.status);
     let asked = request::newest(&drill.metadata, REQUESTED_AT, plan.status.observed_requested_at);
     let waits = start(seen, &mut plan, &slots, asked.as_ref().ok().copied().flatten());
-    plan.remove = history::beyond(seen, &plan.status);
+    plan.stamps = stamps::due(seen);
+    // What was learned of points is written down before the run is gone that it is known from.
+    if plan.stamps.is_empty() {
+        plan.remove = history::beyond(seen, &plan.status);
+    }
 
     plan.status.next_run = next_slot(seen, &plan.status, &slots).map(|slot| slot.to_string());
     conditions::set(

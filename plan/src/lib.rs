@@ -17,4 +17,5 @@ pub mod request;
 pub mod schedule;
 pub mod size;
 pub mod trust;
+pub mod verification;
 pub mod workload;

@@ -60,6 +60,7 @@ mod swap;
 mod texts;
 mod undo;
 mod validate;
+mod verification;
 mod walk;
 mod wanted;
 

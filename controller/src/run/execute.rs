@@ -82,6 +82,7 @@ async fn carry_out(ctx: &Context, run: &RecoveryRun, effect: &Effect) -> Result<
                 None => Ok(()),
             }
         }
+        Effect::StampPoint(stamp) => crate::points::stamp(ctx, &namespace, stamp).await,
         Effect::RecordPolicies { name, policies } => {
             let recorded = serde_json::to_string(policies)
                 .expect("what is recorded holds only strings, numbers and lists");

@@ -100,7 +100,8 @@ pub(super) async fn observe(ctx: &Context, object: &RecoveryRun) -> Result<Obser
         Scenario::CompleteFailure
         | Scenario::DatabaseCorruption
         | Scenario::StorageFailure
-        | Scenario::SecurityBreach => OfflineSeen::default(),
+        | Scenario::SecurityBreach
+        | Scenario::BackupVerification => OfflineSeen::default(),
     };
     let network = match run.spec.is_breach() {
         true => isolation::look(ctx, &run, &workers, &components).await?,

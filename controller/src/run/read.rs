@@ -58,7 +58,9 @@ pub(super) fn other(
     forgotten: &[PolicySeen],
 ) -> Option<OtherRun> {
     let status: RecoveryRunStatus = other.status.clone().unwrap_or_default();
-    if other.spec.mode != RunMode::Run || other.spec.sandbox().is_some() || plan::recovery::ended(&status) {
+    // One that rehearses or verifies points holds no component.
+    let beside = other.spec.sandbox().is_some() || other.spec.scenario == Scenario::BackupVerification;
+    if other.spec.mode != RunMode::Run || beside || plan::recovery::ended(&status) {
         return None;
     }
     Some(OtherRun {
@@ -141,6 +143,7 @@ pub(super) fn point(point: &RecoveryPoint) -> PointSeen {
         bytes: status.sizes.map_or(0, |sizes| sizes.bytes),
         chroma: status.chroma_db.is_some(),
         migrations: status.chroma_db.map(|content| content.migrations),
+        verification: status.verification,
     }
 }
 

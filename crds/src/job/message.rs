@@ -2,8 +2,8 @@
 
 use super::{
     Captured, CataloguedPoint, Content, Diagnosed, Finding, LockTried, MAX_CHECKS, MAX_COLLECTIONS,
-    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_NOT_COLLECTED, MAX_NOT_ROTATED, MAX_OBJECTS, MAX_POINTS,
-    MAX_TEXT, MAX_UNREADABLE, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
+    MAX_ENDPOINTS, MAX_FINDINGS, MAX_MISSED, MAX_NOT_COLLECTED, MAX_OBJECTS, MAX_POINTS, MAX_TEXT,
+    MAX_UNREADABLE, MAX_UNSTABLE, MAX_WORD, REPORT_LIMIT, Report, TURN_REPORT_LIMIT,
 };
 use crate::repository::SealMark;
 
@@ -62,9 +62,9 @@ impl Report {
                     if let Some(hold) = &mut point.hold {
                         cut(hold, 256);
                     }
-                    if let Some(trust) = &mut point.trust {
-                        cut(&mut trust.by, 256);
-                    }
+                    let trust = point.trust.as_mut().map(|trust| &mut trust.by);
+                    let verified = point.verification.as_mut().map(|known| &mut known.by);
+                    trust.into_iter().chain(verified).for_each(|by| cut(by, 256));
                     bound_captured(&mut point.captured);
                     if let Content::ChromaDb(chroma) = &mut point.captured.content {
                         chroma.collections.truncate(3);
@@ -99,15 +99,7 @@ impl Report {
                 recreated.created.truncate(MAX_OBJECTS);
                 recreated.created.iter_mut().for_each(|name| cut(name, MAX_WORD));
             }
-            Self::Rotated(rotated) => {
-                rotated.done.truncate(crate::run::MAX_ROTATIONS);
-                rotated.done.iter_mut().for_each(|name| cut(name, 48));
-                rotated.refused.truncate(MAX_NOT_ROTATED);
-                for not in &mut rotated.refused {
-                    cut(&mut not.name, 48);
-                    cut(&mut not.why, 500);
-                }
-            }
+            Self::Rotated(rotated) => rotated.bound(),
             Self::Collected(collected) => {
                 collected.failures.truncate(MAX_NOT_COLLECTED);
                 collected.failures.iter_mut().for_each(|what| cut(what, 240));
@@ -137,6 +129,7 @@ impl Report {
                 }
             }
             Self::Verified(verified) => bound_findings(&mut verified.findings),
+            Self::PointsVerified(verified) => verified.bound(),
             Self::Validated { checks } => {
                 checks.truncate(MAX_CHECKS);
                 for check in checks {
@@ -248,8 +241,8 @@ mod tests {
     use super::super::{
         Captured, CapturedChroma, CapturedFiles, Catalogued, CataloguedPoint, CheckResult, Checked,
         Collected, CollectionSummary, Emergency, EndpointSeen, Failure, FailureReason, IsolationProbed,
-        Judged, NotRotated, Probed, Pruned, REPORT_LIMIT, Recreated, Restored, Rotated, Torn,
-        UnreadableRange, Verified,
+        Judged, NotRotated, PointVerified, PointsVerified, Probed, Pruned, REPORT_LIMIT, Recreated, Restored,
+        Rotated, Torn, UnreadableRange, Verified,
     };
     use super::*;
     use crate::point::{TrustMark, TrustReason, TrustWord};
@@ -357,6 +350,12 @@ mod tests {
                             by: text(),
                             since: time,
                         }),
+                        verification: Some(crate::point::Verification {
+                            verdict: Verdict::Passed,
+                            time,
+                            by: text(),
+                            recorded: true,
+                        }),
                         captured: largest_emergency()
                     };
                     20
@@ -447,6 +446,10 @@ mod tests {
                 collections: u64::MAX,
                 free_percent: Some(u8::MAX),
                 findings: findings(),
+            }),
+            Report::PointsVerified(PointsVerified {
+                points: vec![PointVerified { point: text(), passed: false, found: text() }; 100],
+                stopped: Some(text()),
             }),
             Report::Validated {
                 checks: vec![

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Audited, Failure, Rotated};
-use crate::point::TrustMark;
+use super::{Audited, Failure, PointsVerified, Rotated};
+use crate::point::{TrustMark, Verification};
 use crate::policy::Cut;
 use crate::repository::SealMark;
 use crate::run::LostRecords;
@@ -77,6 +77,8 @@ pub enum Report {
     Restored(Restored),
     /// The restored volume was held against the point.
     Verified(Verified),
+    /// Points were restored into scratch space and held against their records.
+    PointsVerified(PointsVerified),
     /// The running server was held against the point.
     Validated {
         /// One entry a check, [`MAX_CHECKS`](super::MAX_CHECKS) at most.
@@ -201,6 +203,9 @@ pub struct CataloguedPoint {
     /// Whether it is trusted, where somebody has said so or the opposite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<TrustMark>,
+    /// That it was verified, where the bucket says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// What its capture reported.
     pub captured: Captured,
 }

@@ -129,6 +129,9 @@ pub enum Request {
         /// What is said of the trust of points.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         trust: Vec<PointTrust>,
+        /// Points that were restored and found as captured.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        verified: Vec<VerifiedPoint>,
     },
     /// Write down in the bucket which values are void: those of these that lie in the Secret which keeps what was replaced, and are not what the
     /// Secret holds now. Both are mounted below [`OBJECTS_DIR`](super::OBJECTS_DIR); only keyed digests are written.
@@ -186,6 +189,16 @@ pub enum Request {
         /// Path of a ChromaDB's data below the mount of its only volume, without a leading slash; absent for an application.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         data_path: Option<String>,
+    },
+    /// Restore points into [`SCRATCH_DIR`](super::SCRATCH_DIR), one after the other, and hold each against its record: every hash, and of a
+    /// ChromaDB the offline structure check and every collection's fingerprint. Writes nothing to the repository.
+    VerifyPoints {
+        /// The repository.
+        repository: RepositoryAccess,
+        /// Their ids, the most important first, [`MAX_VERIFIED`](super::MAX_VERIFIED) at most.
+        points: Vec<String>,
+        /// How long it may take: no point but the first is begun that would probably take longer.
+        within: SignedDuration,
     },
     /// Write the objects of a point and the policy that it was captured for into [`RECREATE_DIR`](super::RECREATE_DIR), for a container of the
     /// same pod that has no key.
@@ -348,6 +361,7 @@ impl Request {
             | Self::WriteReport { repository, .. }
             | Self::Confirm { repository, .. }
             | Self::CheckPreserved { repository, .. }
+            | Self::VerifyPoints { repository, .. }
             | Self::Extract { repository, .. }
             | Self::Restore { repository, .. }
             | Self::VerifyOffline { repository, .. }
@@ -426,6 +440,18 @@ pub struct PointTrust {
     pub reason: TrustReason,
     /// Who says it: `run/breach-2026-11-23`.
     pub by: String,
+}
+
+/// A point that was restored and found as captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedPoint {
+    /// Its id in the repository.
+    pub point: String,
+    /// Who found that: `run/backup-verification-20261129-090000`.
+    pub by: String,
+    /// When.
+    pub at: jiff::Timestamp,
 }
 
 /// A URL that has to be answered with a status.

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::MAX_NOT_ROTATED;
+use super::message::cut;
+
 /// Values of a Secret that are replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -67,4 +70,17 @@ pub struct NotRotated {
     pub name: String,
     /// Why, and what to do: a sentence without any value.
     pub why: String,
+}
+
+impl Rotated {
+    /// Cuts lists and texts to what the largest report has room for.
+    pub(super) fn bound(&mut self) {
+        self.done.truncate(crate::run::MAX_ROTATIONS);
+        self.done.iter_mut().for_each(|name| cut(name, 48));
+        self.refused.truncate(MAX_NOT_ROTATED);
+        for not in &mut self.refused {
+            cut(&mut not.name, 48);
+            cut(&mut not.why, 500);
+        }
+    }
 }

@@ -195,6 +195,10 @@ pub struct MarksRound {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub trust_telling: Vec<SaidOfPoint>,
+    /// Ids of points that were verified, which the Job that runs tells. What was told stands in the points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 128)))]
+    pub verified_telling: Vec<String>,
 }
 
 /// What people say of the trust of a point.

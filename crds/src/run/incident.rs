@@ -99,6 +99,7 @@ impl Severity {
             Scenario::CompleteFailure | Scenario::SecurityBreach => Self::Critical,
             Scenario::DatabaseCorruption | Scenario::StorageFailure => Self::High,
             Scenario::NetworkFailure => Self::Medium,
+            Scenario::BackupVerification => Self::Low,
         }
     }
 

@@ -13,6 +13,7 @@ mod capture_snapshot;
 mod catalogue_from_bucket;
 mod complete_failure;
 mod controller_killed_midway;
+mod drill_backup_verification;
 mod drill_database;
 mod drill_detects;
 mod drill_full_system;
@@ -71,6 +72,7 @@ pub const ALL: &[&Story] = &[
     &replay_guard::STORY,
     &retention_and_pin::STORY,
     &verify_finds_corruption::STORY,
+    &drill_backup_verification::STORY,
     &anomaly_keeps_points::STORY,
     &storage_failure::STORY,
     &recover_corruption::STORY,

@@ -10,8 +10,8 @@ use super::{Output, RepositoryArgs};
 use crate::environment::Environment;
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
-use crate::retention::VERIFIED;
 use crate::telling::{Telling, bytes};
+use crate::verified;
 
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
@@ -78,10 +78,9 @@ pub async fn run(
     telling.end_stage();
     telling.clear();
     if args.record && report.passed() {
-        let at = (environment.clock)().to_string();
+        let at = (environment.clock)();
         for point in &points {
-            let passed = serde_json::json!({ "level": "full", "at": at });
-            repository.put_mark(VERIFIED, &point.id.to_string(), passed).await?;
+            verified::record(&repository, &point.id, verified::by_hand(), at).await?;
         }
     }
     let done = Done { passed: report.passed(), report };

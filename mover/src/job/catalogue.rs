@@ -16,6 +16,7 @@ pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[S
     let repository = desk.open(access).await?;
     let holds = Holds::of(&repository).await?;
     let trust = Trust::of(&repository).await?;
+    let verified = crate::verified::all(&repository).await?;
     let mut points = repository.points().await?.points;
     points.retain(|point| !known.contains(&point.id.to_string()));
     points.sort_by_key(|point| std::cmp::Reverse((point.attributes.consistency_time, point.id)));
@@ -27,7 +28,8 @@ pub(super) async fn catalogue(desk: &Desk, access: &RepositoryAccess, known: &[S
             Ok(Report::Captured(captured) | Report::Preserved(captured)) if is_name(&policy) => {
                 let hold = holds.reason(&point.id).map(str::to_owned);
                 let trust = trust.mark(&point.id);
-                Some(CataloguedPoint { policy, image, hold, trust, captured: *captured })
+                let verification = verified.get(&point.id.to_string()).cloned().flatten();
+                Some(CataloguedPoint { policy, image, hold, trust, verification, captured: *captured })
             }
             _ => None,
         }

@@ -33,6 +33,7 @@ mod seal;
 mod server_auth;
 mod validate;
 mod verify;
+mod verify_points;
 mod write_report;
 
 use std::path::{Path, PathBuf};
@@ -144,8 +145,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         }
         Request::Catalogue { repository, known } => catalogue::catalogue(desk, &repository, &known).await,
         Request::Judge { repository, rules, held } => maintain::judge(desk, &repository, &rules, &held).await,
-        Request::Mark { repository, hold, release, trust } => {
-            mark::mark(desk, &repository, &hold, &release, &trust).await
+        Request::Mark { repository, hold, release, trust, verified } => {
+            let said = mark::Said { hold: &hold, release: &release, trust: &trust, verified: &verified };
+            mark::mark(desk, &repository, said).await
         }
         Request::Revoke { repository, keeper, values, by } => {
             revoke::revoke(desk, &repository, &keeper, &values, &by).await
@@ -159,6 +161,9 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::CheckIntegrity { claim, data_path } => integrity::check(desk, &claim, &data_path).await,
         Request::CheckPreserved { repository, point, data_path } => {
             check_preserved::check(desk, &repository, &point, data_path.as_deref()).await
+        }
+        Request::VerifyPoints { repository, points, within } => {
+            verify_points::verify(desk, &repository, &points, positive("within", within)?).await
         }
         Request::Extract { repository, point, run } => {
             extract::extract(desk, &repository, &point, &run).await

@@ -66,7 +66,7 @@ fn free(path: &Path) -> Option<u8> {
 }
 
 /// Holds the structure and the collections of a restored ChromaDB against what was captured.
-async fn database(
+pub(super) async fn database(
     desk: &Desk,
     key: Key,
     expected: &ChromaFacts,

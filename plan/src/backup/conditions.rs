@@ -109,6 +109,7 @@ pub(super) fn set(
         Err(problem) => put(seen, plan, "SourceReady", false, problem.reason, &problem.message),
     }
     rpo(seen, plan);
+    verified(seen, plan);
     retention::set(seen, plan);
     match bad_request {
         Some(message) => put(seen, plan, "RequestAccepted", false, "InvalidTime", message),
@@ -195,6 +196,46 @@ fn rpo(seen: &Observed<'_>, plan: &mut Plan) {
             "NoPoint",
             "there is no good point; everything would be lost. See LastCaptureSucceeded and SourceReady",
         ),
+    }
+}
+
+/// How long a verification counts: one and a half months, as for a drill every month.
+const VERIFIED_FOR: Span = Span::from_hours(1116);
+
+/// Whether points of the policy were restored and found as captured, which turns False at one instant, too.
+fn verified(seen: &Observed<'_>, plan: &mut Plan) {
+    let policy = seen.policy.metadata.name.as_deref().unwrap_or_default();
+    let failed = points::failed(seen.points, policy);
+    let passed = plan.status.last_verified;
+    // What failed together with what passed counts: they are of one look.
+    if let Some((point, time)) = failed.filter(|(_, time)| passed.is_none_or(|passed| *time >= passed)) {
+        let name = point.metadata.name.as_deref().unwrap_or_default();
+        let message = format!(
+            "point {name} was restored and is not what was captured ({time:.0}); it is Quarantined. Look at the bucket, and at its condition Verified"
+        );
+        return put(seen, plan, "Verified", false, "Failed", message);
+    }
+    let Some(passed) = passed else {
+        let message =
+            "no point was restored and compared yet; a DrDrill with test: BackupVerification does that";
+        return put(seen, plan, "Verified", Status::Unknown, "NeverVerified", message);
+    };
+    let until = passed.checked_add(VERIFIED_FOR.to_duration()).unwrap_or(jiff::Timestamp::MAX);
+    if seen.now < until {
+        plan.next = plan.next.or_at(until);
+        put(
+            seen,
+            plan,
+            "Verified",
+            true,
+            "Passed",
+            format!("points were last found as captured at {passed:.0}"),
+        );
+    } else {
+        let message = format!(
+            "points were last found as captured at {passed:.0}, more than {VERIFIED_FOR} ago; let a DrDrill with test: BackupVerification look again"
+        );
+        put(seen, plan, "Verified", false, "Stale", message);
     }
 }
 

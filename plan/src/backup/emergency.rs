@@ -271,6 +271,7 @@ fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveEmergency, cap
         image: readable.chroma_db.map(|(_, image)| image).unwrap_or_default(),
         hold: None,
         trust: None,
+        verification: None,
     };
     let beside = plan.record.iter().map(|new| (new.name.as_str(), &new.spec));
     let point = points::new(about, captured, points::taken(seen.points).chain(beside), seen.now);

@@ -137,6 +137,7 @@ pub(super) fn succeeded(seen: &Observed<'_>, plan: &mut Plan, active: &ActiveCap
         image: offline::image(seen, plan),
         hold: None,
         trust: None,
+        verification: None,
     };
     let point = points::new(about, captured, points::taken(seen.points), seen.now);
     let whole = captured.findings.is_empty();

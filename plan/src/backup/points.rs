@@ -64,6 +64,8 @@ pub(crate) struct About<'a> {
     pub(crate) hold: Option<String>,
     /// Whether it is trusted, where the bucket says.
     pub(crate) trust: Option<TrustMark>,
+    /// That it was verified, where the bucket says so.
+    pub(crate) verification: Option<Verification>,
 }
 
 /// The point for a capture, named as no other of `taken` is.
@@ -73,6 +75,7 @@ pub(crate) fn new<'a>(
     taken: impl IntoIterator<Item = (&'a str, &'a RecoveryPointSpec)>,
     now: Timestamp,
 ) -> NewPoint {
+    let hold = about.hold.clone().map(|reason| Hold { reason });
     NewPoint {
         name: free_name(about.policy, captured, taken),
         spec: RecoveryPointSpec {
@@ -80,10 +83,10 @@ pub(crate) fn new<'a>(
             repository_ref: NameRef::new(about.repository),
             id: captured.point.clone(),
             deletion_policy: DeletionPolicy::default(),
-            hold: about.hold.map(|reason| Hold { reason }),
+            hold,
             trust: Trust::Auto,
         },
-        status: status(captured, about.origin, about.image, about.trust, now),
+        status: status(captured, about, now),
     }
 }
 
@@ -108,13 +111,8 @@ fn free_name<'a>(
     }
 }
 
-fn status(
-    captured: &Captured,
-    origin: Origin,
-    image: String,
-    trust: Option<TrustMark>,
-    now: Timestamp,
-) -> RecoveryPointStatus {
+fn status(captured: &Captured, about: About<'_>, now: Timestamp) -> RecoveryPointStatus {
+    let About { origin, image, trust, verification, .. } = about;
     let whole = captured.findings.is_empty();
     let mut conditions = Vec::new();
     let mut set = |kind: &str, status: Status, reason: &str, message: String| {
@@ -156,10 +154,15 @@ fn status(
             verdict: Verdict::Failed,
             time: now,
             by: "Capture".to_owned(),
+            recorded: false,
         }),
         trust,
         conditions,
     };
+    if status.verification.is_none() && captured.emergency.is_none() && verification.is_some() {
+        status.verification = verification;
+        crate::verification::told(&mut status, "so the repository says", 1, now);
+    }
     trust::judge(&mut status, Trust::Auto, 1, now);
     status
 }
@@ -267,8 +270,30 @@ pub(super) fn summarize(seen: &Observed<'_>, plan: &mut Plan) {
             newest = Some(LastPoint { name: recorded.name.clone(), consistency_time: time });
         }
     }
+    let passed = verifications(seen.points, policy).filter(|known| known.verdict == Verdict::Passed);
+    // Remembered when the point is gone.
+    plan.status.last_verified = plan.status.last_verified.max(passed.map(|known| known.time).max());
     plan.status.points = u32::try_from(count).unwrap_or(u32::MAX);
     plan.status.last_point = newest;
+}
+
+/// What is known of the points of a policy since they were captured.
+fn verifications<'a>(points: &'a [RecoveryPoint], policy: &'a str) -> impl Iterator<Item = &'a Verification> {
+    let of = points.iter().filter(move |point| point.spec.policy == policy);
+    of.filter_map(|point| point.status.as_ref()?.verification.as_ref()).filter(|known| known.by != "Capture")
+}
+
+/// The newest point that was restored and is not what was captured, and since when that is known.
+pub(super) fn failed<'a>(
+    points: &'a [RecoveryPoint],
+    policy: &str,
+) -> Option<(&'a RecoveryPoint, Timestamp)> {
+    let of = points.iter().filter(|point| point.spec.policy == policy);
+    let failed = of.filter_map(|point| {
+        let known = point.status.as_ref()?.verification.as_ref()?;
+        (known.by != "Capture" && known.verdict == Verdict::Failed).then_some((point, known.time))
+    });
+    failed.max_by_key(|(_, time)| *time)
 }
 
 /// The instant at which the RPO is missed, with nothing captured meanwhile: just after the newest point has reached it, or,

@@ -1,4 +1,4 @@
-//! The run of a drill: an ordinary RecoveryRun in a sandbox, on the same code path as a real one.
+//! The run of a drill: an ordinary RecoveryRun in a sandbox, on the same code path as a real one; or one that verifies points, which needs none.
 
 use crds::RecoveryRun;
 use crds::drill::{DrDrillStatus, DrillTest, RunningDrill};
@@ -96,7 +96,8 @@ fn of(seen: &Observed<'_>, running: &RunningDrill) -> Child {
                 named: None,
                 as_of: None,
             }),
-            target: Some(Target { in_place: None, sandbox: Some(spec.sandbox.clone().unwrap_or_default()) }),
+            target: (spec.test != DrillTest::BackupVerification)
+                .then(|| Target { in_place: None, sandbox: Some(spec.sandbox.clone().unwrap_or_default()) }),
             mode: RunMode::Run,
             deadline: spec.deadline,
             quarantine_for: None,

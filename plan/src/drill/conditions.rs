@@ -37,7 +37,7 @@ pub(super) fn impossible(seen: &Observed<'_>) -> Option<(&'static str, String)> 
     let of = match seen.drill.spec.test {
         DrillTest::DatabaseRecovery => " of a ChromaDB",
         DrillTest::NetworkFailure => " with spec.offline",
-        DrillTest::FullSystemRecovery | DrillTest::SecurityBreach => "",
+        DrillTest::BackupVerification | DrillTest::FullSystemRecovery | DrillTest::SecurityBreach => "",
     };
     let why = || {
         format!("namespace {namespace} has no BackupPolicy{of}, so there is nothing to rehearse; apply one")

@@ -2,13 +2,14 @@
 
 mod history;
 mod schedule;
+mod stamps;
 mod verdict;
 
 use crds::condition;
 use crds::drill::{DrDrillSpec, DrillTest};
 use crds::reference::{DRILL_LABEL, REQUESTED_AT};
 use crds::run::{ChosenPoint, RecoveryRunStatus, Verdict};
-use crds::{BackupPolicy, DrDrill, RecoveryRun};
+use crds::{BackupPolicy, DrDrill, RecoveryPoint, RecoveryRun};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ pub(super) struct World {
     pub(super) drill: DrDrill,
     pub(super) policies: Vec<BackupPolicy>,
     pub(super) runs: Vec<RecoveryRun>,
+    pub(super) points: Vec<RecoveryPoint>,
     pub(super) now: Timestamp,
     /// Every run that was ever created, with the time.
     pub(super) created: Vec<(Timestamp, String)>,
@@ -53,6 +55,7 @@ impl World {
             drill,
             policies: vec![policy.unwrap()],
             runs: vec![],
+            points: vec![],
             now,
             created: vec![],
             events: vec![],
@@ -66,6 +69,7 @@ impl World {
             terminating: false,
             policies: &self.policies,
             runs: &self.runs,
+            points: &self.points,
             now: self.now,
         })
     }
@@ -90,6 +94,16 @@ impl World {
             let run = run_of(&child.name, &format!("u-{}", self.uids), self.now, child.spec);
             self.runs.push(run);
             writes += 1;
+        }
+        for stamp in plan.stamps {
+            let point =
+                self.points.iter_mut().find(|point| point.metadata.name.as_ref() == Some(&stamp.name));
+            if let Some(point) = point.filter(|_| writes < most)
+                && let Some(status) = crate::verification::stamped(point, &stamp, self.now)
+            {
+                point.status = Some(status);
+                writes += 1;
+            }
         }
         for (_, uid) in plan.remove {
             if writes < most {
@@ -271,19 +285,22 @@ fn every_test_becomes_the_run_of_its_scenario() {
         ("FullSystemRecovery", Scenario::CompleteFailure),
         ("SecurityBreach", Scenario::SecurityBreach),
         ("NetworkFailure", Scenario::NetworkFailure),
+        ("BackupVerification", Scenario::BackupVerification),
     ] {
-        let mut world = World::new(
-            json!({"test": test, "schedule": {"cron": "0 5 1 * *"}, "deadline": "3h",
-                "sandbox": {"storageClassName": "fast", "keepOnFailure": "24h"}}),
-            "2026-11-23T09:40:00Z",
-        );
+        let verifies = scenario == Scenario::BackupVerification;
+        let mut spec = json!({"test": test, "schedule": {"cron": "0 5 1 * *"}, "deadline": "3h"});
+        if !verifies {
+            spec["sandbox"] = json!({"storageClassName": "fast", "keepOnFailure": "24h"});
+        }
+        let mut world = World::new(spec, "2026-11-23T09:40:00Z");
         world.policies[0].spec.offline =
             serde_json::from_value(json!({"endpoints": [{"host": "a", "port": 1}]})).unwrap();
         world.ask();
         world.settle();
         let run = &world.runs[0].spec;
         assert_eq!(run.scenario, scenario);
-        assert_eq!(run.sandbox().unwrap().storage_class_name.as_deref(), Some("fast"));
+        assert_eq!(run.target.is_none(), verifies, "what verifies needs no sandbox and has no other target");
+        assert_eq!(run.storage_class().map(String::as_str), (!verifies).then_some("fast"));
         assert_eq!(run.deadline.map(|d| d.to_string()).as_deref(), Some("3h"));
         let incident = run.incident.clone().unwrap();
         let breach = scenario == Scenario::SecurityBreach;
@@ -421,6 +438,7 @@ fn what_can_not_be_rehearsed_is_skipped_aloud() {
             terminating: false,
             policies: &World::new(monthly(), "2026-11-23T09:40:00Z").policies,
             runs: &[],
+            points: &[],
             now: world.now,
         })
         .is_some_and(|(_, why)| why.contains("spec.offline"))

@@ -89,6 +89,9 @@ pub fn of(run: &RecoveryRunStatus, promised: &Promised) -> Option<Outcome> {
         reason,
         message: recovery::cut(&message, 1024),
         point: match run.points.as_slice() {
+            _ if promised.test == DrillTest::BackupVerification => {
+                run.display.as_ref().and_then(|shown| shown.point.clone())
+            }
             [] => None,
             [one] => Some(one.name.clone()),
             several => Some(format!("{} points", several.len())),

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::choice::{self, Choice};
 use super::effect::Effect;
 use super::scope::circle;
-use super::seen::{ClaimSeen, Component, Observed, RunSeen, VolumeSeen};
+use super::seen::{ClaimSeen, Component, Observed, Role, RunSeen, VolumeSeen};
 use super::steps::{self, Step};
 use super::{Draft, Progress, assessment, dry_run, isolation, limits, network, preserve, settle, texts};
 
@@ -101,9 +101,11 @@ fn look(seen: &Observed, now: Timestamp) -> First {
     if let Some(refused) = refusal(seen, now) {
         return First::Refuse(refused.0, refused.1);
     }
+    let verifies = spec.scenario == Scenario::BackupVerification;
     let rehearsal = spec.sandbox().is_some();
     if spec.mode == RunMode::Run
         && !rehearsal
+        && !verifies
         && let Some(rival) = seen.others.iter().find(|other| {
             let shared = other.policies.iter().any(|policy| seen.component(policy).is_some());
             // An outage may last for days, and keeps nobody from restoring a volume.
@@ -130,11 +132,11 @@ fn look(seen: &Observed, now: Timestamp) -> First {
             ),
         );
     }
-    if let Some(why) = isolation::of_another(seen) {
+    if let Some(why) = isolation::of_another(seen).filter(|_| !verifies) {
         return First::Wait("WaitingForRun", why);
     }
     // What is remembered of them now would be that they don't run.
-    if let Some(component) = seen.components.iter().find(|component| component.stopped) {
+    if let Some(component) = seen.components.iter().find(|component| component.stopped && !verifies) {
         return First::Wait(
             "WaitingForCapture",
             format!(
@@ -146,7 +148,8 @@ fn look(seen: &Observed, now: Timestamp) -> First {
     if let Some(why) = catalogue(seen) {
         return First::Wait("WaitingForRepository", why);
     }
-    for component in seen.restored() {
+    let verified = seen.components.iter().filter(|component| component.role == Role::Verified);
+    for component in seen.restored().chain(verified) {
         if let Err(why) = &component.access {
             return First::Wait("WaitingForRepository", why.clone());
         }
@@ -184,7 +187,8 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
     }
     let network = run.spec.scenario == Scenario::NetworkFailure;
     let confirm = run.spec.in_place().map(|target| target.confirm.as_str());
-    let in_place = !network && run.spec.sandbox().is_none();
+    let verifies = run.spec.scenario == Scenario::BackupVerification;
+    let in_place = !network && !verifies && run.spec.sandbox().is_none();
     if in_place && confirm != Some(namespace.as_str()) {
         return Some((
             "ConfirmMismatch",
@@ -253,14 +257,18 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
         let of = match run.spec.scenario {
             Scenario::DatabaseCorruption => " of a ChromaDB",
             Scenario::NetworkFailure => " with spec.offline",
-            Scenario::CompleteFailure | Scenario::StorageFailure | Scenario::SecurityBreach => "",
+            Scenario::CompleteFailure
+            | Scenario::StorageFailure
+            | Scenario::SecurityBreach
+            | Scenario::BackupVerification => "",
         };
         let points = match run.spec.scenario {
             Scenario::CompleteFailure => ", and no RecoveryRepository of it holds a point",
             Scenario::DatabaseCorruption
             | Scenario::StorageFailure
             | Scenario::NetworkFailure
-            | Scenario::SecurityBreach => "",
+            | Scenario::SecurityBreach
+            | Scenario::BackupVerification => "",
         };
         if network && !seen.policies.is_empty() {
             return Some((
@@ -279,7 +287,7 @@ fn refusal(seen: &Observed, now: Timestamp) -> Option<(&'static str, String)> {
         ));
     }
     let depends_on = seen.components.iter().map(|c| (c.policy.as_str(), c.depends_on.as_slice()));
-    if let (Some(circle), false) = (circle(depends_on), network) {
+    if let (Some(circle), false) = (circle(depends_on), network || verifies) {
         return Some((
             "InvalidSpec",
             format!(
@@ -430,6 +438,13 @@ pub(crate) fn advance(draft: &mut Draft<'_>) -> Progress {
 }
 
 fn assessed(seen: &Observed) -> String {
+    if seen.run.spec.scenario == Scenario::BackupVerification {
+        let policies: Vec<&str> = seen.components.iter().map(|component| component.policy.as_str()).collect();
+        return format!(
+            "points of {} are verified, and nothing of the cluster is touched",
+            policies.join(", ")
+        );
+    }
     if seen.run.spec.scenario == Scenario::NetworkFailure {
         return network::concerned(seen);
     }

@@ -10,13 +10,16 @@ use super::assess::{current, declared};
 use super::choice::{Choice, describe};
 use super::seen::{ClaimSeen, Component, Observed, PointSeen, Role, VolumeSeen};
 use super::steps::{Kind, Step};
-use super::{Draft, audit, evidence, isolation, network, preserve, quantity, rotate, stop, texts};
+use super::{
+    Draft, audit, evidence, isolation, network, preserve, quantity, rotate, stop, texts, verification,
+};
 
 /// What `step` would do.
 pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, Choice>) -> String {
     let Some(policy) = &step.policy else { return whole(seen, step.kind) };
     let Some(component) = seen.component(policy) else { return String::new() };
     match step.kind {
+        Kind::VerifyPoints => return verification::foretell(seen, component),
         Kind::Start => return start(component),
         Kind::Validate => return validate(component).to_owned(),
         kind if component.role == Role::Offline => return network::foretell(component, kind),
@@ -129,6 +132,7 @@ pub(crate) fn foretell(seen: &Observed, step: &Step, choices: &BTreeMap<String, 
         | Kind::LiftIsolation
         | Kind::Unseal
         | Kind::Protect
+        | Kind::VerifyPoints
         | Kind::Report => String::new(),
     }
 }
@@ -187,7 +191,7 @@ fn validate(component: &Component) -> &'static str {
         (Role::Restored, false) => {
             "hold the running ChromaDB against the point through its API; undo: none needed"
         }
-        (Role::Restored, true) | (Role::Dependent | Role::Offline, _) => {
+        (Role::Restored, true) | (Role::Dependent | Role::Offline | Role::Verified, _) => {
             "see that its workloads are ready and its CronJobs scheduled; undo: none needed"
         }
     }
@@ -203,6 +207,12 @@ fn whole(seen: &Observed, kind: Kind) -> String {
     };
     match kind {
         Kind::Assess if seen.run.spec.scenario == Scenario::NetworkFailure => network::concerned(seen),
+        Kind::Assess if seen.run.spec.scenario == Scenario::BackupVerification => {
+            "look at points and the repository; undo: none needed".to_owned()
+        }
+        Kind::Report if seen.run.spec.scenario == Scenario::BackupVerification => {
+            "count what was verified; undo: none needed".to_owned()
+        }
         Kind::Assess => {
             "look at workloads, claims, volumes, points and the repository; undo: none needed".to_owned()
         }
@@ -253,7 +263,8 @@ fn whole(seen: &Observed, kind: Kind) -> String {
         | Kind::Diagnose
         | Kind::EnterOffline
         | Kind::Watch
-        | Kind::LeaveOffline => String::new(),
+        | Kind::LeaveOffline
+        | Kind::VerifyPoints => String::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use super::seen::{ClaimSeen, NetworkPolicySeen};
 use crate::backup::points::NewPoint;
 use crate::effect::MoverJob;
+use crate::verification::Stamp;
 use crate::workload::Scale;
 
 /// One change of the cluster. Uids and versions are preconditions: an effect planned on an outdated look does nothing.
@@ -175,6 +176,8 @@ pub enum Effect {
         /// Uid that was seen.
         uid: String,
     },
+    /// Says on a point that it was verified, and what came out.
+    StampPoint(Box<Stamp>),
     /// Reserves a volume for a claim that does not exist yet, where the components of the run are.
     PatchVolume {
         /// Name of the volume.
@@ -243,6 +246,7 @@ impl Effect {
             Self::CreatePolicy(_) => "CreatePolicy".into(),
             Self::DeletePolicy { .. } => "DeletePolicy".into(),
             Self::QuarantinePoint { .. } => "QuarantinePoint".into(),
+            Self::StampPoint(_) => "StampPoint".into(),
             Self::SetReclaimPolicy { .. } => "SetReclaimPolicy".into(),
             Self::Scale(_) => "Scale".into(),
             Self::SetSwitch { .. } => "SetSwitch".into(),

@@ -159,7 +159,8 @@ pub(crate) fn point(
     };
     let specs: Vec<(&str, RecoveryPointSpec)> =
         seen.points.iter().map(|point| (point.name.as_str(), spec(point))).collect();
-    let about = About { policy, repository, origin: Origin::Run, image, hold: None, trust: None };
+    let about =
+        About { policy, repository, origin: Origin::Run, image, hold: None, trust: None, verification: None };
     let taken = specs.iter().map(|(name, spec)| (*name, spec));
     let new = points::new(about, captured, taken, captured.consistency_time);
     let known = seen.points.iter().find(|point| point.id == captured.point && point.repository == repository);

@@ -142,6 +142,7 @@ pub(crate) fn mark(draft: &mut Draft<'_>, index: usize, policy: &str) -> Progres
         hold: Vec::new(),
         release: Vec::new(),
         trust: suspected.iter().map(say).collect(),
+        verified: Vec::new(),
     };
     let failed = match mover::drive(draft, index, wanted(Kind::MarkPoints, policy, request, access)) {
         Outcome::Pending(progress) => return progress,

@@ -39,7 +39,7 @@ pub(crate) fn foreseen(draft: &Draft<'_>, component: &Component, from: Timestamp
     }
     let swaps = draft.status.swaps.iter().filter(|swap| swap.policy == component.policy);
     let unknown = match draft.seen.run.spec.scenario {
-        Scenario::SecurityBreach | Scenario::NetworkFailure => return None,
+        Scenario::SecurityBreach | Scenario::NetworkFailure | Scenario::BackupVerification => return None,
         Scenario::CompleteFailure | Scenario::StorageFailure => {
             Some("records are counted after a DatabaseCorruption only")
         }

@@ -12,11 +12,14 @@ use super::assess::declared;
 use super::seen::{Component, Role};
 use super::steps::{Kind, Step};
 use super::walk::{Stretch, lane};
-use super::{Draft, Progress, losses, network, security};
+use super::{Draft, Progress, losses, network, security, verification};
 use crate::effect::Event;
 
 /// Measures, and completes the run.
 pub(crate) fn report(draft: &mut Draft<'_>) -> Progress {
+    if draft.seen.run.spec.scenario == Scenario::BackupVerification {
+        return verification::report(draft);
+    }
     let numbers = measure(draft);
     security::conclude(draft);
     draft.status.verdict.get_or_insert(Verdict::Passed);
@@ -122,7 +125,7 @@ fn proved(draft: &Draft<'_>, component: &Component) -> Option<(Timestamp, Option
             let known = draft.status.offline.iter().find(|known| known.policy == *policy)?;
             Some((known.entered?, None))
         }
-        Role::Dependent => None,
+        Role::Dependent | Role::Verified => None,
     }
 }
 

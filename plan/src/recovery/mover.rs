@@ -483,6 +483,7 @@ pub(crate) fn kind_of(report: &Report) -> &'static str {
         Report::Checked(_) => "Checked",
         Report::Restored(_) => "Restored",
         Report::Verified(_) => "Verified",
+        Report::PointsVerified(_) => "PointsVerified",
         Report::Validated { .. } => "Validated",
         Report::Diagnosed(_) => "Diagnosed",
         Report::IsolationProbed(_) => "IsolationProbed",

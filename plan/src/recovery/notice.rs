@@ -5,7 +5,8 @@
 use crds::Span;
 use crds::condition::get;
 use crds::run::{
-    DataLossRisk, GateStatus, Incident, NoticeStatus, RunMode, RunPhase, Severity, StepPhase, StepStatus,
+    DataLossRisk, GateStatus, Incident, NoticeStatus, RunMode, RunPhase, Scenario, Severity, StepPhase,
+    StepStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -61,8 +62,9 @@ impl Notice {
 /// The notice that is due, and the mark that it was told.
 pub(crate) fn due(draft: &mut Draft<'_>) -> Option<Notice> {
     let (seen, now) = (draft.seen, draft.now);
-    // Nobody waits for a rehearsal.
-    let rehearsal = seen.run.spec.sandbox().is_some();
+    // Nobody waits for a rehearsal, nor where points are verified.
+    let spec = &seen.run.spec;
+    let rehearsal = spec.sandbox().is_some() || spec.scenario == Scenario::BackupVerification;
     if rehearsal || seen.run.spec.mode != RunMode::Run || seen.run.deleting || !begun(&draft.status) {
         return None;
     }

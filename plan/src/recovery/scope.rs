@@ -40,7 +40,7 @@ pub fn scope(
         (None, Scenario::CompleteFailure) => !lost || none_left,
         (None, Scenario::StorageFailure) => !lost,
         (None, Scenario::DatabaseCorruption) => !lost && !policy.application,
-        (None, Scenario::SecurityBreach) => !lost,
+        (None, Scenario::SecurityBreach | Scenario::BackupVerification) => !lost,
     };
     let of = |list: &'_ [PolicySeen], lost: bool| -> Vec<String> {
         list.iter().filter(|policy| asked(policy, lost)).map(|policy| policy.name.clone()).collect()
@@ -54,8 +54,10 @@ pub fn scope(
     }
     let mut concerned = restored.clone();
     let network = spec.scenario == Scenario::NetworkFailure;
+    let verified = spec.scenario == Scenario::BackupVerification;
     // Who depends on a component that is offline is not touched: it has an offline mode of its own, or needs none.
     while !network
+        && !verified
         && let Some(more) = policies.iter().find(|policy| {
             !concerned.contains(&policy.name) && policy.depends_on.iter().any(|name| concerned.contains(name))
         })
@@ -68,6 +70,7 @@ pub fn scope(
     }
     let role = |policy: &String| match restored.contains(policy) {
         true if network => Role::Offline,
+        true if verified => Role::Verified,
         true => Role::Restored,
         false => Role::Dependent,
     };
@@ -111,8 +114,10 @@ fn planned(steps: &[StepStatus]) -> Vec<Member> {
         let Some(policy) = &step.policy else { continue };
         let is = |words: &[&str]| words.iter().any(|word| step.name.starts_with(word));
         let offline = is(&["Diagnose/", "EnterOffline/", "Watch/", "LeaveOffline/"]);
-        let restores = !offline && !is(&["Start/", "Validate/"]);
+        let verified = is(&["VerifyPoints/"]);
+        let restores = !offline && !verified && !is(&["Start/", "Validate/"]);
         let role = match (offline, restores) {
+            _ if verified => Role::Verified,
             (true, _) => Role::Offline,
             (false, true) => Role::Restored,
             (false, false) => Role::Dependent,

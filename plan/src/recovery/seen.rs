@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::Span;
 use crds::job::RepositoryAccess;
+use crds::point::Verification;
 use crds::policy::{Objectives, OfflineMode, PolicyCheck, Priority, RunCapture, ServerAuth, StatusRef};
 use crds::reference::WorkloadRef;
 use crds::run::{RecoveryRunSpec, RecoveryRunStatus};
@@ -281,6 +282,8 @@ pub enum Role {
     Dependent,
     /// It is switched to offline mode and back; its volumes are left alone.
     Offline,
+    /// Its points are verified; nothing of it is touched.
+    Verified,
 }
 
 /// What a policy protects.
@@ -394,6 +397,8 @@ pub struct PointSeen {
     pub chroma: bool,
     /// Migration levels of its data.
     pub migrations: Option<String>,
+    /// The last that is known of it since it was captured, or what its capture found.
+    pub verification: Option<Verification>,
 }
 
 /// Whether a point may be restored.

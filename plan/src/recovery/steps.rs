@@ -5,7 +5,7 @@ use crds::run::{RecoveryRunSpec, Scenario, StepPhase, StepStatus};
 use super::seen::{Component, Role};
 use super::{
     Draft, Progress, audit, emergency, evidence, isolation, lift, mover, network, objects, offline, preserve,
-    protect, provision, rotate, sandbox, start, stop, swap, texts, validate,
+    protect, provision, rotate, sandbox, start, stop, swap, texts, validate, verification,
 };
 use crate::effect::Event;
 
@@ -47,11 +47,12 @@ pub(crate) enum Kind {
     LiftIsolation,
     Unseal,
     Protect,
+    VerifyPoints,
     Report,
 }
 
 /// Every kind and its word.
-const WORDS: [(Kind, &str); 28] = [
+const WORDS: [(Kind, &str); 29] = [
     (Kind::Assess, "Assess"),
     (Kind::Sandbox, "Sandbox"),
     (Kind::Isolate, "Isolate"),
@@ -79,6 +80,7 @@ const WORDS: [(Kind, &str); 28] = [
     (Kind::LiftIsolation, "LiftIsolation"),
     (Kind::Unseal, "Unseal"),
     (Kind::Protect, "Protect"),
+    (Kind::VerifyPoints, "VerifyPoints"),
     (Kind::Report, "Report"),
 ];
 
@@ -90,9 +92,12 @@ fn before(scenario: Scenario, role: Role) -> &'static [Kind] {
         (Role::Restored, Scenario::SecurityBreach) => &[Kind::Emergency],
         (
             Role::Restored,
-            Scenario::DatabaseCorruption | Scenario::StorageFailure | Scenario::NetworkFailure,
+            Scenario::DatabaseCorruption
+            | Scenario::StorageFailure
+            | Scenario::NetworkFailure
+            | Scenario::BackupVerification,
         )
-        | (Role::Dependent | Role::Offline, _) => &[],
+        | (Role::Dependent | Role::Offline | Role::Verified, _) => &[],
     }
 }
 
@@ -101,7 +106,8 @@ fn lane(scenario: Scenario, role: Role) -> &'static [Kind] {
     match (role, scenario) {
         (Role::Dependent, _) => &[Kind::Start, Kind::Validate],
         (Role::Offline, _) => &[Kind::Diagnose, Kind::EnterOffline, Kind::Watch, Kind::LeaveOffline],
-        (Role::Restored, Scenario::NetworkFailure) => &[],
+        (Role::Verified, _) => &[Kind::VerifyPoints],
+        (Role::Restored, Scenario::NetworkFailure | Scenario::BackupVerification) => &[],
         (Role::Restored, Scenario::CompleteFailure) => &[
             Kind::Emergency,
             Kind::Quarantine,
@@ -188,7 +194,8 @@ impl Kind {
             | Self::Diagnose
             | Self::EnterOffline
             | Self::Watch
-            | Self::LeaveOffline => false,
+            | Self::LeaveOffline
+            | Self::VerifyPoints => false,
         }
     }
 
@@ -222,6 +229,7 @@ impl Kind {
             Self::LiftIsolation => "lift",
             Self::Unseal => "unseal",
             Self::Protect => "protect",
+            Self::VerifyPoints => "verify",
             Self::Report => "report",
         }
     }
@@ -271,8 +279,8 @@ pub(crate) fn table(spec: &RecoveryRunSpec, components: &[Component]) -> Vec<Ste
         steps.extend([whole(Kind::Isolate), whole(Kind::Seal)]);
     }
     steps.extend(of_all(before));
-    // A network failure stops nothing as a whole.
-    if scenario != Scenario::NetworkFailure {
+    // A network failure stops nothing as a whole, and a verification nothing.
+    if !matches!(scenario, Scenario::NetworkFailure | Scenario::BackupVerification) {
         steps.push(whole(Kind::Stop));
     }
     // What they left is looked for before anything is changed back, and when nothing of it runs any more.
@@ -366,6 +374,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
         (Kind::EnterOffline, Some(policy)) => offline::enter(draft, policy),
         (Kind::Watch, Some(policy)) => network::watch(draft, index, policy),
         (Kind::LeaveOffline, Some(policy)) => offline::leave(draft, policy),
+        (Kind::VerifyPoints, Some(policy)) => verification::advance(draft, index, policy),
         (
             Kind::MarkPoints
             | Kind::Objects
@@ -383,7 +392,8 @@ pub(crate) fn advance(draft: &mut Draft<'_>, index: usize, step: &Step) -> Progr
             | Kind::Diagnose
             | Kind::EnterOffline
             | Kind::Watch
-            | Kind::LeaveOffline,
+            | Kind::LeaveOffline
+            | Kind::VerifyPoints,
             None,
         ) => Progress::failed("StepFailed", "the step names no policy; it was planned by another version"),
     }

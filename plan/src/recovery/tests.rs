@@ -30,6 +30,7 @@ mod storage;
 mod trusted;
 mod undo;
 mod validated;
+mod verification;
 
 use cluster::*;
 use crds::condition::get;

@@ -2,7 +2,7 @@
 
 use crds::Span;
 use crds::condition::{clear, get, is_true};
-use crds::run::{Display, RunPhase, StepPhase, StepStatus, Verdict};
+use crds::run::{Display, RunPhase, Scenario, StepPhase, StepStatus, Verdict};
 use jiff::Timestamp;
 
 use super::{Draft, settle::settled, walk};
@@ -111,7 +111,10 @@ fn columns(draft: &mut Draft<'_>) {
         ([], [first, ..]) | ([first], _) => Some((*first).to_owned()),
         ([first, more @ ..], _) => Some(format!("{first} (+{})", more.len())),
     };
+    let verifies = draft.seen.run.spec.scenario == Scenario::BackupVerification;
     display.point = match status.points.as_slice() {
+        // How many were verified: of each component one is named.
+        _ if verifies => display.point,
         [] => display.point,
         [one] => Some(one.name.clone()),
         more => Some(format!("{} points", more.len())),

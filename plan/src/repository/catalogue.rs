@@ -113,6 +113,7 @@ fn ended(seen: &Observed<'_>, plan: &mut Plan, round: CatalogueRound, report: &R
                     image: point.image.clone(),
                     hold: point.hold.clone(),
                     trust: point.trust.clone(),
+                    verification: point.verification.clone(),
                 };
                 let beside = plan.catalogue.record.iter().map(|new| (new.name.as_str(), &new.spec));
                 let taken = points::taken(seen.points).chain(beside);

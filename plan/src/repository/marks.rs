@@ -4,18 +4,22 @@
 //! with its hold. What is said of trust is told once: said again after a run has quarantined the point, it would lift that unasked.
 
 use crds::condition;
-use crds::job::{HeldPoint, PointTrust, Report, Request};
-use crds::point::{TrustMark, TrustReason};
+use crds::job::{HeldPoint, PointTrust, Report, Request, VerifiedPoint};
+use crds::point::{TrustMark, TrustReason, TrustWord, Verification};
 use crds::repository::{MarksRound, RepositoryMode, SaidOfPoint};
-use crds::{RecoveryRepository, Span};
+use crds::run::Verdict;
+use crds::{RecoveryPoint, RecoveryRepository, Span};
 
 use super::{Observed, Plan, access, conditions, keys, work};
 use crate::effect::{JobState, MoverJob};
 use crate::trust;
+use crate::verification;
 
 const DEADLINE: Span = Span::from_mins(15);
 /// As many as the status has room for, of holds and of words on trust. What is said beyond counts in this cluster alone, and that is told.
 const MOST: usize = 128;
+/// What is verified and not told yet waits for the next round.
+const MOST_VERIFIED: usize = 64;
 
 /// The name of the Job of the round that is under way.
 #[must_use]
@@ -66,8 +70,33 @@ fn statuses(seen: &Observed<'_>, plan: &mut Plan, round: Option<&MarksRound>) {
             })
         });
         let name = point.metadata.name.clone().unwrap_or_default();
-        plan.judged.extend(trust::status(point, marked, seen.now).map(|status| (name, status)));
+        let mut status = trust::status(point, marked, seen.now);
+        // What was found after the Job had its request was not told by it.
+        let told = |known: &Verification, round: &MarksRound| {
+            round.verified_telling.contains(&point.spec.id) && known.time <= round.started && !known.recorded
+        };
+        let known = point.status.as_ref().and_then(|status| status.verification.as_ref());
+        if round.zip(known).is_some_and(|(round, known)| told(known, round)) {
+            let mut recorded = status.or(point.status.clone()).unwrap_or_default();
+            if let Some(known) = &mut recorded.verification {
+                known.recorded = true;
+            }
+            status = Some(recorded);
+        }
+        plan.judged.extend(status.map(|status| (name, status)));
     }
+}
+
+/// The points of this repository that were verified, of which it was not told yet, in the order of their ids.
+fn verified<'a>(seen: &Observed<'a>) -> Vec<&'a RecoveryPoint> {
+    let name = seen.repository.metadata.name.as_deref().unwrap_or_default();
+    let of_this = seen.points.iter().filter(|point| point.spec.repository_ref.name == name);
+    let mut found: Vec<&RecoveryPoint> = of_this
+        .filter(|point| point.metadata.deletion_timestamp.is_none() && verification::is_to_be_told(point))
+        .collect();
+    found.sort_by(|a, b| a.spec.id.cmp(&b.spec.id));
+    found.truncate(MOST_VERIFIED);
+    found
 }
 
 fn is_under_way(plan: &Plan) -> bool {
@@ -89,6 +118,7 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
                     telling: Vec::new(),
                     trust_told: round.trust_telling,
                     trust_telling: Vec::new(),
+                    verified_telling: Vec::new(),
                     ..round
                 });
             }
@@ -101,7 +131,12 @@ pub(super) fn follow(seen: &Observed<'_>, plan: &mut Plan) {
         }
     }
     statuses(seen, plan, told.as_ref());
-    begin(seen, plan);
+    // What was told now stands in the points only at the next look.
+    if told.as_ref().is_none_or(|round| round.verified_telling.is_empty()) {
+        begin(seen, plan);
+    } else {
+        plan.next = plan.next.or_at(seen.now);
+    }
 }
 
 fn begin(seen: &Observed<'_>, plan: &mut Plan) {
@@ -113,7 +148,8 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
     held.truncate(MOST);
     said.truncate(MOST);
     let last = plan.status.marks.clone().unwrap_or_default();
-    if held == last.told && said == last.trust_told {
+    let verified = verified(seen);
+    if held == last.told && said == last.trust_told && verified.is_empty() {
         if !held.is_empty() || plan.status.marks.is_some() {
             conditions::marks(seen, &mut plan.status, recorded(held.len(), said.len(), beyond));
         }
@@ -140,6 +176,7 @@ fn begin(seen: &Observed<'_>, plan: &mut Plan) {
         finished: None,
         telling: held,
         trust_telling: said,
+        verified_telling: verified.iter().map(|point| point.spec.id.clone()).collect(),
         ..last
     };
     plan.mark = Some(job(seen, &round));
@@ -166,6 +203,7 @@ fn failed(seen: &Observed<'_>, plan: &mut Plan, round: MarksRound, why: &str) {
         failures,
         telling: Vec::new(),
         trust_telling: Vec::new(),
+        verified_telling: Vec::new(),
         ..round
     });
 }
@@ -177,6 +215,23 @@ fn job(seen: &Observed<'_>, round: &MarksRound) -> MoverJob {
     let gone = round.told.iter().filter(|told| !still(told) && is_known(told));
     // What was told before is not told again.
     let new = round.trust_telling.iter().filter(|said| !round.trust_told.contains(said));
+    let telling = seen.points.iter().filter(|point| round.verified_telling.contains(&point.spec.id));
+    let found = |verdict: Verdict| {
+        let of =
+            telling.clone().filter_map(|point| Some((point, point.status.as_ref()?.verification.as_ref()?)));
+        of.filter(move |(_, known)| known.verdict == verdict && known.time <= round.started)
+    };
+    let failed = found(Verdict::Failed).map(|(point, known)| PointTrust {
+        point: point.spec.id.clone(),
+        word: TrustWord::Quarantined,
+        reason: TrustReason::VerificationFailed,
+        by: known.by.clone(),
+    });
+    let passed = found(Verdict::Passed).map(|(point, known)| VerifiedPoint {
+        point: point.spec.id.clone(),
+        by: known.by.clone(),
+        at: known.time,
+    });
     let request = Request::Mark {
         repository: access(repository),
         hold: round.telling.clone(),
@@ -188,7 +243,9 @@ fn job(seen: &Observed<'_>, round: &MarksRound) -> MoverJob {
                 reason: TrustReason::ByUser,
                 by: trust::by(repository),
             })
+            .chain(failed)
             .collect(),
+        verified: passed.collect(),
     };
     work::job(repository, job_name(repository, round), request, keys(repository), DEADLINE)
 }

@@ -80,6 +80,10 @@ fn i10_the_controller_creates_runs_of_drills_in_sandboxes_and_no_others() {
     let as_controller = |run: &Value| create(server(), &namespace, CONTROLLER, run);
     let _ = as_controller(&run("db-1", &sandbox, Some(&uid))).success();
     let in_place = json!({"inPlace": {"confirm": namespace}});
+    // What verifies points restores nothing into the cluster.
+    let mut verifies = run("db-v", &Value::Null, Some(&uid));
+    verifies["spec"] = json!({"scenario": "BackupVerification"});
+    let _ = as_controller(&verifies).success();
     let said = as_controller(&run("db-2", &in_place, Some(&uid))).refusal();
     assert!(said.contains("outside of a sandbox: spec.target.sandbox is missing"), "{said}");
     let said = as_controller(&run("db-2", &sandbox, None)).refusal();

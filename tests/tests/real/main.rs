@@ -53,4 +53,5 @@ mod store_conformance;
 mod store_lock;
 mod store_s3;
 mod turns;
+mod verify_points;
 mod volume_repository;

@@ -98,6 +98,7 @@ fn what_is_held_in_the_bucket_stays_whoever_judges_and_prunes_and_is_found_with_
             hold: hold.iter().map(held).collect(),
             release: release.iter().map(|id| (*id).to_owned()).collect(),
             trust: vec![],
+            verified: vec![],
         };
         assert_eq!(pod.run(&request), (Report::Marked, 0));
     };
@@ -118,8 +119,13 @@ fn what_is_held_in_the_bucket_stays_whoever_judges_and_prunes_and_is_found_with_
 /// Says something of the trust of a point.
 fn judged(pod: &Pod, point: &str, word: TrustWord, reason: TrustReason) {
     let said = PointTrust { point: point.into(), word, reason, by: "run/breach".into() };
-    let request =
-        Request::Mark { repository: pod.access(), hold: vec![], release: vec![], trust: vec![said] };
+    let request = Request::Mark {
+        repository: pod.access(),
+        hold: vec![],
+        release: vec![],
+        trust: vec![said],
+        verified: vec![],
+    };
     assert_eq!(pod.run(&request), (Report::Marked, 0));
 }
 

@@ -89,7 +89,8 @@ fn the_newest_point_that_was_verified_is_told_beside_the_newest_one() {
     let mut world = World::new(CREATED);
     let verified = |id: &str, time: &str, verdict: Verdict, phase: PointPhase| {
         let mut point = stored(id, time, phase);
-        let verification = Verification { verdict, time: at(CREATED), by: "run/weekly".into() };
+        let verification =
+            Verification { verdict, time: at(CREATED), by: "run/weekly".into(), recorded: false };
         point.status.as_mut().unwrap().verification = Some(verification);
         point
     };
@@ -131,6 +132,7 @@ fn an_emergency_capture_is_recorded_as_quarantined_with_what_it_has_not_whatever
         image: String::new(),
         hold: None,
         trust: None,
+        verification: None,
     };
     let new = points::new(about(), &emergency("e1", "2026-11-23T10:00:00Z"), [], at("2026-11-23T10:01:00Z"));
     let status = &new.status;
@@ -154,4 +156,74 @@ fn an_emergency_capture_is_recorded_as_quarantined_with_what_it_has_not_whatever
     world.settle();
     world.is("RPOMet", "False", "PointTooOld");
     assert_eq!(points::available(&world.points, "chromadb").len(), 1);
+}
+
+/// Says on a point of the world that a run has verified it.
+fn verified(world: &mut World, id: &str, verdict: Verdict, time: &str) {
+    let point = world.points.iter_mut().find(|point| point.spec.id == id).unwrap();
+    let stamp = crate::verification::Stamp {
+        name: id.into(),
+        verification: Verification { verdict, time: at(time), by: format!("run/{time}"), recorded: false },
+        found: "its hash is not the point's".into(),
+    };
+    point.status = crate::verification::stamped(point, &stamp, at(time));
+}
+
+#[test]
+fn a_policy_tells_whether_its_points_were_verified_and_turns_when_that_is_too_long_ago() {
+    let mut world = World::new(CREATED);
+    for (id, time) in [("p1", "2026-11-23T08:00:03Z"), ("p2", "2026-11-23T09:00:03Z")] {
+        world.points.push(stored(id, time, PointPhase::Available));
+    }
+    world.settle();
+    world.is("Verified", "Unknown", "NeverVerified");
+    verified(&mut world, "p1", Verdict::Passed, "2026-11-23T09:10:00Z");
+    world.settle();
+    world.is("Verified", "True", "Passed");
+    assert_eq!(world.status().last_verified, Some(at("2026-11-23T09:10:00Z")));
+    // One look that finds one point good and another not has found one that is not.
+    verified(&mut world, "p2", Verdict::Failed, "2026-11-23T09:10:00Z");
+    world.settle();
+    world.is("Verified", "False", "Failed");
+    verified(&mut world, "p1", Verdict::Passed, "2026-11-23T09:11:00Z");
+    world.settle();
+    world.is("Verified", "True", "Passed");
+    // That it passed is remembered when the point is gone.
+    world.points.clear();
+    world.policy.spec.mode = crds::policy::PolicyMode::Suspended;
+    world.now = at("2026-11-23T09:11:00Z") + jiff::SignedDuration::from_hours(1116)
+        - jiff::SignedDuration::from_secs(1);
+    let plan = world.settle();
+    world.is("Verified", "True", "Passed");
+    assert_eq!(plan.next, Next::At(at("2026-11-23T09:11:00Z") + jiff::SignedDuration::from_hours(1116)));
+    world.wait(&plan);
+    world.settle();
+    world.is("Verified", "False", "Stale");
+}
+
+#[test]
+fn what_the_bucket_says_was_verified_is_known_of_a_point_that_is_found_again() {
+    let known = Verification {
+        verdict: Verdict::Passed,
+        time: at("2026-11-22T09:00:00Z"),
+        by: "run/weekly".into(),
+        recorded: true,
+    };
+    let about = |verification| points::About {
+        policy: "chromadb",
+        repository: "primary",
+        origin: crds::policy::Origin::Discovered,
+        image: String::new(),
+        hold: None,
+        trust: None,
+        verification,
+    };
+    let none = std::iter::empty();
+    let found = points::new(about(Some(known.clone())), &captured("p1", CREATED), none, at(CREATED));
+    assert_eq!(found.status.verification, Some(known.clone()));
+    assert_eq!(condition::get(&found.status.conditions, "Verified").unwrap().status, "True");
+    // What its capture found counts for more.
+    let none = std::iter::empty();
+    let found = points::new(about(Some(known)), &suspect("p1", CREATED), none, at(CREATED));
+    assert_eq!(found.status.verification.unwrap().by, "Capture");
 }

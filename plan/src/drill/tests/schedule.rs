@@ -223,7 +223,7 @@ fn a_request_acts_once_per_later_time() {
 }
 
 #[test]
-fn twenty_drills_of_a_namespace_take_turns_after_an_outage() {
+fn a_drill_waits_for_the_run_of_another_one_after_an_outage() {
     let mut world = World::new(drill("0 5 * * *", "UTC", json!({})), "2026-11-01T12:00:00Z");
     let mut other = run_of("other-1", "u-other", world.now, world.created_spec());
     other.metadata.owner_references.as_mut().unwrap()[0].uid = "u-other-drill".into();

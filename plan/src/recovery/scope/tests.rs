@@ -155,6 +155,7 @@ fn a_forgotten_component_is_what_its_newest_point_is() {
         bytes: 0,
         chroma,
         migrations: None,
+        verification: None,
     };
     let points = [
         point("a", "2026-11-23T09:00:00Z", true),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::job::{Report, Request};
 use crds::names;
 use crds::reference::{BINDING, RUN_LABEL, STANDS_FOR, WorkloadKind};
-use crds::run::RecoveryRunStatus;
+use crds::run::{RecoveryRunStatus, Verdict};
 use jiff::SignedDuration;
 
 use super::stage::*;
@@ -144,6 +144,13 @@ impl Cluster {
                 assert_eq!(mark.reason, crds::point::TrustReason::SuspectedBreach);
                 let point = self.seen.points.iter_mut().find(|point| point.name == *name).unwrap();
                 point.state = PointState::Quarantined(mark.reason.as_str().to_owned());
+            }
+            Effect::StampPoint(stamp) => {
+                let point = self.seen.points.iter_mut().find(|point| point.name == stamp.name).unwrap();
+                if stamp.verification.verdict == Verdict::Failed {
+                    point.state = PointState::Quarantined("VerificationFailed".to_owned());
+                }
+                point.verification = Some(stamp.verification.clone());
             }
             Effect::CreatePolicy(_) if self.seen.run.spec.sandbox().is_some() => {
                 super::sandbox::apply(self, effect);

@@ -49,6 +49,7 @@ pub(super) fn point(name: &str, time: &str, state: PointState) -> PointSeen {
         bytes: 733_000_000,
         chroma: true,
         migrations: Some("2/6/10".into()),
+        verification: None,
     }
 }
 
@@ -305,6 +306,7 @@ pub(super) fn kind(request: &Request) -> &'static str {
         Request::Rotate { .. } => "RotateCredentials",
         Request::Revoke { .. } => "Revoke",
         Request::Audit(_) => "Audit",
+        Request::VerifyPoints { .. } => "VerifyPoints",
         Request::CountLoss(_) => "CountLoss",
         _ => panic!("no request of a recovery"),
     }
@@ -414,6 +416,7 @@ pub(super) fn good(request: &Request) -> Report {
             Report::Rotated(crds::job::Rotated { done, refused: Vec::new() })
         }
         Request::Audit(_) => super::audit::answer(),
+        Request::VerifyPoints { points, .. } => super::verification::answer(points),
         Request::CountLoss(asked) => super::losses::answer(asked),
         Request::ProbeIsolation { .. } => panic!("it ends when the network says so"),
         Request::Validate { .. } => Report::Validated {

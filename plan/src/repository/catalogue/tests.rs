@@ -40,7 +40,14 @@ fn lying(number: u32, healthy: bool) -> CataloguedPoint {
         by: "run/breach".into(),
         since: at("2026-11-23T09:00:00Z"),
     });
-    CataloguedPoint { policy: "chromadb".into(), image: "chroma@sha256:5b7e".into(), hold, trust, captured }
+    CataloguedPoint {
+        policy: "chromadb".into(),
+        image: "chroma@sha256:5b7e".into(),
+        hold,
+        trust,
+        verification: None,
+        captured,
+    }
 }
 
 struct World {

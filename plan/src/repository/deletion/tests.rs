@@ -61,8 +61,12 @@ fn i3_what_may_not_go_stays_and_its_object_does_not_hang() {
     let newest_verified: Change = |world| {
         let status = world.point("chromadb-3").unwrap().status.as_mut().unwrap();
         let time = "2026-11-22T14:00:00Z".parse().unwrap();
-        status.verification =
-            Some(crds::point::Verification { verdict: Verdict::Passed, time, by: "run/drill".into() });
+        status.verification = Some(crds::point::Verification {
+            verdict: Verdict::Passed,
+            time,
+            by: "run/drill".into(),
+            recorded: true,
+        });
         world.delete("chromadb-3");
     };
     let on_hold: Change = |world| {

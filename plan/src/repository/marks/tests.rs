@@ -32,6 +32,8 @@ struct World {
     bucket: BTreeMap<String, String>,
     /// What it says of trust, the last last.
     words: Vec<(String, TrustWord)>,
+    /// Points that it says were verified.
+    verified: Vec<String>,
     jobs: Jobs,
     now: Timestamp,
 }
@@ -43,6 +45,7 @@ impl World {
             points,
             bucket: BTreeMap::new(),
             words: Vec::new(),
+            verified: Vec::new(),
             jobs: Jobs::default(),
             now: "2026-11-23T09:40:01Z".parse().unwrap(),
         }
@@ -73,14 +76,15 @@ impl World {
     }
 
     fn movers(&mut self) {
-        let Self { jobs, bucket, words, .. } = self;
+        let Self { jobs, bucket, words, verified, .. } = self;
         jobs.work(|job| {
-            let Request::Mark { hold, release, trust, .. } = &job.request else {
+            let Request::Mark { hold, release, trust, verified: passed, .. } = &job.request else {
                 panic!("{:?}", job.request)
             };
             bucket.extend(hold.iter().map(|held| (held.point.clone(), held.reason.clone())));
             release.iter().for_each(|point| drop(bucket.remove(point)));
             words.extend(trust.iter().map(|said| (said.point.clone(), said.word)));
+            verified.extend(passed.iter().map(|said| said.point.clone()));
             Report::Marked
         });
     }
@@ -266,4 +270,52 @@ fn i5_killed_after_any_write_what_is_said_of_trust_is_told_and_shown() {
             assert!(world.jobs.is_empty());
         }
     }
+}
+
+/// A point that a run has verified.
+fn stamped(id: &str, verdict: Verdict) -> RecoveryPoint {
+    let mut point = point(id, None);
+    let time = "2026-11-23T09:39:00Z".parse().unwrap();
+    let stamp = crate::verification::Stamp {
+        name: point.metadata.name.clone().unwrap(),
+        verification: Verification { verdict, time, by: "run/drill-1".into(), recorded: false },
+        found: "its hash is not the point's".into(),
+    };
+    point.status = crate::verification::stamped(&point, &stamp, time);
+    point
+}
+
+#[test]
+fn what_was_verified_is_written_down_in_the_bucket_once_whenever_the_controller_dies() {
+    for writes in 1..6 {
+        let points = vec![stamped("1", Verdict::Passed), stamped("2", Verdict::Failed), point("3", None)];
+        let mut world = World::new(points);
+        for _ in 0..40 {
+            world.look(writes);
+            world.movers();
+        }
+        assert_eq!(world.verified, ["1"], "killed after every {writes} writes");
+        assert_eq!(world.words, [("2".to_owned(), TrustWord::Quarantined)]);
+        let recorded = |point: &RecoveryPoint| {
+            point.status.as_ref().and_then(|status| status.verification.as_ref()).map(|known| known.recorded)
+        };
+        assert_eq!(world.points.iter().map(recorded).collect::<Vec<_>>(), [Some(true), Some(true), None]);
+        assert_eq!(world.jobs.started.len(), 1, "all of them in one round");
+        let failed = world.points[1].status.as_ref().unwrap();
+        assert_eq!(failed.phase, Some(PointPhase::Quarantined));
+    }
+}
+
+#[test]
+fn what_is_verified_while_a_job_tells_is_told_by_the_next() {
+    let mut world = World::new(vec![stamped("1", Verdict::Passed)]);
+    world.look(usize::MAX);
+    let mut later = stamped("2", Verdict::Passed);
+    let time = world.now + SignedDuration::from_secs(1);
+    later.status.as_mut().unwrap().verification.as_mut().unwrap().time = time;
+    world.points.push(later);
+    world.now = time + SignedDuration::from_secs(1);
+    world.settle();
+    assert_eq!(world.verified, ["1", "2"]);
+    assert_eq!(world.jobs.started.len(), 2);
 }

@@ -8,6 +8,16 @@ pub(super) fn refused_on_creation() -> Vec<Refusal> {
     let case = |input, field, sentence| Refusal { kind: "DrDrill", input, field, sentence };
     vec![
         case(
+            json!({"test": "BackupVerification", "sandbox": {}}),
+            "spec.sandbox",
+            "BackupVerification restores into scratch space of its movers and starts nothing; leave out sandbox",
+        ),
+        case(
+            json!({"test": "BackupVerification", "objectives": {"rto": "1h"}}),
+            "spec.objectives.rto",
+            "BackupVerification recovers nothing, so no recovery time is measured; leave out rto",
+        ),
+        case(
             json!({"test": "NetworkFailure", "objectives": {"rpo": "1h"}}),
             "spec.objectives.rpo",
             "NetworkFailure restores nothing, so no data loss is measured; leave out rpo",

@@ -33,6 +33,12 @@ pub(super) fn refused_on_creation() -> Vec<Refusal> {
         ),
         case(
             "RecoveryRun",
+            json!({"scenario": "BackupVerification"}),
+            "spec.scenario",
+            "BackupVerification restores nothing into the cluster; leave out point and target, and write mode: Run or DryRun",
+        ),
+        case(
+            "RecoveryRun",
             json!({"scenario": "StorageFailure"}),
             "spec.target.inPlace.storageClassName",
             "required: StorageFailure restores onto other storage than what fails; name another StorageClass (kubectl get storageclass)",

@@ -37,8 +37,8 @@ fn the_tables_have_the_columns_that_the_documentation_shows() {
         ),
         (
             "BackupPolicy",
-            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT POINTS MODE AGE",
-            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT POINTS MODE WRITER-PAUSE REASON AGE",
+            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT VERIFIED POINTS MODE AGE",
+            "NAME READY PRIORITY SCHEDULE RPO RPO-MET LAST-POINT VERIFIED POINTS MODE WRITER-PAUSE REASON AGE",
         ),
         (
             "RecoveryPoint",
