@@ -83,6 +83,10 @@ pub enum Request {
     Diagnose {
         /// The endpoints, [`MAX_ENDPOINTS`](super::MAX_ENDPOINTS) at most.
         endpoints: Vec<Endpoint>,
+        /// None is to answer from here, and a network may be a moment late with a pod that is new: so long is waited until none does. Absent: one
+        /// look will do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        patience: Option<SignedDuration>,
     },
     /// Connect to endpoints from a pod that an isolation does not except, before and after: see
     /// [`IsolationProbed`](super::IsolationProbed). The API server is probed first, at the address that every pod is told.

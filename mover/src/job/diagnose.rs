@@ -8,7 +8,7 @@ use crds::policy::Endpoint;
 use crds::run::Verdict;
 use futures::future::join_all;
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The longest wait for the resolver, which asks its servers several times.
 const RESOLVER: Duration = Duration::from_secs(20);
@@ -17,8 +17,21 @@ const CONNECTION: Duration = Duration::from_secs(5);
 /// Addresses of a name that are tried.
 const TRIED: usize = 3;
 
-pub(super) async fn diagnose(endpoints: &[Endpoint]) -> Report {
-    let endpoints = join_all(endpoints.iter().map(look)).await;
+/// From one round to the next.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Looks once, or as long as this until nothing answers any more.
+pub(super) async fn diagnose(endpoints: &[Endpoint], patience: Option<Duration>) -> Report {
+    let began = Instant::now();
+    let mut seen = join_all(endpoints.iter().map(look)).await;
+    while let Some(patience) = patience
+        && seen.iter().any(|seen| seen.answers)
+        && began.elapsed() < patience
+    {
+        sleep(ROUND).await;
+        seen = join_all(endpoints.iter().map(look)).await;
+    }
+    let endpoints = seen;
     let (interfaces, routes) = network();
     Report::Diagnosed(Diagnosed { endpoints, interfaces, routes })
 }

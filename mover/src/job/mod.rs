@@ -139,7 +139,10 @@ async fn carry_out(desk: &Desk) -> Result<Report> {
         Request::Hook { namespace, pods, hook, all_or_none, needed } => {
             hook::hook(desk, (&namespace, &pods), &hook, all_or_none, needed).await
         }
-        Request::Diagnose { endpoints } => Ok(diagnose::diagnose(&endpoints).await),
+        Request::Diagnose { endpoints, patience } => {
+            let patience = patience.map(|span| positive("patience", span)).transpose()?;
+            Ok(diagnose::diagnose(&endpoints, patience).await)
+        }
         Request::ProbeIsolation { endpoints, ready_on, patience } => {
             isolation::probe(desk, &endpoints, ready_on, positive("patience", patience)?).await
         }

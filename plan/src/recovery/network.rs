@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::mover::{self, Outcome, Wanted};
 use super::seen::{Component, Observed};
 use super::steps::Kind;
-use super::{Draft, Progress, assess, offline, texts, validate};
+use super::{Draft, Progress, assess, isolation, offline, texts, validate};
 use crate::effect::{Event, JobState};
 
 /// The wait between two looks: at first, and once it has doubled as often as it may.
@@ -69,10 +69,11 @@ fn listed(endpoints: &[Endpoint]) -> String {
 /// The Job that looks: as nobody, with nothing, wherever the component may run.
 fn wanted(seen: &Observed, component: &Component, kind: Kind) -> Option<Wanted> {
     let endpoints = component.offline.as_ref()?.endpoints.clone();
+    let patience = seen.run.spec.sandbox().map(|_| isolation::PATIENCE);
     Some(Wanted {
         namespace: seen.run.spec.sandbox().map(|_| seen.home()),
         place: component.source.as_ref().map(|source| source.anywhere.clone()).unwrap_or_default(),
-        ..Wanted::bare(kind, component.policy.clone(), Request::Diagnose { endpoints })
+        ..Wanted::bare(kind, component.policy.clone(), Request::Diagnose { endpoints, patience })
     })
 }
 

@@ -39,8 +39,11 @@ fn endpoints(seen: &Observed) -> Vec<Endpoint> {
 /// Its lines, once the mover has ended.
 pub(crate) fn look(draft: &Draft<'_>) -> Result<Vec<Assessed>, Progress> {
     let endpoints = endpoints(draft.seen);
-    let wanted =
-        Wanted::bare(Kind::Assess, LOOK.to_owned(), Request::Diagnose { endpoints: endpoints.clone() });
+    let wanted = Wanted::bare(
+        Kind::Assess,
+        LOOK.to_owned(),
+        Request::Diagnose { endpoints: endpoints.clone(), patience: None },
+    );
     match mover::drive(draft, 0, wanted) {
         Outcome::Pending(progress) => Err(progress),
         Outcome::Said(Report::Diagnosed(diagnosed)) => Ok(told(&endpoints, &diagnosed)),

@@ -36,6 +36,7 @@ async fn an_endpoint_answers_when_a_connection_is_made_and_never_otherwise() {
             endpoint("127.0.0.1", silent.port()),
             endpoint("archive.invalid", 443),
         ],
+        patience: None,
     };
     let pod = Pod::with_directory();
     let (report, code) = tokio::task::spawn_blocking(move || pod.run(&request)).await.unwrap();
@@ -51,4 +52,28 @@ async fn an_endpoint_answers_when_a_connection_is_made_and_never_otherwise() {
     ]) {
         assert!(endpoint.message.contains(said), "{endpoint:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_none_is_to_answer_it_is_waited_until_none_does() {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let (always, late) = (bind().await.unwrap(), bind().await.unwrap());
+    let look = |listener: &TcpListener, seconds| {
+        let port = listener.local_addr().unwrap().port();
+        let endpoints = vec![Endpoint { host: "127.0.0.1".into(), port }];
+        let patience = Some(jiff::SignedDuration::from_secs(seconds));
+        let request = Request::Diagnose { endpoints, patience };
+        let pod = Pod::with_directory();
+        tokio::task::spawn_blocking(move || pod.run(&request).0)
+    };
+    let answers = |report: Report| match report {
+        Report::Diagnosed(Diagnosed { endpoints, .. }) => endpoints[0].answers,
+        other => panic!("{other:?}"),
+    };
+    assert!(answers(look(&always, 1).await.unwrap()), "it still answers when the patience is over");
+    let looking = look(&late, 60);
+    // Denied once it was reached, as by a network that is a moment late.
+    let _ = late.accept().await.unwrap();
+    drop(late);
+    assert!(!answers(looking.await.unwrap()));
 }

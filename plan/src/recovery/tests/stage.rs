@@ -402,7 +402,7 @@ pub(super) fn good(request: &Request) -> Report {
                 })
                 .collect(),
         },
-        Request::Diagnose { endpoints } => network::seen(endpoints, true),
+        Request::Diagnose { endpoints, .. } => network::seen(endpoints, true),
         Request::Seal { seal, by, reason, .. } => {
             let (by, reason) = (by.clone(), reason.clone());
             let mark = crds::repository::SealMark { by, reason, since: at("2026-11-23T09:31:20Z") };
