@@ -78,7 +78,7 @@ async fn undone(stage: &Stage, written: &Written) -> Result<u64> {
     let claim: PersistentVolumeClaim = stage.get(CLAIM).await?;
     let volume = |claim: &PersistentVolumeClaim| claim.spec.clone().and_then(|spec| spec.volume_name);
     let old = volume(&claim).context("the claim has no volume")?;
-    let never = json!([{"name": "never", "timeout": "20m", "status": {
+    let never = json!([{"name": "never", "timeout": "10m", "status": {
         "objectRef": {"kind": "StatefulSet", "name": "chromadb"}, "expression": "object.spec.replicas == 7"}}]);
     stage.patch::<BackupPolicy>(CHROMADB, &json!({"spec": {"checks": never}})).await?;
     stage.apply(&[manifests::run("reconsidered", &stage.namespace)]).await?;
