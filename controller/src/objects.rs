@@ -4,15 +4,15 @@
 use std::fmt::Debug;
 
 use crds::policy::ObjectKind;
-use k8s_openapi::api::core::v1::{Node, PersistentVolume};
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolume};
+use kube::api::{ListParams, ObjectMeta};
 use kube::core::{ApiResource, ClusterResourceScope, DynamicObject, GroupVersionKind};
 use kube::{Api, Resource};
 use plan::backup::objects::{READ, Wanted};
 use plan::beyond::handed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -38,7 +38,31 @@ pub async fn read(ctx: &Context, namespace: &str, wanted: &Wanted) -> Result<Vec
         });
         chosen.extend(wanted.chosen(kind, &objects.collect::<Vec<_>>()));
     }
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
+    for name in &wanted.config_maps {
+        let found =
+            maps.get_metadata_opt(name).await.map_err(Error::api("get", format!("ConfigMap/{name}")))?;
+        chosen.extend(found.and_then(|found| marks(&found.metadata)));
+    }
     Ok(chosen)
+}
+
+/// Labels and annotations of a ConfigMap, whose data the mover reads where it is mounted; nothing where it has none.
+fn marks(metadata: &ObjectMeta) -> Option<Value> {
+    let mut kept = metadata.annotations.clone().unwrap_or_default();
+    // It repeats all that the object held when it was last applied.
+    kept.remove("kubectl.kubernetes.io/last-applied-configuration");
+    let labels = metadata.labels.clone().unwrap_or_default();
+    if labels.is_empty() && kept.is_empty() {
+        return None;
+    }
+    let mut marks = json!({"name": metadata.name});
+    for (field, values) in [("labels", labels), ("annotations", kept)] {
+        if !values.is_empty() {
+            marks[field] = json!(values);
+        }
+    }
+    Some(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": marks}))
 }
 
 /// What a mover that collects is told of the cluster beyond its namespace. What can't be read is told as that.
@@ -99,6 +123,20 @@ fn resource(kind: ObjectKind) -> ApiResource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_config_map_its_labels_are_handed_over_and_nothing_that_it_holds() {
+        let applied = "kubectl.kubernetes.io/last-applied-configuration";
+        let metadata = |value: Value| serde_json::from_value::<ObjectMeta>(value).unwrap();
+        let marked = metadata(
+            json!({"name": "config", "namespace": "arxiv", "uid": "u", "labels": {"holdfast.dev/offline-switch": "true"},
+            "annotations": {applied: "{\"data\":{}}", "team": "search"}}),
+        );
+        let wanted = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "config",
+            "labels": {"holdfast.dev/offline-switch": "true"}, "annotations": {"team": "search"}}});
+        assert_eq!(marks(&marked), Some(wanted));
+        assert_eq!(marks(&metadata(json!({"name": "config", "annotations": {applied: "{}"}}))), None);
+    }
 
     #[test]
     fn every_kind_that_is_read_is_found_under_its_plural() {

@@ -1,6 +1,7 @@
 //! The objects of a component as files of its point: `objects/<Kind>.<name>.json`, each as it is to be applied again. What the
 //! controller sent comes with the Request; ConfigMaps and Secrets are mounted as pods mount them, so that the controller never
-//! sees them and the mover needs no right on them.
+//! sees what they hold and the mover needs no right on them. A mount shows no labels: those of a ConfigMap come with the Request, as an object that
+//! holds nothing else; those of a Secret nobody sees.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +23,9 @@ pub const OBJECTS: &str = "objects";
 pub fn write(to: &Path, namespace: &str, sent: &[Value], mounted: &Path) -> Result<(u64, Vec<String>)> {
     fs::create_dir_all(to).map_err(|e| unwritable(to, &e))?;
     let mut missing = Vec::new();
-    for object in sent {
+    let (marked, whole): (Vec<&Value>, Vec<&Value>) =
+        sent.iter().partition(|object| object["kind"] == "ConfigMap");
+    for object in whole {
         write_one(to, object)?;
     }
     for kind in ["ConfigMap", "Secret"] {
@@ -36,6 +39,14 @@ pub fn write(to: &Path, namespace: &str, sent: &[Value], mounted: &Path) -> Resu
             let mut object = json!({
                 "apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace},
             });
+            let of = |object: &&&Value| kind == "ConfigMap" && object["metadata"]["name"] == name.as_str();
+            if let Some(marked) = marked.iter().find(of) {
+                for field in ["labels", "annotations"] {
+                    if let Some(value) = marked["metadata"].get(field) {
+                        object["metadata"][field] = value.clone();
+                    }
+                }
+            }
             match kind {
                 "Secret" => {
                     object["type"] = secret_type(&data).into();
@@ -156,12 +167,18 @@ mod tests {
             fs::write(path, value).unwrap();
         }
         fs::create_dir_all(mounted.path().join("Secret/gone")).unwrap();
-        let sent = [json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "app"}})];
+        let marked = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"team": "search"}}});
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "app"}});
+        let sent = [service, marked("config"), marked("not-mounted")];
         let (written, missing) = write(to.path(), "arxiv", &sent, mounted.path()).unwrap();
         assert_eq!((written, missing), (4, vec!["Secret gone".to_owned()]));
         let config = read(to.path(), "ConfigMap.config.json");
         assert_eq!(config["data"], json!({"OFFLINE_MODE": "false"}));
         assert_eq!(config["binaryData"], json!({"logo": "/9g="}));
+        assert_eq!(
+            config["metadata"],
+            json!({"name": "config", "namespace": "arxiv", "labels": {"team": "search"}})
+        );
         let env = read(to.path(), "Secret.env.json");
         assert_eq!((&env["type"], &env["data"]), (&json!("Opaque"), &json!({".env": "VE9LRU49MQo="})));
         assert_eq!(env["metadata"], json!({"name": "env", "namespace": "arxiv"}));
