@@ -7,6 +7,7 @@
 //! about its result: see [`Request::Confirm`].
 
 mod access;
+mod asked;
 mod audit;
 mod failure;
 mod losses;
@@ -18,6 +19,7 @@ mod source;
 mod verified;
 
 pub use access::{RepositoryAccess, RepositoryPlace};
+pub use asked::{Answer, ComponentRules, HeldPoint, PointTrust, RunMark, TestMail, VerifiedPoint};
 pub use audit::{AuditRequest, Audited, AuditedComponent};
 pub use failure::{Failure, FailureReason};
 pub use losses::LossRequest;
@@ -26,7 +28,7 @@ pub use report::{
     CollectionSummary, Content, Diagnosed, Emergency, EndpointSeen, Finding, IsolationProbed, Judged,
     LockTried, Probed, Pruned, Recreated, Report, Restored, Torn, UnreadableRange, Verified,
 };
-pub use request::{Answer, ComponentRules, HeldPoint, PointTrust, Request, RunMark, TestMail, VerifiedPoint};
+pub use request::Request;
 pub use rotation::{Change, NotRotated, Revoked, Rotated, Rotation};
 pub use source::{CaptureSource, HeldDatabase, Snapshots, SourceContent, Turn};
 pub use verified::{PointVerified, PointsVerified};

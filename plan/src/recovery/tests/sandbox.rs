@@ -283,6 +283,11 @@ fn one_that_fails_is_kept_for_inspection_as_long_as_it_says_and_then_removed() {
     assert_eq!(cluster.status().verdict, Some(Verdict::Failed));
     swept(&cluster);
 
+    let mut by_hand = early.clone();
+    by_hand.seen.sandbox.namespace.as_mut().unwrap().deleting = true;
+    by_hand.run(1);
+    swept(&by_hand);
+
     let mut cluster = early;
     cluster.seen.run.deleting = true;
     for _ in 0..100 {
