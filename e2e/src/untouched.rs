@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
+use crate::wait;
 
 /// uid and resourceVersion of everything in the namespace, whatever kinds the cluster has, and of its volumes; without the
 /// runs and without the events about them.
@@ -76,8 +77,13 @@ impl Before {
         self.is_untouched_but(stage, &[]).await
     }
 
-    /// The same while a rehearsal is still held, whose objects are known by parts of their names.
+    /// The same while a rehearsal is still held, whose objects are known by parts of their names. What goes by itself, as the Job that writes a report
+    /// after the end, is waited for.
     pub async fn is_untouched_but(&self, stage: &Stage, held: &[&str]) -> Result<()> {
+        wait::answer("production as it was", PATIENCE, || self.look(stage, held)).await
+    }
+
+    async fn look(&self, stage: &Stage, held: &[&str]) -> Result<()> {
         let now = versions(stage).await?;
         let own = |name: &&String| OWN.iter().any(|kind| name.starts_with(kind));
         let changed: Vec<&String> = self
