@@ -8,6 +8,7 @@ use crds::{RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+use kube::api::ObjectMeta;
 use kube::{Api, Resource, ResourceExt};
 use plan::effect::{Account, Bound};
 
@@ -62,21 +63,26 @@ where
     K: Resource<DynamicType = ()>,
 {
     let namespace = owner.namespace().unwrap_or_default();
-    let binding = RoleBinding {
-        metadata: child(owner, name, labels())?,
+    let binding = binding(child(owner, name, labels())?, account.role, (&account.name, &namespace));
+    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &binding, "RoleBinding").await.map(drop)
+}
+
+/// A binding of a ServiceAccount, given with its namespace, to a ClusterRole of the chart.
+pub(crate) fn binding(metadata: ObjectMeta, role: &str, (account, of): (&str, &str)) -> RoleBinding {
+    RoleBinding {
+        metadata,
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
             kind: "ClusterRole".to_owned(),
-            name: account.role.to_owned(),
+            name: role.to_owned(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
-            name: account.name.clone(),
-            namespace: Some(namespace.clone()),
+            name: account.to_owned(),
+            namespace: Some(of.to_owned()),
             api_group: None,
         }]),
-    };
-    ensure(&Api::namespaced(ctx.client.clone(), &namespace), &binding, "RoleBinding").await.map(drop)
+    }
 }
 
 /// Whether a Job has all that it is made with: its account is bound, where that goes with the Job.
@@ -104,21 +110,8 @@ fn labels() -> BTreeMap<String, String> {
 /// # Errors
 /// When the API server refuses.
 pub async fn grant_isolation(ctx: &Context, run: &RecoveryRun, name: &str) -> Result<(), Error> {
-    let labels = BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())]);
-    let binding = RoleBinding {
-        metadata: child(run, name, labels)?,
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".to_owned(),
-            kind: "ClusterRole".to_owned(),
-            name: ISOLATE_ROLE.to_owned(),
-        },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name: OWN_ACCOUNT.to_owned(),
-            namespace: Some(ctx.namespace.clone()),
-            api_group: None,
-        }]),
-    };
+    let metadata = child(run, name, labels())?;
+    let binding = binding(metadata, ISOLATE_ROLE, (OWN_ACCOUNT, &ctx.namespace));
     let bindings = Api::namespaced(ctx.client.clone(), &run.namespace().unwrap_or_default());
     ensure(&bindings, &binding, "RoleBinding").await.map(drop)
 }

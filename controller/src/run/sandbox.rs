@@ -7,7 +7,7 @@ use crds::{RecoveryRun, names};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota, ResourceQuotaSpec, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, ResourceExt};
@@ -130,8 +130,8 @@ pub(super) async fn create(ctx: &Context, run: &RecoveryRun, name: &str) -> Resu
 pub(super) async fn furnish(ctx: &Context, run: &RecoveryRun, name: &str) -> Result<(), Error> {
     let uid = run.uid().unwrap_or_default();
     let bindings: Api<RoleBinding> = Api::namespaced(ctx.client.clone(), name);
-    let own =
-        binding(&uid, name, (names::sandboxer(&uid), SANDBOX_ROLE), (accounts::OWN_ACCOUNT, &ctx.namespace));
+    let own = metadata(&uid, name, &names::sandboxer(&uid));
+    let own = accounts::binding(own, SANDBOX_ROLE, (accounts::OWN_ACCOUNT, &ctx.namespace));
     ensure(&bindings, &own, "RoleBinding").await?;
     let quota = ResourceQuota {
         metadata: metadata(&uid, name, QUOTA_NAME),
@@ -144,7 +144,7 @@ pub(super) async fn furnish(ctx: &Context, run: &RecoveryRun, name: &str) -> Res
     ensure(&Api::namespaced(ctx.client.clone(), name), &quota, "ResourceQuota").await?;
     let recreator = names::recreator(&uid);
     let namespace = run.namespace().unwrap_or_default();
-    let movers = binding(&uid, name, (recreator.clone(), RECREATE_ROLE), (&recreator, &namespace));
+    let movers = accounts::binding(metadata(&uid, name, &recreator), RECREATE_ROLE, (&recreator, &namespace));
     ensure(&bindings, &movers, "RoleBinding").await.map(drop)
 }
 
@@ -154,28 +154,6 @@ fn metadata(uid: &str, namespace: &str, name: &str) -> ObjectMeta {
         namespace: Some(namespace.to_owned()),
         labels: Some(labels(uid)),
         ..ObjectMeta::default()
-    }
-}
-
-fn binding(
-    uid: &str,
-    namespace: &str,
-    (name, role): (String, &str),
-    (account, of): (&str, &str),
-) -> RoleBinding {
-    RoleBinding {
-        metadata: metadata(uid, namespace, &name),
-        role_ref: RoleRef {
-            api_group: "rbac.authorization.k8s.io".to_owned(),
-            kind: "ClusterRole".to_owned(),
-            name: role.to_owned(),
-        },
-        subjects: Some(vec![Subject {
-            kind: "ServiceAccount".to_owned(),
-            name: account.to_owned(),
-            namespace: Some(of.to_owned()),
-            api_group: None,
-        }]),
     }
 }
 
