@@ -201,19 +201,6 @@ impl Client {
         collection: &Collection,
         vector: &[f32],
     ) -> Result<Option<Nearest>, ClientError> {
-        #[derive(Deserialize)]
-        struct Answer {
-            ids: Vec<Vec<String>>,
-            distances: Option<Vec<Vec<Option<f64>>>>,
-        }
-        let what = format!("a query of {}", collection.full_name());
-        let body =
-            serde_json::json!({ "query_embeddings": [vector], "n_results": 1, "include": ["distances"] });
-        let answer = self.post_text(&what, &self.api().await?.path(collection, "query"), &body).await?;
-        let answer: Answer = serde_json::from_str(&answer)
-            .map_err(|source| ClientError::Nonsense { what, why: source.to_string() })?;
-        let id = answer.ids.into_iter().flatten().next();
-        let distance = answer.distances.into_iter().flatten().flatten().next().flatten();
-        Ok(id.map(|id| Nearest { id, distance }))
+        Ok(self.neighbours(collection, vector, 1).await?.into_iter().next())
     }
 }
