@@ -463,7 +463,7 @@ pub struct Restored {
 }
 
 /// Result of [`Request::VerifyOffline`](super::Request::VerifyOffline).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verified {
     /// Files whose digest equals the point's.

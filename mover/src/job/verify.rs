@@ -27,14 +27,7 @@ pub(super) async fn verify(
     let point = access::point(&repository, point).await?;
     // Before anything long is done: what was asked for can't be held against this point.
     let expected = data_path.map(|_| ChromaFacts::of(&point)).transpose()?;
-    let mut verified = Verified {
-        files_equal: 0,
-        files: 0,
-        collections_equal: 0,
-        collections: 0,
-        free_percent: None,
-        findings: Vec::new(),
-    };
+    let mut verified = Verified::default();
     for (claim, part) in Body::of(&point)?.parts(&point, claims)? {
         let target = desk.places.target(&claim)?;
         desk.telling.say(format!("hold {} against point {}", target.display(), point.id));

@@ -105,14 +105,7 @@ async fn held_against(
 ) -> Result<Vec<Finding>> {
     let body = Body::of(point)?;
     let reading = |e: engine::Error| Failure::from(e).while_reading_a_point();
-    let mut verified = Verified {
-        files_equal: 0,
-        files: 0,
-        collections_equal: 0,
-        collections: 0,
-        free_percent: None,
-        findings: Vec::new(),
-    };
+    let mut verified = Verified::default();
     let mut volumes = Vec::new();
     for (claim, part) in body.parts(point, &body.volumes)? {
         let volume = to.join(&claim);
